@@ -1,0 +1,349 @@
+//! The store's half of the protocol: what it knows of one key, as a pure function.
+//!
+//! This is the one definition of what a store does. The embedded store and the simulator run it;
+//! the Redis script transcribes it, and a differential test holds the two together. Change both,
+//! or neither.
+//!
+//! # Invariant
+//!
+//! Charged level + outstanding tokens never exceed the capacity by a grant: a grant is made only
+//! while they fit, a report or an expiry moves tokens from outstanding to charged, a release only
+//! lowers outstanding, draining only lowers charged. Since a token is spent only while it is
+//! outstanding, no later than its expiry, what was truly spent never exceeds what is charged or
+//! outstanding. (Two things may raise the sum, and neither is a grant: a smaller limit, and
+//! leases re-asserted to a store that had forgotten them. A charge then stops at the capacity:
+//! by the above, no more than that can truly have been spent and not yet drained.)
+//!
+//! # Order
+//!
+//! Leases expire in order of expiry, each charged at its own expiry; then the bucket drains to
+//! now; only then is the report applied. A report applied before draining would drain at once for
+//! the whole time since the last call, as if it had been spent then.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::birth::Birth;
+use crate::bucket::Bucket;
+use crate::limit::Limit;
+use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
+use crate::time::{Micros, StoreTime};
+
+/// What the store knows of one key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ledger {
+    /// What is charged.
+    pub bucket: Bucket,
+    /// Tokens outstanding on all records.
+    pub outstanding: u64,
+    /// Demand of all records, in 256ths of the rate.
+    pub demand: u64,
+    /// No record expires before this; [`StoreTime::ZERO`] if there is none.
+    pub next_expiry: StoreTime,
+    /// What a token weighs in `bucket`, so that a change of the limit can be recognised.
+    pub weight: u64,
+    /// One record per lease.
+    pub records: BTreeMap<RecordId, Record>,
+}
+
+/// What the store knows of one lease. Counts are cumulative and only grow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// Tokens granted.
+    pub granted: u64,
+    /// Tokens reported spent, hence charged.
+    pub spent: u64,
+    /// Tokens given back.
+    pub released: u64,
+    /// When the lease ends and what is left of it is charged.
+    pub expiry: StoreTime,
+    /// Demand last reported.
+    pub demand: Demand,
+}
+
+impl Record {
+    /// Tokens that may yet be spent, or have been and are not yet reported.
+    pub const fn outstanding(&self) -> u64 {
+        self.granted - self.spent - self.released
+    }
+}
+
+impl Ledger {
+    /// Answers `request` for the key whose ledger is `slot`, at the store's time `now`. An empty
+    /// slot is a key of which the store knows nothing; `birth` says what that means.
+    ///
+    /// The caller forgets the ledger at the earliest [`lifetime`](Self::lifetime) after its last
+    /// request: from then on it says no more than an empty slot does.
+    pub fn exchange(
+        slot: &mut Option<Self>,
+        request: &Request,
+        limit: &Limit,
+        birth: Birth,
+        now: StoreTime,
+    ) -> Reply {
+        let ledger = slot.get_or_insert_with(|| Self::open(birth, limit, now));
+        ledger.adopt(limit);
+        ledger.outlive(birth, limit);
+        ledger.expire(limit, now);
+        ledger.bucket.drain(now, limit);
+        match request {
+            Request::Spend { cost } => ledger.spend(*cost, limit, now),
+            Request::Lease(request) => ledger.lease(request, limit, now),
+        }
+    }
+
+    /// How long the ledger may still matter: until every lease has ended and all has drained.
+    pub fn lifetime(&self, limit: &Limit, lease: Micros, now: StoreTime) -> Micros {
+        let outstanding = limit.scale().level(self.outstanding.min(limit.capacity()));
+        let drained = self
+            .bucket
+            .time_to_drain(self.bucket.level + outstanding, limit, now);
+        Micros(
+            drained
+                .0
+                .saturating_add(lease.0)
+                .saturating_add(LIFETIME_MARGIN.0),
+        )
+    }
+
+    fn open(birth: Birth, limit: &Limit, now: StoreTime) -> Self {
+        let bucket = if birth.emptied == StoreTime::ZERO {
+            Bucket::full(now)
+        } else {
+            Bucket::emptied(birth.emptied, limit)
+        };
+        Self {
+            bucket,
+            outstanding: 0,
+            demand: 0,
+            next_expiry: StoreTime::ZERO,
+            weight: limit.scale().weight,
+            records: BTreeMap::new(),
+        }
+    }
+
+    /// Re-weighs the level if the limit has changed, rounding up: the safe side.
+    fn adopt(&mut self, limit: &Limit) {
+        let weight = limit.scale().weight;
+        if weight != self.weight {
+            let tokens = self.bucket.level / self.weight;
+            let rest = self.bucket.level % self.weight;
+            // Lua has no wider integer, so the rest is re-weighed in doubles that are exact
+            // only for small weights, and counts as a whole token otherwise.
+            let exact = self.weight < WEIGHT_EXACT && weight < WEIGHT_EXACT;
+            let rest = match rest {
+                0 => 0,
+                rest if exact => (rest * weight).div_ceil(self.weight),
+                _ => weight,
+            };
+            // A level beyond the new capacity says no more than a level at it, for as long as
+            // it is not far beyond; the cap keeps it exact.
+            let tokens = tokens.min(limit.capacity());
+            self.bucket.level = tokens * weight + rest;
+            self.weight = weight;
+        }
+    }
+
+    /// If the store was emptied after this ledger was last touched, what it says is out of date:
+    /// its bucket counts as spent when all others do.
+    fn outlive(&mut self, birth: Birth, limit: &Limit) {
+        if self.bucket.at < birth.emptied {
+            self.bucket = Bucket::emptied(birth.emptied, limit);
+        }
+    }
+
+    /// Ends the records whose time is over, the earliest first: each is charged at its expiry.
+    fn expire(&mut self, limit: &Limit, now: StoreTime) {
+        if self.records.is_empty() || self.next_expiry > now {
+            return;
+        }
+        let over = |record: &Record| record.expiry <= now;
+        let mut ended: Vec<Record> = self.records.values().copied().filter(over).collect();
+        self.records.retain(|_, record| !over(record));
+        ended.sort_by_key(|record| record.expiry);
+        for record in ended {
+            self.bucket.drain(record.expiry, limit);
+            self.charge(record.outstanding(), limit);
+            self.outstanding -= record.outstanding();
+            self.demand -= u64::from(record.demand.0);
+        }
+        let next = self.records.values().map(|record| record.expiry).min();
+        self.next_expiry = next.unwrap_or(StoreTime::ZERO);
+    }
+
+    /// Adds tokens to what is charged, up to the capacity.
+    fn charge(&mut self, tokens: u64, limit: &Limit) {
+        let level = self.bucket.level;
+        let charged = level + limit.scale().level(tokens.min(limit.capacity()));
+        self.bucket.level = level.max(charged.min(limit.capacity_level()));
+    }
+
+    fn spend(&mut self, cost: u64, limit: &Limit, now: StoreTime) -> Reply {
+        let fits = cost <= self.free(limit);
+        if fits {
+            self.bucket.level += limit.scale().level(cost);
+        }
+        let status = if fits { Status::Spent } else { Status::Denied };
+        let wait = self.wait_for(if fits { 0 } else { cost }, limit, now);
+        self.reply(status, 0, StoreTime::ZERO, wait, now)
+    }
+
+    fn lease(&mut self, request: &LeaseRequest, limit: &Limit, now: StoreTime) -> Reply {
+        let Some((mut record, status)) = self.record_of(request, now) else {
+            return self.reply(Status::Over, 0, StoreTime::ZERO, Wait::None, now);
+        };
+        self.report(&mut record, request, limit);
+        let short = self.grant(&mut record, request, limit);
+        let wait = self.wait_for(u64::from(short), limit, now);
+        if record.outstanding() == 0 && request.wanted == 0 {
+            self.records.remove(&request.record);
+            self.demand -= u64::from(record.demand.0);
+            return self.reply(Status::Left, record.granted, StoreTime::ZERO, wait, now);
+        }
+        // Never shortened: the replica counts on what it was told.
+        record.expiry = record.expiry.max(now + request.lease);
+        self.next_expiry = match self.next_expiry {
+            StoreTime::ZERO => record.expiry,
+            earliest => earliest.min(record.expiry),
+        };
+        self.records.insert(request.record, record);
+        self.reply(status, record.granted, record.expiry, wait, now)
+    }
+
+    /// The record that `request` speaks of, with what the replica knows and the store does not;
+    /// `None` if the record has expired. Updates `outstanding` to match.
+    fn record_of(&mut self, request: &LeaseRequest, now: StoreTime) -> Option<(Record, Status)> {
+        let stored = self.records.get(&request.record).copied();
+        if request.granted <= stored.map_or(0, |record| record.granted) {
+            return Some((stored.unwrap_or(Record::start()), Status::Leased));
+        }
+        // Compared on the store's own clock when the request is executed: a flag set by the
+        // replica would be out of date by then. A stored record proves nothing: a late copy of
+        // the first request of a lease that is over starts one with nothing granted.
+        if request.expiry <= now {
+            return None;
+        }
+        // The lease cannot have expired, so the store has forgotten it, or its last grants.
+        let mut record = stored.unwrap_or_else(|| Record::settled(request));
+        self.outstanding += request.granted - record.granted;
+        record.granted = request.granted;
+        Some((record, Status::Reasserted))
+    }
+
+    /// Applies what the replica has spent and released since the store last heard.
+    fn report(&mut self, record: &mut Record, request: &LeaseRequest, limit: &Limit) {
+        let spent = request.spent.min(record.granted - record.released);
+        let spent = spent.saturating_sub(record.spent);
+        record.spent += spent;
+        self.charge(spent, limit);
+        let released = request.released.min(record.granted - record.spent);
+        let released = released.saturating_sub(record.released);
+        record.released += released;
+        self.outstanding -= spent + released;
+        self.demand = self.demand - u64::from(record.demand.0) + u64::from(request.demand.0);
+        record.demand = request.demand;
+    }
+
+    /// Grants what is wanted as far as it fits, and says whether it fell short.
+    fn grant(&mut self, record: &mut Record, request: &LeaseRequest, limit: &Limit) -> bool {
+        let held = record.outstanding();
+        let prefetch = request.wanted.min(self.share(record.demand, limit));
+        let target = prefetch.max(request.needed.min(request.wanted));
+        let asked = target.saturating_sub(held);
+        let granted = asked.min(self.free(limit));
+        record.granted += granted;
+        self.outstanding += granted;
+        granted < asked
+    }
+
+    /// The part of the capacity that is due to `demand`. Divided before multiplying, so that
+    /// the product stays exact in a double.
+    fn share(&self, demand: Demand, limit: &Limit) -> u64 {
+        let (capacity, own) = (limit.capacity(), u64::from(demand.0));
+        match self.demand {
+            0 => capacity,
+            all => capacity / all * own + capacity % all * own / all,
+        }
+    }
+
+    /// Whole tokens neither charged nor outstanding.
+    fn free(&self, limit: &Limit) -> u64 {
+        let uncharged = limit.capacity_level().saturating_sub(self.bucket.level);
+        (uncharged / limit.scale().weight).saturating_sub(self.outstanding)
+    }
+
+    /// When `missing` more tokens will fit.
+    fn wait_for(&self, missing: u64, limit: &Limit, now: StoreTime) -> Wait {
+        if missing == 0 {
+            return Wait::None;
+        }
+        // Compared in tokens first, so that the level below is one of at most the capacity.
+        let Some(allowed) = limit
+            .capacity()
+            .checked_sub(self.outstanding.saturating_add(missing))
+        else {
+            return Wait::Held;
+        };
+        match self
+            .bucket
+            .level
+            .saturating_sub(limit.scale().level(allowed))
+        {
+            0 => Wait::None,
+            lacking => Wait::For(self.bucket.time_to_drain(lacking, limit, now)),
+        }
+    }
+
+    fn reply(
+        &self,
+        status: Status,
+        granted: u64,
+        expiry: StoreTime,
+        wait: Wait,
+        now: StoreTime,
+    ) -> Reply {
+        Reply {
+            status,
+            granted,
+            expiry,
+            wait,
+            level: self.bucket.level,
+            outstanding: self.outstanding,
+            replicas: self.records.len() as u64,
+            demand: self.demand,
+            now,
+        }
+    }
+}
+
+impl Record {
+    const fn start() -> Self {
+        Self {
+            granted: 0,
+            spent: 0,
+            released: 0,
+            expiry: StoreTime::ZERO,
+            demand: Demand(0),
+        }
+    }
+
+    /// What the replica is done with of a lease that the store has forgotten. It is not charged
+    /// again: it was before the replica left, or counts as spent with all the store forgot.
+    fn settled(request: &LeaseRequest) -> Self {
+        let spent = request.spent.min(request.granted);
+        let released = request.released.min(request.granted - spent);
+        Self {
+            granted: spent + released,
+            spent,
+            released,
+            expiry: request.expiry,
+            demand: Demand(0),
+        }
+    }
+}
+
+/// Kept beyond the last effect, so that a replica that is late by less is still known.
+const LIFETIME_MARGIN: Micros = Micros(1_000_000);
+
+/// Two numbers below this have a product below 2^52.
+const WEIGHT_EXACT: u64 = 1 << 26;

@@ -1,0 +1,30 @@
+//! What a decision is, in exact integers: time, limits, the messages between a replica and its
+//! store, and the store's ledger as a pure function.
+//!
+//! Nothing here reads a clock, draws a random number, starts a thread or opens a socket, and
+//! nothing can: the crate is `no_std`.
+#![no_std]
+
+extern crate alloc;
+
+mod birth;
+mod bucket;
+mod ledger;
+mod limit;
+#[cfg(feature = "serde")]
+mod limit_serde;
+mod message;
+mod parse;
+mod scale;
+mod time;
+mod verdict;
+
+pub use birth::Birth;
+pub use bucket::Bucket;
+pub use ledger::{Ledger, Record};
+pub use limit::{Limit, Rate};
+pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
+pub use parse::LimitError;
+pub use scale::Scale;
+pub use time::{Instant, Micros, StoreTime};
+pub use verdict::{Decided, Decision, Denial, Reason, Verdict};

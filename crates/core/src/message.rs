@@ -1,0 +1,120 @@
+//! What a replica and its store say to each other about one key.
+//!
+//! Requests carry cumulative *state*, never deltas: what the replica knows to have been granted,
+//! has spent and has released in all. The store keeps the larger of what it has and what it is
+//! told, so a message that is lost, repeated, late or out of order does no harm and needs no
+//! sequence number.
+
+use crate::time::{Micros, StoreTime};
+
+/// One replica's record of one lease at the store.
+///
+/// A generation is never used again once the store has ended it: counts in a record only grow.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RecordId {
+    /// Chosen at random by each process.
+    pub replica: u64,
+    /// Counted up by the replica with each lease it starts, on whatever key.
+    pub generation: u64,
+}
+
+/// Demand for one key at one replica, in 256ths of the limit's rate: how many tokens per time
+/// were asked for, whether or not they were had. Only ratios of it matter.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Demand(pub u16);
+
+impl Demand {
+    /// The demand that equals the limit's rate.
+    pub const ONE: Self = Self(256);
+}
+
+/// What a replica asks of the ledger of one key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Request {
+    /// Report on a lease, and renew, enlarge, shrink or end it.
+    Lease(LeaseRequest),
+    /// Central mode: charge `cost` tokens now, all or none, without a lease. A cost of 0 only
+    /// looks.
+    Spend {
+        /// Tokens to charge.
+        cost: u64,
+    },
+}
+
+/// The state of one lease as its replica knows it, and what the replica would like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LeaseRequest {
+    /// Whose lease.
+    pub record: RecordId,
+    /// Tokens granted in all, as far as the replica has heard.
+    pub granted: u64,
+    /// Tokens spent in all; never more than truly were.
+    pub spent: u64,
+    /// Tokens released in all; they are gone from the replica for good.
+    pub released: u64,
+    /// Tokens the replica would like outstanding. A target, not an amount: asking twice grants
+    /// once. 0 ends the lease once nothing is outstanding.
+    pub wanted: u64,
+    /// Tokens that must be outstanding for requests that are waiting now. This part may exceed
+    /// the replica's share; 0 for a mere prefetch.
+    pub needed: u64,
+    /// How long the lease shall run from when the store hears of it.
+    pub lease: Micros,
+    /// The expiry the store announced last, on the store's clock; [`StoreTime::ZERO`] if none.
+    pub expiry: StoreTime,
+    /// Demand measured here.
+    pub demand: Demand,
+}
+
+/// The ledger's answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// What became of the request.
+    pub status: Status,
+    /// Tokens granted to this record in all.
+    pub granted: u64,
+    /// When the store ends the lease, on the store's clock.
+    pub expiry: StoreTime,
+    /// Whether tokens are to be had, and when.
+    pub wait: Wait,
+    /// Level charged and not yet drained, in level units.
+    pub level: u64,
+    /// Tokens outstanding on all leases of the key.
+    pub outstanding: u64,
+    /// Replicas that hold a lease on the key.
+    pub replicas: u64,
+    /// Their demand in all, in 256ths of the rate.
+    pub demand: u64,
+    /// The store's clock when it answered.
+    pub now: StoreTime,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// The lease runs until the announced expiry.
+    Leased,
+    /// The same, after the store took back what it had forgotten.
+    Reasserted,
+    /// The lease has ended: nothing was outstanding or wanted.
+    Left,
+    /// The record had expired and what was left of it is charged: start a new generation.
+    Over,
+    /// Central mode: the cost is charged.
+    Spent,
+    /// Central mode: the cost does not fit now; nothing is charged.
+    Denied,
+}
+
+/// When more tokens can be had.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wait {
+    /// All that was asked for is there, or the share, not the bucket, was what limited it.
+    None,
+    /// Draining alone makes room for the next token of a lease, or for the cost of a central
+    /// spend, in this time and no sooner, unless a lease is released, expires, or the limit
+    /// changes.
+    For(Micros),
+    /// Others hold what is missing: draining alone will not make room.
+    Held,
+}
