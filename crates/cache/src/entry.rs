@@ -1,0 +1,274 @@
+//! One key of a replica: its lease, its latest denial, and what the sync task wants to know.
+//!
+//! # Invariant
+//!
+//! Each part keeps its own (see there). An entry has no lock: request threads and the sync task
+//! touch the same atomics, and what must agree shares one word.
+//!
+//! # Orderings
+//!
+//! The watermark, the slot, the time the bucket is full and the mark of use are `Relaxed`: each
+//! stands for itself, and a value seen late only delays a signal or a sweep, or dates an answer.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use leasehold_core::Instant;
+
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use crate::denial_cell::DenialCell;
+use crate::denied::Denied;
+use crate::held::Held;
+use crate::holds::Holds;
+use crate::key::{KeyRef, LimitId};
+use crate::lease_cell::{LeaseCell, LeaseView, Shortfall};
+use crate::signal_flag::SignalFlag;
+
+/// What a replica keeps for one key. Starts with nothing leased and nothing denied.
+#[derive(Debug)]
+pub struct Entry {
+    /// The tokens on lease.
+    pub lease: LeaseCell,
+    /// What the store last refused.
+    pub denial: DenialCell,
+    /// Tokens denied here.
+    pub denied: Denied,
+    pub(crate) holds: Holds,
+    pub(crate) signal: SignalFlag,
+    touched: AtomicBool,
+    watermark: AtomicU32,
+    slot: AtomicU32,
+    full_at: AtomicU64,
+    limit: LimitId,
+    subject: Box<[u8]>,
+}
+
+impl Entry {
+    /// An entry for `key`, in no cache yet.
+    pub fn new(key: KeyRef<'_>) -> Self {
+        Self {
+            lease: LeaseCell::default(),
+            denial: DenialCell::default(),
+            denied: Denied::default(),
+            holds: Holds::default(),
+            signal: SignalFlag::default(),
+            touched: AtomicBool::new(false),
+            watermark: AtomicU32::new(0),
+            slot: AtomicU32::new(NO_SLOT),
+            full_at: AtomicU64::new(0),
+            limit: key.limit,
+            subject: key.subject.into(),
+        }
+    }
+
+    /// The key this entry stands for.
+    #[inline]
+    pub fn key(&self) -> KeyRef<'_> {
+        KeyRef {
+            limit: self.limit,
+            subject: &self.subject,
+        }
+    }
+
+    /// Takes `cost` tokens that may yet be refunded.
+    ///
+    /// # Errors
+    ///
+    /// [`Shortfall`] if fewer than `cost` tokens are live at `now`. Nothing is taken then.
+    pub fn hold(&self, cost: u32, now: Instant) -> Result<Held<'_>, Shortfall> {
+        Held::take(self, cost, now)
+    }
+
+    /// What a report to the store needs, read so that it never claims a token as spent that may
+    /// yet come back.
+    pub fn account(&self, now: Instant) -> Account {
+        let (lease, pending) = self.holds.around(|| self.lease.view(now));
+        Account { lease, pending }
+    }
+
+    /// Until when `cost` tokens are denied without asking the store, if they are at `now`: the
+    /// lease is short of them, and so was the store.
+    #[inline]
+    pub fn denies(&self, cost: u32, now: Instant) -> Option<Instant> {
+        let until = self.denial.denies(cost, now)?;
+        (self.lease.view(now).live < cost).then_some(until)
+    }
+
+    /// Stock below which the sync task wants to hear of an allowed request. Starts at 0: never.
+    #[inline]
+    pub fn watermark(&self) -> u32 {
+        self.watermark.load(Relaxed)
+    }
+
+    /// Sets the stock below which the sync task wants to hear of an allowed request.
+    pub fn set_watermark(&self, tokens: u32) {
+        self.watermark.store(tokens, Relaxed);
+    }
+
+    /// Where the sync task keeps its own state of this key, if it told.
+    pub fn slot(&self) -> Option<u32> {
+        Some(self.slot.load(Relaxed)).filter(|&slot| slot != NO_SLOT)
+    }
+
+    /// Remembers where the sync task keeps its own state of this key.
+    ///
+    /// # Panics
+    ///
+    /// If the slot is `u32::MAX`, which stands for none. Memory ends long before.
+    pub fn set_slot(&self, slot: u32) {
+        assert_ne!(slot, NO_SLOT, "that many keys fit no memory");
+        self.slot.store(slot, Relaxed);
+    }
+
+    /// Forgets the slot: the sync task keeps no state of this key any more.
+    pub fn clear_slot(&self) {
+        self.slot.store(NO_SLOT, Relaxed);
+    }
+
+    /// When the bucket is full again if nothing more is spent, as far as the sync task knows.
+    #[inline]
+    pub fn full_at(&self) -> Instant {
+        Instant::from_nanos(self.full_at.load(Relaxed))
+    }
+
+    /// Sets when the bucket is full again.
+    pub fn set_full_at(&self, at: Instant) {
+        self.full_at.store(at.as_nanos(), Relaxed);
+    }
+
+    /// Notes that somebody asked for this key.
+    #[inline]
+    pub fn touch(&self) {
+        // Looks first: threads that only read must not fight over the cache line.
+        if !self.touched.load(Relaxed) {
+            self.touched.store(true, Relaxed);
+        }
+    }
+
+    /// Whether somebody asked for this key since the last call.
+    pub fn take_touched(&self) -> bool {
+        self.touched.swap(false, Relaxed)
+    }
+}
+
+/// The state of a key as a report to the store may count it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Account {
+    /// The lease.
+    pub lease: LeaseView,
+    /// Tokens missing from the lease that may yet be refunded: an upper bound. Holds of an earlier
+    /// generation count here too, so what seems spent can shrink; report the largest seen.
+    pub pending: u32,
+}
+
+impl Account {
+    /// The tokens a report must not claim as spent: live, dead and pending. What was deposited and
+    /// neither withdrawn nor returned as dead, less these, is spent for good.
+    pub fn unspent(&self) -> u32 {
+        // One of `live` and `dead` is 0.
+        let held = self.lease.live + self.lease.dead;
+        held.saturating_add(self.pending)
+    }
+}
+
+/// Stands for a slot the sync task has not assigned.
+const NO_SLOT: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::ORIGIN;
+    const DEADLINE: Instant = Instant::from_millis(100);
+
+    fn entry() -> Entry {
+        Entry::new(KeyRef {
+            limit: LimitId(7),
+            subject: b"alice",
+        })
+    }
+
+    fn leased(tokens: u32) -> Entry {
+        let entry = entry();
+        entry.lease.deposit(tokens, DEADLINE, NOW);
+        entry
+    }
+
+    #[test]
+    #[cfg(not(leasehold_loom))]
+    fn an_entry_stays_small() {
+        assert_eq!(size_of::<Entry>(), 72);
+    }
+
+    #[test]
+    fn an_entry_knows_its_key() {
+        let entry = entry();
+        assert_eq!(entry.key().limit, LimitId(7));
+        assert_eq!(entry.key().subject, b"alice");
+    }
+
+    #[test]
+    fn held_tokens_are_pending_until_they_are_spent() {
+        let entry = leased(5);
+        let held = entry.hold(2, NOW).unwrap();
+        assert_eq!(entry.account(NOW).pending, 2);
+        assert_eq!(entry.account(NOW).unspent(), 5);
+        assert_eq!(held.commit().live, 3);
+        assert_eq!(entry.account(NOW).unspent(), 3);
+    }
+
+    #[test]
+    fn a_dropped_hold_is_refunded() {
+        let entry = leased(5);
+        drop(entry.hold(2, NOW));
+        assert_eq!(entry.account(NOW).lease.live, 5);
+        assert_eq!(entry.account(NOW).pending, 0);
+    }
+
+    #[test]
+    fn a_hold_is_refunded_once() {
+        let entry = leased(5);
+        assert!(entry.hold(2, NOW).unwrap().refund());
+        assert_eq!(entry.account(NOW).lease.live, 5);
+        assert_eq!(entry.account(NOW).pending, 0);
+    }
+
+    #[test]
+    fn a_hold_that_fails_leaves_nothing_pending() {
+        let entry = leased(5);
+        assert_eq!(entry.hold(6, NOW).unwrap_err(), Shortfall { live: 5 });
+        assert!(entry.hold(u32::MAX, NOW).is_err());
+        assert_eq!(entry.account(NOW).unspent(), 5);
+    }
+
+    #[test]
+    fn dead_tokens_are_not_reported_as_spent() {
+        let entry = leased(5);
+        assert_eq!(entry.account(DEADLINE).unspent(), 5);
+    }
+
+    #[test]
+    fn a_denial_does_not_hide_tokens_that_are_there() {
+        let entry = leased(5);
+        entry.denial.deny(1, DEADLINE);
+        assert_eq!(entry.denies(5, NOW), None);
+        assert!(entry.denies(6, NOW).is_some());
+    }
+
+    #[test]
+    fn a_touch_is_noted_once() {
+        let entry = entry();
+        assert!(!entry.take_touched());
+        entry.touch();
+        entry.touch();
+        assert!(entry.take_touched());
+        assert!(!entry.take_touched());
+    }
+
+    #[test]
+    fn a_slot_is_unknown_until_it_is_set() {
+        let entry = entry();
+        assert_eq!(entry.slot(), None);
+        entry.set_slot(0);
+        assert_eq!(entry.slot(), Some(0));
+    }
+}

@@ -1,0 +1,50 @@
+//! What a request names: a limit, and whom it is applied to.
+
+/// Which of the configured limits. The configuration hands the numbers out.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LimitId(pub u32);
+
+/// A key, borrowed from whoever asks: one limit applied to one subject. Two limits on the same
+/// subject are two keys.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyRef<'a> {
+    /// The limit that applies.
+    pub limit: LimitId,
+    /// Whom it applies to: any bytes, for example a user's name or an address.
+    pub subject: &'a [u8],
+}
+
+impl LimitId {
+    /// The limit configured first: the one meant where none is named.
+    pub const FIRST: Self = Self(0);
+}
+
+impl<'a> From<(LimitId, &'a [u8])> for KeyRef<'a> {
+    fn from((limit, subject): (LimitId, &'a [u8])) -> Self {
+        Self { limit, subject }
+    }
+}
+
+impl<'a> From<(LimitId, &'a str)> for KeyRef<'a> {
+    fn from((limit, subject): (LimitId, &'a str)) -> Self {
+        Self::from((limit, subject.as_bytes()))
+    }
+}
+
+impl<'a> From<&'a [u8]> for KeyRef<'a> {
+    fn from(subject: &'a [u8]) -> Self {
+        Self::from((LimitId::FIRST, subject))
+    }
+}
+
+impl<'a> From<&'a str> for KeyRef<'a> {
+    fn from(subject: &'a str) -> Self {
+        Self::from((LimitId::FIRST, subject))
+    }
+}
+
+impl<'a> From<&'a String> for KeyRef<'a> {
+    fn from(subject: &'a String) -> Self {
+        Self::from(subject.as_str())
+    }
+}

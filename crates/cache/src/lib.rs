@@ -1,0 +1,36 @@
+//! The quota cache of one replica: what it holds on lease, per key, read without a lock.
+//!
+//! Request threads look a key up and touch its atomics ([`QuotaCache::try_acquire`]). One owner,
+//! the sync task, inserts and removes keys and moves tokens in and out of their leases. Neither
+//! waits for the other.
+//!
+//! Nothing here reads a clock, draws a random number or starts a thread: `now` is the last
+//! argument of whatever depends on time, and the seed of the hash comes in as a value. Nothing
+//! here knows the store either: tokens that leave a cell are returned, and the caller keeps the
+//! books.
+
+mod atomic;
+mod denial_cell;
+mod denied;
+mod entry;
+mod held;
+mod holds;
+mod key;
+mod lease_cell;
+mod queue;
+#[cfg(not(leasehold_loom))]
+mod quota_cache;
+mod signal_flag;
+mod signals;
+#[cfg(not(leasehold_loom))]
+mod table;
+
+pub use denial_cell::DenialCell;
+pub use denied::Denied;
+pub use entry::{Account, Entry};
+pub use held::Held;
+pub use key::{KeyRef, LimitId};
+pub use lease_cell::{Generation, LeaseCell, LeaseView, Shortfall, Withdrawn};
+#[cfg(not(leasehold_loom))]
+pub use quota_cache::{AllLocal, Config, Full, Local, QuotaCache};
+pub use signals::Signals;

@@ -1,0 +1,543 @@
+//! What a replica decides by itself, and when it has to ask.
+//!
+//! # Invariant
+//!
+//! A request is allowed only out of tokens that a lease held at `now`, and under several limits
+//! only if each of them held its cost at the same time; otherwise nothing is spent. An allowed
+//! request computes one hash, reads the map once and writes one word. Where the stock is below the
+//! watermark it also puts up a flag.
+//!
+//! Any thread may call what takes a [`KeyRef`] and `now`. Inserting, removing and taking signals
+//! is for one owner, the sync task.
+
+use core::error::Error;
+use core::fmt;
+use std::sync::Arc;
+
+use leasehold_core::Instant;
+
+use crate::entry::Entry;
+use crate::key::KeyRef;
+use crate::signals::Signals;
+use crate::table::{Pinned, Table};
+
+/// The keys of one replica, with their leases.
+#[derive(Debug)]
+pub struct QuotaCache {
+    table: Table,
+    signals: Signals,
+    keys_max: usize,
+}
+
+impl QuotaCache {
+    /// An empty cache.
+    ///
+    /// # Panics
+    ///
+    /// If `config.signals` is 0.
+    pub fn new(config: Config) -> Self {
+        Self {
+            table: Table::new(config.seed),
+            signals: Signals::new(config.signals),
+            keys_max: config.keys_max,
+        }
+    }
+
+    /// Spends `cost` tokens of `key` if the replica holds them, and says so or why not.
+    ///
+    /// A cost of 0 asks whether the key is known: it is allowed and spends nothing.
+    #[inline]
+    pub fn try_acquire(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> Local {
+        let table = self.table.pin();
+        let Some(entry) = table.find(key) else {
+            return Local::Unknown;
+        };
+        entry.touch();
+        match entry.lease.spend(cost, now) {
+            Ok(lease) => Local::Allow {
+                left: lease.live,
+                full_at: entry.full_at(),
+                wake: self.raise_if_low(entry, lease.live),
+            },
+            Err(short) => refuse(entry, cost, short.live, now),
+        }
+    }
+
+    /// Spends the cost of every key in `requests`, or of none. A key may be named more than once.
+    ///
+    /// A denial that is known here decides before any token is touched. An empty `requests` is
+    /// allowed.
+    pub fn try_acquire_all(&self, requests: &[(KeyRef<'_>, u32)], now: Instant) -> AllLocal {
+        self.find_all(&self.table.pin(), requests, None, now)
+    }
+
+    /// Finds the keys of `requests` one after the other, and stops at a denial. `found` lists those
+    /// found so far through the stack frames that found them: each is looked up once, and nothing
+    /// is allocated however many there are.
+    fn find_all(
+        &self,
+        table: &Pinned<'_>,
+        requests: &[(KeyRef<'_>, u32)],
+        found: Option<&Found<'_>>,
+        now: Instant,
+    ) -> AllLocal {
+        let Some((&(key, cost), rest)) = requests.split_first() else {
+            return self.hold_all(found, now);
+        };
+        let index = found.map_or(0, |last| last.index + 1);
+        let entry = table.find(key);
+        if let Some(entry) = entry {
+            entry.touch();
+            if let Some(until) = entry.denies(cost, now) {
+                entry.denied.add(cost);
+                let full_at = entry.full_at();
+                return AllLocal::Deny {
+                    index,
+                    until,
+                    full_at,
+                };
+            }
+        }
+        let found = Found {
+            entry,
+            cost,
+            index,
+            before: found,
+        };
+        self.find_all(table, rest, Some(&found), now)
+    }
+
+    /// Holds the tokens of the last key in `found`, and while holding them those of all before it.
+    /// Only when every hold stands are they spent, one on each return; any other way out, a panic
+    /// too, drops the holds and so refunds them.
+    fn hold_all(&self, found: Option<&Found<'_>>, now: Instant) -> AllLocal {
+        let Some(last) = found else {
+            return AllLocal::EMPTY;
+        };
+        let Some(entry) = last.entry else {
+            return Local::Unknown.at(last.index);
+        };
+        let held = match entry.hold(last.cost, now) {
+            Ok(held) => held,
+            Err(short) => return refuse(entry, last.cost, short.live, now).at(last.index),
+        };
+        let all = self.hold_all(last.before, now);
+        let AllLocal::Allow {
+            left,
+            full_at,
+            wake,
+        } = all
+        else {
+            return all;
+        };
+        let lease = held.commit();
+        AllLocal::Allow {
+            left: left.min(lease.live),
+            full_at: full_at.max(entry.full_at()),
+            wake: wake | self.raise_if_low(entry, lease.live),
+        }
+    }
+
+    #[inline]
+    fn raise_if_low(&self, entry: &Arc<Entry>, left: u32) -> bool {
+        left < entry.watermark() && self.signals.raise(entry)
+    }
+
+    /// The entry of `key`, if it is known.
+    pub fn get(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
+        self.table.get(key)
+    }
+
+    /// How many keys are known.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether no key is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many signals found their queue full since the start.
+    pub fn signals_dropped(&self) -> u64 {
+        self.signals.dropped()
+    }
+
+    /// Calls the owner's attention to `entry`. True if the owner should be woken: it had not been
+    /// called since it last looked.
+    pub fn raise(&self, entry: &Arc<Entry>) -> bool {
+        self.signals.raise(entry)
+    }
+
+    /// The entry of `key`, added if it is not known yet. For the owner only.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the key is not known and the cache holds as many as it may.
+    pub fn insert(&self, key: KeyRef<'_>) -> Result<Arc<Entry>, Full> {
+        if let Some(entry) = self.table.get(key) {
+            return Ok(entry);
+        }
+        if self.len() >= self.keys_max {
+            return Err(Full);
+        }
+        let entry = Arc::new(Entry::new(key));
+        self.table.insert(Arc::clone(&entry));
+        Ok(entry)
+    }
+
+    /// Forgets `entry`; false if it was forgotten before. For the owner only.
+    ///
+    /// A thread that found the entry earlier may still spend from it, or refund to it, so withdraw
+    /// its tokens afterwards; what is refunded later still is lost until the lease expires.
+    pub fn remove(&self, entry: &Arc<Entry>) -> bool {
+        self.table.remove(entry)
+    }
+
+    /// The next entry that wants the owner's attention. For the owner only, which looks at the
+    /// entry afterwards: what happens from here on raises a new signal.
+    pub fn next_signal(&self) -> Option<Arc<Entry>> {
+        self.signals.next()
+    }
+}
+
+/// What bounds a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The most keys it knows at a time.
+    pub keys_max: usize,
+    /// Seeds the hash of keys. Clients choose keys, so it must be unknown to them.
+    pub seed: u64,
+    /// How many signals wait for their owner at a time, at least 1.
+    pub signals: usize,
+}
+
+/// What one replica says to a request without asking the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Local {
+    /// Allowed: the tokens are spent.
+    Allow {
+        /// Tokens left in the lease.
+        left: u32,
+        /// When the bucket is full again if nothing more is spent, as far as is known here.
+        full_at: Instant,
+        /// The sync task has a new signal and should be woken.
+        wake: bool,
+    },
+    /// Denied: the lease is short, and so was the store.
+    Deny {
+        /// When asking makes sense again.
+        until: Instant,
+        /// When the bucket is full again if nothing more is spent, as far as is known here.
+        full_at: Instant,
+    },
+    /// The lease is short, and nothing says whether the store has more.
+    Short {
+        /// Tokens that are there.
+        tokens: u32,
+    },
+    /// The key is not in the cache.
+    Unknown,
+}
+
+impl Local {
+    /// The same, said of the request at `index`.
+    fn at(self, index: usize) -> AllLocal {
+        match self {
+            Self::Allow {
+                left,
+                full_at,
+                wake,
+            } => AllLocal::Allow {
+                left,
+                full_at,
+                wake,
+            },
+            Self::Deny { until, full_at } => AllLocal::Deny {
+                index,
+                until,
+                full_at,
+            },
+            Self::Short { tokens } => AllLocal::Short { index, tokens },
+            Self::Unknown => AllLocal::Unknown { index },
+        }
+    }
+}
+
+/// What one replica says to a request under several limits without asking the store. Unless it
+/// allows, nothing is spent, and `index` says which limit stood in the way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AllLocal {
+    /// Allowed by all: their tokens are spent.
+    Allow {
+        /// Tokens left in the shortest lease; `u32::MAX` if no key was named.
+        left: u32,
+        /// When the last of these buckets is full again if nothing more is spent.
+        full_at: Instant,
+        /// The sync task has a new signal and should be woken.
+        wake: bool,
+    },
+    /// Denied by one: its lease is short, and so was the store.
+    Deny {
+        /// Which request.
+        index: usize,
+        /// When asking makes sense again.
+        until: Instant,
+        /// When the bucket is full again if nothing more is spent, as far as is known here.
+        full_at: Instant,
+    },
+    /// One lease is short, and nothing says whether the store has more.
+    Short {
+        /// Which request.
+        index: usize,
+        /// Tokens that are there, without those this call held already.
+        tokens: u32,
+    },
+    /// One key is not in the cache.
+    Unknown {
+        /// Which request.
+        index: usize,
+    },
+}
+
+impl AllLocal {
+    /// The answer where no limit applies.
+    const EMPTY: Self = Self::Allow {
+        left: u32::MAX,
+        full_at: Instant::ORIGIN,
+        wake: false,
+    };
+}
+
+/// The cache knows as many keys as it may.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the quota cache is full")
+    }
+}
+
+impl Error for Full {}
+
+/// One key of a request under several limits, and the keys found before it.
+struct Found<'a> {
+    /// `None` if the key is not in the cache. That is said only when no other key is denied.
+    entry: Option<&'a Arc<Entry>>,
+    cost: u32,
+    index: usize,
+    before: Option<&'a Found<'a>>,
+}
+
+/// What to say when a lease was short, with `live` tokens left in it.
+fn refuse(entry: &Entry, cost: u32, live: u32, now: Instant) -> Local {
+    match entry.denial.denies(cost, now) {
+        Some(until) => {
+            entry.denied.add(cost);
+            let full_at = entry.full_at();
+            Local::Deny { until, full_at }
+        }
+        None => Local::Short { tokens: live },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::LimitId;
+
+    const NOW: Instant = Instant::ORIGIN;
+    const DEADLINE: Instant = Instant::from_nanos(24 << 22);
+    const FULL_AT: Instant = Instant::from_millis(7);
+    const ALICE: KeyRef<'_> = key(b"alice");
+    const BOB: KeyRef<'_> = key(b"bob");
+
+    const fn key(subject: &[u8]) -> KeyRef<'_> {
+        KeyRef {
+            limit: LimitId(0),
+            subject,
+        }
+    }
+
+    fn cache() -> QuotaCache {
+        QuotaCache::new(Config {
+            keys_max: 3,
+            seed: 1,
+            signals: 4,
+        })
+    }
+
+    fn lease(cache: &QuotaCache, key: KeyRef<'_>, tokens: u32) -> Arc<Entry> {
+        let entry = cache.insert(key).unwrap();
+        entry.lease.deposit(tokens, DEADLINE, NOW);
+        entry.set_full_at(FULL_AT);
+        entry
+    }
+
+    const fn allow(left: u32, wake: bool) -> Local {
+        let full_at = FULL_AT;
+        Local::Allow {
+            left,
+            full_at,
+            wake,
+        }
+    }
+
+    const fn allow_all(left: u32, wake: bool) -> AllLocal {
+        let full_at = FULL_AT;
+        AllLocal::Allow {
+            left,
+            full_at,
+            wake,
+        }
+    }
+
+    fn live(entry: &Entry) -> u32 {
+        let account = entry.account(NOW);
+        assert_eq!(account.pending, 0, "nothing stays held");
+        account.lease.live
+    }
+
+    #[test]
+    fn a_request_is_allowed_from_the_lease_of_its_key() {
+        let cache = cache();
+        lease(&cache, ALICE, 3);
+        assert_eq!(cache.try_acquire(BOB, 1, NOW), Local::Unknown);
+        assert_eq!(cache.try_acquire(ALICE, 2, NOW), allow(1, false));
+        assert_eq!(cache.try_acquire(ALICE, 2, NOW), Local::Short { tokens: 1 });
+    }
+
+    #[test]
+    fn a_denial_is_asked_for_only_when_the_lease_is_short() {
+        let cache = cache();
+        let alice = lease(&cache, ALICE, 3);
+        alice.denial.deny(2, DEADLINE);
+        assert_eq!(cache.try_acquire(ALICE, 2, NOW), allow(1, false));
+        let denied = Local::Deny {
+            until: DEADLINE,
+            full_at: FULL_AT,
+        };
+        assert_eq!(cache.try_acquire(ALICE, 2, NOW), denied);
+        assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(0, false));
+        assert_eq!(alice.denied.take(), 2);
+    }
+
+    #[test]
+    fn a_cost_of_nothing_is_allowed_where_the_key_is_known() {
+        let cache = cache();
+        assert_eq!(cache.try_acquire(ALICE, 0, NOW), Local::Unknown);
+        lease(&cache, ALICE, 1);
+        assert_eq!(cache.try_acquire(ALICE, 0, NOW), allow(1, false));
+        assert_eq!(cache.try_acquire(ALICE, 0, DEADLINE), allow(0, false));
+    }
+
+    #[test]
+    fn the_owner_hears_once_that_the_stock_is_low() {
+        let cache = cache();
+        let alice = lease(&cache, ALICE, 4);
+        alice.set_watermark(3);
+        assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(3, false));
+        assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(2, true));
+        assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(1, false));
+        assert!(Arc::ptr_eq(&cache.next_signal().unwrap(), &alice));
+        assert!(cache.next_signal().is_none());
+        assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(0, true));
+    }
+
+    #[test]
+    fn all_are_spent_or_none() {
+        let cache = cache();
+        let alice = lease(&cache, ALICE, 5);
+        let bob = lease(&cache, BOB, 3);
+        let ask =
+            |costs: [u32; 2]| cache.try_acquire_all(&[(ALICE, costs[0]), (BOB, costs[1])], NOW);
+        assert_eq!(ask([2, 2]), allow_all(1, false));
+        let (index, tokens) = (1, 1);
+        assert_eq!(ask([2, 2]), AllLocal::Short { index, tokens });
+        let (index, tokens) = (0, 3);
+        assert_eq!(ask([4, 1]), AllLocal::Short { index, tokens });
+        assert_eq!((live(&alice), live(&bob)), (3, 1));
+    }
+
+    #[test]
+    fn a_denial_anywhere_comes_before_a_key_that_must_be_asked_for() {
+        let cache = cache();
+        let alice = lease(&cache, ALICE, 0);
+        alice.denial.deny(1, DEADLINE);
+        let denied = AllLocal::Deny {
+            index: 1,
+            until: DEADLINE,
+            full_at: FULL_AT,
+        };
+        let requests = [(BOB, 1), (ALICE, 1)];
+        assert_eq!(cache.try_acquire_all(&requests, NOW), denied);
+        assert_eq!(alice.denied.take(), 1);
+        alice.denial.clear();
+        alice.lease.deposit(1, DEADLINE, NOW);
+        let unknown = AllLocal::Unknown { index: 0 };
+        assert_eq!(cache.try_acquire_all(&requests, NOW), unknown);
+        assert_eq!(live(&alice), 1);
+    }
+
+    #[test]
+    fn a_key_named_twice_pays_twice() {
+        let cache = cache();
+        let alice = lease(&cache, ALICE, 5);
+        let twice = [(ALICE, 2), (ALICE, 2)];
+        assert_eq!(cache.try_acquire_all(&twice, NOW), allow_all(1, false));
+        assert!(matches!(
+            cache.try_acquire_all(&[(ALICE, 1), (ALICE, 1)], NOW),
+            AllLocal::Short { tokens: 0, .. }
+        ));
+        alice.denial.deny(1, DEADLINE);
+        assert!(matches!(
+            cache.try_acquire_all(&[(ALICE, 1), (ALICE, 1)], NOW),
+            AllLocal::Deny {
+                until: DEADLINE,
+                ..
+            }
+        ));
+        assert_eq!(live(&alice), 1);
+    }
+
+    #[test]
+    fn several_limits_wake_the_owner_for_each_low_stock() {
+        let cache = cache();
+        lease(&cache, ALICE, 5).set_watermark(5);
+        lease(&cache, BOB, 5).set_watermark(5);
+        let requests = [(ALICE, 1), (BOB, 2)];
+        assert_eq!(cache.try_acquire_all(&requests, NOW), allow_all(3, true));
+        assert!(cache.next_signal().is_some());
+        assert!(cache.next_signal().is_some());
+        assert!(cache.next_signal().is_none());
+    }
+
+    #[test]
+    fn no_limit_allows_everything() {
+        assert_eq!(cache().try_acquire_all(&[], NOW), AllLocal::EMPTY);
+    }
+
+    #[test]
+    fn a_full_cache_knows_its_keys_and_takes_no_more() {
+        let cache = cache();
+        let first = cache.insert(key(b"1")).unwrap();
+        cache.insert(key(b"2")).unwrap();
+        cache.insert(key(b"3")).unwrap();
+        assert_eq!(cache.insert(key(b"4")).unwrap_err(), Full);
+        assert!(Arc::ptr_eq(&cache.insert(key(b"1")).unwrap(), &first));
+        assert!(cache.remove(&first));
+        assert!(cache.insert(key(b"4")).is_ok());
+        assert_eq!(cache.len(), 3);
+    }
+
+    #[test]
+    fn a_request_marks_its_key_as_used_whatever_the_answer() {
+        let cache = cache();
+        let alice = cache.insert(ALICE).unwrap();
+        cache.try_acquire(ALICE, 1, NOW);
+        assert!(alice.take_touched());
+        cache.try_acquire_all(&[(ALICE, 1)], NOW);
+        assert!(alice.take_touched());
+    }
+}
