@@ -1,0 +1,65 @@
+//! What travels: many keys in one exchange with the store.
+
+use std::sync::Arc;
+
+use leasehold_cache::{Entry, LimitId};
+use leasehold_core::{Birth, Instant, Limit, Micros, Reply, Request, StoreTime};
+
+/// A limit under the name that replicas know it by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamedLimit {
+    /// Names the limit at the store: replicas that share it use the same name.
+    pub name: Box<str>,
+    /// The limit.
+    pub limit: Limit,
+}
+
+/// The calls for many keys that go to the store together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Chosen at random by this process.
+    pub replica: u64,
+    /// The store's birth as this replica remembers it; [`StoreTime::ZERO`] before the first
+    /// reply.
+    pub known_birth: StoreTime,
+    /// How long a store that has forgotten its leases must wait before it grants again: the
+    /// longest lease anybody asks for.
+    pub hold: Micros,
+    /// All limits; a call names its own by position.
+    pub limits: Arc<[NamedLimit]>,
+    /// One call per key.
+    pub calls: Vec<Call>,
+    /// When the batch was made. Leases are counted from here: the store cannot have heard of
+    /// it sooner.
+    pub sent: Instant,
+}
+
+/// One request about one key.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The key.
+    pub entry: Arc<Entry>,
+    /// The request.
+    pub request: Request,
+}
+
+/// The store's answer to a batch.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The store's birth.
+    pub birth: Birth,
+    /// One reply per call, in order.
+    pub replies: Vec<Reply>,
+}
+
+impl Batch {
+    /// The limit that `call` is about.
+    ///
+    /// # Panics
+    ///
+    /// If the call is of another batch with other limits.
+    pub fn limit_of(&self, call: &Call) -> &NamedLimit {
+        let LimitId(index) = call.entry.key().limit;
+        &self.limits[index as usize]
+    }
+}

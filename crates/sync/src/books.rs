@@ -1,0 +1,162 @@
+//! What a replica knows of one lease record at the store: the counts that it reports.
+//!
+//! # Invariant
+//!
+//! `granted = spent + released + held + pending`, where held tokens are in the cell and pending
+//! ones are with requests that may yet be undone. Only what is none of the other three is
+//! reported as spent, so a report never claims more than was truly spent; and no count ever
+//! shrinks.
+
+use leasehold_cache::Account;
+use leasehold_core::{Instant, Micros, RecordId, StoreTime};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Books {
+    pub(crate) record: RecordId,
+    /// Tokens granted, as far as is known here.
+    granted: u64,
+    /// Tokens gone unspent: given back, or past their deadline.
+    released: u64,
+    /// The largest number ever found spent.
+    spent: u64,
+    /// Of `spent`, what the store has confirmed.
+    confirmed: u64,
+    /// Of `released`, what the store has confirmed.
+    confirmed_released: u64,
+    /// The store's expiry, on its clock.
+    pub(crate) expiry: StoreTime,
+    /// When nothing of the lease may be spent any more.
+    pub(crate) deadline: Instant,
+}
+
+impl Books {
+    pub(crate) fn open(record: RecordId) -> Self {
+        Self {
+            record,
+            granted: 0,
+            released: 0,
+            spent: 0,
+            confirmed: 0,
+            confirmed_released: 0,
+            expiry: StoreTime::ZERO,
+            deadline: Instant::ORIGIN,
+        }
+    }
+
+    pub(crate) fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    pub(crate) fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// Learns of a grant; returns how many tokens are new.
+    pub(crate) fn grant(&mut self, granted: u64, expiry: StoreTime, deadline: Instant) -> u64 {
+        let new = granted.saturating_sub(self.granted);
+        self.granted += new;
+        self.expiry = self.expiry.max(expiry);
+        self.deadline = self.deadline.max(deadline);
+        new
+    }
+
+    /// Writes off tokens that will never be spent.
+    pub(crate) fn release(&mut self, tokens: u64) {
+        self.released += tokens;
+    }
+
+    /// Tokens spent for good, given what the cell holds.
+    pub(crate) fn spent(&mut self, account: Account) -> u64 {
+        let gone = self.granted - self.released;
+        let spent = gone.saturating_sub(u64::from(account.unspent()));
+        self.spent = self.spent.max(spent);
+        self.spent
+    }
+
+    /// Notes that the store has heard of these counts.
+    pub(crate) fn confirm(&mut self, spent: u64, released: u64) {
+        self.confirmed = self.confirmed.max(spent);
+        self.confirmed_released = self.confirmed_released.max(released);
+    }
+
+    /// Whether the store knows all there is to know and nothing is outstanding: the record says
+    /// nothing any more, and may expire there unattended.
+    pub(crate) fn are_settled(&self) -> bool {
+        self.granted == self.confirmed + self.confirmed_released
+    }
+
+    /// Tokens not confirmed as spent or released: what the store may charge when the record
+    /// expires unheard.
+    pub(crate) fn unsettled(&self) -> u64 {
+        self.granted - self.confirmed - self.confirmed_released
+    }
+}
+
+/// When a lease sent for at `sent` ends here: well before it ends at the store, which counts it
+/// from when it hears of it. The tenth kept back covers clocks that run at different rates.
+pub(crate) fn deadline(sent: Instant, lease: Micros) -> Instant {
+    sent + lease.as_duration() * 9 / 10
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use leasehold_cache::{Entry, KeyRef, LimitId};
+
+    use super::*;
+
+    const NOW: Instant = Instant::ORIGIN;
+
+    fn entry() -> Entry {
+        Entry::new(KeyRef {
+            limit: LimitId(0),
+            subject: b"k",
+        })
+    }
+
+    fn books() -> Books {
+        Books::open(RecordId {
+            replica: 1,
+            generation: 1,
+        })
+    }
+
+    #[test]
+    fn spent_is_what_is_neither_held_nor_pending_nor_released() {
+        let (entry, mut books) = (entry(), books());
+        let deadline = Instant::from_millis(1000);
+        assert_eq!(books.grant(10, StoreTime::from_micros(5), deadline), 10);
+        assert_eq!(
+            books.grant(10, StoreTime::from_micros(4), NOW),
+            0,
+            "told twice, granted once"
+        );
+        assert_eq!(books.expiry, StoreTime::from_micros(5));
+        entry.lease.deposit(10, deadline, NOW);
+        entry.lease.spend(3, NOW).unwrap();
+        let held = entry.hold(2, NOW).unwrap();
+        assert_eq!(
+            books.spent(entry.account(NOW)),
+            3,
+            "a hold may yet be undone"
+        );
+        assert!(held.refund());
+        assert_eq!(books.spent(entry.account(NOW)), 3);
+        let out = entry.lease.withdraw(0, NOW);
+        books.release(u64::from(out.live));
+        assert_eq!(books.spent(entry.account(NOW)), 3);
+        assert_eq!(books.unsettled(), 10);
+        books.confirm(3, 7);
+        assert!(books.are_settled());
+    }
+
+    #[test]
+    fn a_lease_ends_here_before_it_ends_at_the_store() {
+        let end = deadline(Instant::from_millis(500), Micros(1_000_000));
+        assert_eq!(
+            end.since(Instant::from_millis(500)),
+            Duration::from_millis(900)
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! The verdict on a request that the store decided itself.
+
+use std::time::Duration;
+
+use leasehold_core::{Decided, Limit, Reason, Reply, Status, Verdict, Wait};
+
+/// What `reply`, to a central spend that was sent `elapsed` ago, says to the request. Where the
+/// store knows no time at which the cost will fit, `patience` is advised.
+pub fn central_verdict(
+    reply: &Reply,
+    limit: &Limit,
+    elapsed: Duration,
+    patience: Duration,
+) -> Verdict {
+    let reset = reset(reply, limit);
+    if reply.status == Status::Spent {
+        return Verdict::allow(Decided::Store, free(reply, limit), reset);
+    }
+    let retry_after = match reply.wait {
+        // Exact: no sooner can it fit, counted from before the store looked.
+        Wait::For(wait) => wait.as_duration().saturating_sub(elapsed),
+        Wait::None | Wait::Held => patience,
+    };
+    Verdict::deny(Decided::Store, Reason::Exhausted, Some(retry_after)).with_reset(reset)
+}
+
+/// Whole tokens neither charged nor outstanding.
+pub fn free(reply: &Reply, limit: &Limit) -> u64 {
+    let uncharged = limit.capacity_level().saturating_sub(reply.level);
+    (uncharged / limit.scale().weight).saturating_sub(reply.outstanding)
+}
+
+/// Time until the bucket is full if nothing more is spent.
+pub fn reset(reply: &Reply, limit: &Limit) -> Duration {
+    let charged = reply.level.div_ceil(limit.scale().weight);
+    limit.time_for(charged.saturating_add(reply.outstanding))
+}

@@ -1,0 +1,27 @@
+//! The background half of a replica, without I/O: how many tokens to lease, when to ask for them,
+//! and what to tell whom.
+//!
+//! Nothing here reads a clock, draws a random number, starts a thread or touches a socket. Time
+//! comes in as the last argument; effects go out as values ([`Batch`], verdicts, timeouts). The
+//! tokio driver and the simulator drive the same [`Syncer`].
+
+mod backoff;
+mod batch;
+mod books;
+mod central;
+mod demand_meter;
+mod jitter;
+mod key_state;
+mod sweep;
+mod syncer;
+mod timers;
+mod tokens;
+mod tuning;
+mod waiting;
+
+pub use batch::{Answer, Batch, Call, NamedLimit};
+pub use central::{central_verdict, free, reset};
+pub use syncer::{Syncer, Timeout};
+pub use tokens::Tokens;
+pub use tuning::Tuning;
+pub use waiting::{Purpose, Waiter};

@@ -1,0 +1,95 @@
+//! Forgets keys that nobody asks for, a few at a time.
+//!
+//! A hand goes round all keys (the CLOCK scheme): a key that was asked for since the hand last
+//! passed stays, one that was not goes. A key that the sync task still has business with, a
+//! lease among it, always stays: it gives back before it is forgotten.
+
+use std::sync::Arc;
+
+use leasehold_cache::{Entry, QuotaCache};
+use leasehold_core::Instant;
+
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    ring: Vec<Arc<Entry>>,
+    hand: usize,
+}
+
+impl Sweep {
+    pub(crate) fn add(&mut self, entry: Arc<Entry>) {
+        self.ring.push(entry);
+    }
+
+    /// How many keys are known.
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Looks at up to `steps` keys and removes the idle ones from `cache`; returns how many.
+    pub(crate) fn pass(&mut self, cache: &QuotaCache, steps: usize, now: Instant) -> u64 {
+        let mut removed = 0;
+        for _ in 0..steps.min(self.ring.len()) {
+            if self.hand >= self.ring.len() {
+                self.hand = 0;
+            }
+            if is_idle(&self.ring[self.hand], now) {
+                let entry = self.ring.swap_remove(self.hand);
+                cache.remove(&entry);
+                removed += 1;
+            } else {
+                self.hand += 1;
+            }
+        }
+        removed
+    }
+}
+
+fn is_idle(entry: &Entry, now: Instant) -> bool {
+    let busy = entry.slot().is_some();
+    let touched = entry.take_touched();
+    let denied = entry.denies(1, now).is_some() || entry.denied.take() > 0;
+    !busy && !touched && !denied
+}
+
+#[cfg(test)]
+mod tests {
+    use leasehold_cache::{Config, KeyRef, LimitId};
+
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(1);
+
+    fn key(subject: &[u8]) -> KeyRef<'_> {
+        KeyRef {
+            limit: LimitId(0),
+            subject,
+        }
+    }
+
+    #[test]
+    fn what_is_in_use_stays_and_what_is_not_goes() {
+        let cache = QuotaCache::new(Config {
+            keys_max: 10,
+            seed: 1,
+            signals: 4,
+        });
+        let mut sweep = Sweep::default();
+        for subject in [b"busy".as_slice(), b"touched", b"denied", b"idle"] {
+            sweep.add(cache.insert(key(subject)).unwrap());
+        }
+        let entry = |subject| cache.get(key(subject)).unwrap();
+        entry(b"busy").set_slot(0);
+        entry(b"touched").touch();
+        entry(b"denied").denial.deny(1, Instant::from_millis(50));
+        assert_eq!(sweep.pass(&cache, 10, NOW), 1);
+        assert_eq!(cache.len(), 3);
+        assert_eq!(sweep.pass(&cache, 10, NOW), 1, "touched once, not since");
+        assert_eq!(
+            sweep.pass(&cache, 10, Instant::from_millis(60)),
+            1,
+            "the denial is over"
+        );
+        assert!(cache.get(key(b"busy")).is_some());
+        assert_eq!(sweep.len(), 1);
+    }
+}

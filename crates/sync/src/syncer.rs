@@ -1,0 +1,465 @@
+//! The background half of a replica: keeps the leases of all keys supplied and the store
+//! informed, in as few calls as will do.
+//!
+//! # How it is driven
+//!
+//! The `Syncer` does no I/O and reads no clock. Its methods are of four kinds: getters;
+//! `handle_*`, by which the world says what happened; commands, by which the application says
+//! what it wants; and `poll_*`, by which the machine says what to do next. After each call of
+//! the first three, poll until there is nothing more: [`poll_batch`](Syncer::poll_batch) for
+//! what to send, [`poll_verdict`](Syncer::poll_verdict) for who has an answer, and
+//! [`poll_timeout`](Syncer::poll_timeout) for when to call
+//! [`handle_timeout`](Syncer::handle_timeout) at the latest.
+//!
+//! # Invariant
+//!
+//! Each key has at most one call under way, however many requests wait for it. A batch that was
+//! handed out comes back exactly once, as answered or as failed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
+use leasehold_core::{Decided, Instant, Micros, Reason, StoreTime, Verdict};
+
+use crate::backoff::Backoff;
+use crate::batch::{Answer, Batch, Call, NamedLimit};
+use crate::jitter::Jitter;
+use crate::key_state::{KeyState, Next, Outcome, Surroundings};
+use crate::sweep::Sweep;
+use crate::timers::Timers;
+use crate::tokens::Tokens;
+use crate::tuning::{Sizing, Tuning};
+use crate::waiting::{Purpose, Waiter};
+
+/// The background half of one replica.
+#[derive(Debug)]
+pub struct Syncer<W> {
+    cache: Arc<QuotaCache>,
+    limits: Arc<[NamedLimit]>,
+    sizings: Vec<Sizing>,
+    tuning: Tuning,
+    replica: u64,
+    generations: u64,
+    jitter: Jitter,
+    keys: Vec<Option<KeyState<W>>>,
+    vacant: Vec<u32>,
+    timers: Timers,
+    /// Slots of keys that want a call, in order.
+    calling: VecDeque<u32>,
+    flights: usize,
+    next_batch: Instant,
+    backoff: Backoff,
+    known_birth: StoreTime,
+    round_trip: Duration,
+    sweep: Sweep,
+    next_sweep: Instant,
+    verdicts: VecDeque<(W, Verdict)>,
+    closing: bool,
+    tokens: Tokens,
+    keys_evicted: u64,
+}
+
+/// Why [`Syncer::handle_timeout`] is due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Timeout {
+    /// A key is to be renewed, reported on or given back.
+    Key,
+    /// Calls have waited long enough for others to travel with.
+    Batch,
+    /// Idle keys are to be looked for.
+    Sweep,
+}
+
+impl<W: Waiter> Syncer<W> {
+    /// A replica named `replica` with nothing leased. The limits are those that the cache's
+    /// [`LimitId`]s count through. `replica` and `seed` are chosen at random by the driver.
+    pub fn new(
+        cache: Arc<QuotaCache>,
+        limits: Arc<[NamedLimit]>,
+        tuning: Tuning,
+        replica: u64,
+        seed: u64,
+    ) -> Self {
+        let sizings = limits.iter().map(|named| Sizing::new(named.limit, &tuning));
+        Self {
+            cache,
+            sizings: sizings.collect(),
+            limits,
+            tuning,
+            replica,
+            generations: 0,
+            jitter: Jitter::new(seed),
+            keys: Vec::new(),
+            vacant: Vec::new(),
+            timers: Timers::default(),
+            calling: VecDeque::new(),
+            flights: 0,
+            next_batch: Instant::ORIGIN,
+            backoff: Backoff::new(),
+            known_birth: StoreTime::ZERO,
+            round_trip: FIRST_ROUND_TRIP,
+            sweep: Sweep::default(),
+            next_sweep: Instant::ORIGIN,
+            verdicts: VecDeque::new(),
+            closing: false,
+            tokens: Tokens::default(),
+            keys_evicted: 0,
+        }
+    }
+
+    /// Where this replica's tokens went.
+    pub fn tokens(&self) -> Tokens {
+        self.tokens
+    }
+
+    /// Keys the cache has forgotten because nobody asked for them.
+    pub fn keys_evicted(&self) -> u64 {
+        self.keys_evicted
+    }
+
+    /// Mean time from a call to its reply.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+
+    /// Tokens that the store counts as outstanding here, as far as is known.
+    pub fn unsettled(&self) -> u64 {
+        self.keys.iter().flatten().map(KeyState::unsettled).sum()
+    }
+
+    /// Whether a shut-down is complete: all has been given back and confirmed.
+    pub fn is_drained(&self) -> bool {
+        let settled = |state: &KeyState<W>| !state.in_flight && state.unsettled() == 0;
+        self.closing && self.flights == 0 && self.keys.iter().flatten().all(settled)
+    }
+
+    /// A request waits for `cost` tokens of `key`; its verdict will be polled.
+    pub fn acquire(
+        &mut self,
+        key: KeyRef<'_>,
+        cost: u32,
+        purpose: Purpose,
+        waiter: W,
+        now: Instant,
+    ) {
+        if self.closing {
+            let denial = Verdict::deny(Decided::Local, Reason::ShutDown, None);
+            self.verdicts.push_back((waiter, denial));
+            return;
+        }
+        if let Some(until) = self.backoff.holds(now) {
+            let retry_after = Some(until.since(now));
+            let denial = Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, retry_after);
+            self.verdicts.push_back((waiter, denial));
+            return;
+        }
+        let slot = self.slot_of(key, now);
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        match state.handle_waiting(waiter, cost, purpose, now) {
+            Some(known) => {
+                self.verdicts.push_back(known);
+                self.timers
+                    .set_if_none(slot, now + self.tuning.interval_max);
+            }
+            None => self.enqueue(slot, now),
+        }
+    }
+
+    /// A request that would not wait found fewer than `cost` tokens of `key` here: have some for
+    /// the next.
+    pub fn prefetch(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
+        if self.closing || self.backoff.holds(now).is_some() {
+            return;
+        }
+        let slot = self.slot_of(key, now);
+        self.keys[slot as usize]
+            .as_mut()
+            .expect(LIVE)
+            .handle_missed(cost);
+        self.enqueue(slot, now);
+    }
+
+    /// Gives back all that is held and asks for nothing more. Poll batches until
+    /// [`is_drained`](Self::is_drained), or until patience ends: what is not given back expires.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.closing = true;
+        for slot in 0..self.keys.len() {
+            let Some(state) = &mut self.keys[slot] else {
+                continue;
+            };
+            self.verdicts.extend(state.dismiss());
+            self.enqueue(u32::try_from(slot).expect("slots are u32"), now);
+        }
+    }
+
+    /// The request path has left word that keys run low.
+    pub fn handle_signals(&mut self, now: Instant) {
+        while let Some(entry) = self.cache.next_signal() {
+            if let Some(slot) = entry.slot() {
+                self.enqueue(slot, now);
+            }
+        }
+    }
+
+    /// The store's answer to a batch.
+    ///
+    /// # Panics
+    ///
+    /// If there is not one reply per call. Whoever decodes replies checks that.
+    pub fn handle_answer(&mut self, batch: &Batch, answer: &Answer, now: Instant) {
+        assert_eq!(
+            batch.calls.len(),
+            answer.replies.len(),
+            "one reply per call"
+        );
+        self.flights -= 1;
+        self.backoff.handle_success();
+        self.known_birth = self.known_birth.max(answer.birth.since);
+        // The mean of about the last eight.
+        self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
+        for (call, reply) in batch.calls.iter().zip(&answer.replies) {
+            let (slot, state, mut around) = self.parts(&call.entry);
+            let outcome = state.handle_reply(&call.request, reply, batch.sent, &mut around, now);
+            self.apply(slot, outcome, now);
+        }
+    }
+
+    /// A batch failed, or nobody knows what became of it.
+    pub fn handle_failure(&mut self, batch: &Batch, now: Instant) {
+        self.flights -= 1;
+        self.backoff.handle_failure(&mut self.jitter, now);
+        let retry_after = self
+            .backoff
+            .holds(now)
+            .map_or(Duration::ZERO, |until| until.since(now));
+        for call in &batch.calls {
+            let (slot, state, around) = self.parts(&call.entry);
+            let outcome = state.handle_failure(retry_after, &around);
+            self.apply(slot, outcome, now);
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(slot) = self.timers.pop(now) {
+            let Some(state) = &self.keys[slot as usize] else {
+                continue;
+            };
+            let entry = Arc::clone(&state.entry);
+            let (slot, state, mut around) = self.parts(&entry);
+            let next = state.handle_alarm(&mut around, now);
+            self.arrange(slot, next, now);
+        }
+        if self.next_sweep <= now {
+            self.sweep_some(now);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) or
+    /// [`poll_batch`](Self::poll_batch) again at the latest, and why.
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timeout)> {
+        let key = self.timers.poll_timeout().map(|at| (at, Timeout::Key));
+        let sweep = (self.sweep.len() > 0).then_some((self.next_sweep, Timeout::Sweep));
+        let waits = !self.calling.is_empty() && self.flights < self.tuning.batches_in_flight;
+        let batch = waits.then(|| {
+            let at = self.backoff.holds(now).unwrap_or(self.next_batch);
+            (at.max(self.next_batch), Timeout::Batch)
+        });
+        [key, sweep, batch]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// The next batch to send now, if there is one.
+    pub fn poll_batch(&mut self, now: Instant) -> Option<Batch> {
+        if self.flights >= self.tuning.batches_in_flight || self.backoff.holds(now).is_some() {
+            return None;
+        }
+        if self.calling.len() < self.tuning.batch_keys && self.next_batch > now {
+            return None;
+        }
+        let calls = self.next_calls(now);
+        if calls.is_empty() {
+            return None;
+        }
+        self.flights += 1;
+        self.next_batch = now + self.tuning.call_gap;
+        Some(Batch {
+            replica: self.replica,
+            known_birth: self.known_birth,
+            hold: Micros::from_duration(self.tuning.lease_max),
+            limits: Arc::clone(&self.limits),
+            calls,
+            sent: now,
+        })
+    }
+
+    /// A request that has its verdict.
+    pub fn poll_verdict(&mut self) -> Option<(W, Verdict)> {
+        self.verdicts.pop_front()
+    }
+
+    fn next_calls(&mut self, now: Instant) -> Vec<Call> {
+        let mut calls = Vec::new();
+        while calls.len() < self.tuning.batch_keys {
+            let Some(slot) = self.calling.pop_front() else {
+                break;
+            };
+            let Some(state) = &mut self.keys[slot as usize] else {
+                continue;
+            };
+            state.queued = false;
+            if !state.may_call(self.closing, now) {
+                continue;
+            }
+            let entry = Arc::clone(&state.entry);
+            let (slot, state, mut around) = self.parts(&entry);
+            match state.poll_request(&mut around, now) {
+                Some(request) => calls.push(Call { entry, request }),
+                None => self.timers.set(slot, now + self.tuning.interval_max),
+            }
+        }
+        calls
+    }
+
+    /// The slot of a key's state, made if there is none.
+    fn slot_of(&mut self, key: KeyRef<'_>, now: Instant) -> u32 {
+        let entry = self.entry_of(key, now);
+        entry.touch();
+        if let Some(slot) = entry.slot() {
+            return slot;
+        }
+        let state = KeyState::new(Arc::clone(&entry), self.sizing_of(key.limit), now);
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.keys.push(None);
+            u32::try_from(self.keys.len() - 1).expect("as many keys as slots fit no memory")
+        });
+        self.keys[slot as usize] = Some(state);
+        entry.set_slot(slot);
+        slot
+    }
+
+    /// The key's entry. If the cache is full and nothing can be forgotten, an entry that lives
+    /// only as long as somebody waits on it: the store decides, and nothing is kept.
+    fn entry_of(&mut self, key: KeyRef<'_>, now: Instant) -> Arc<Entry> {
+        if let Some(entry) = self.cache.get(key) {
+            return entry;
+        }
+        if let Ok(entry) = self.cache.insert(key) {
+            self.sweep.add(Arc::clone(&entry));
+            return entry;
+        }
+        self.keys_evicted += self.sweep.pass(&self.cache, SWEEP_WHEN_FULL, now);
+        match self.cache.insert(key) {
+            Ok(entry) => {
+                self.sweep.add(Arc::clone(&entry));
+                entry
+            }
+            Err(_) => Arc::new(Entry::new(key)),
+        }
+    }
+
+    fn sizing_of(&self, LimitId(index): LimitId) -> &Sizing {
+        &self.sizings[index as usize]
+    }
+
+    /// A key's state beside what it needs to know of the rest.
+    fn parts(&mut self, entry: &Entry) -> (u32, &mut KeyState<W>, Surroundings<'_>) {
+        let slot = entry
+            .slot()
+            .expect("a key with a call or an alarm keeps its slot");
+        let LimitId(index) = entry.key().limit;
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        let around = Surroundings {
+            sizing: &self.sizings[index as usize],
+            tuning: &self.tuning,
+            replica: self.replica,
+            round_trip: self.round_trip,
+            closing: self.closing,
+            generations: &mut self.generations,
+            tokens: &mut self.tokens,
+        };
+        (slot, state, around)
+    }
+
+    fn apply(&mut self, slot: u32, outcome: Outcome<W>, now: Instant) {
+        self.verdicts.extend(outcome.verdicts);
+        let next = if self.closing {
+            Next::Call
+        } else {
+            outcome.next
+        };
+        self.arrange(slot, next, now);
+    }
+
+    fn arrange(&mut self, slot: u32, next: Next, now: Instant) {
+        match next {
+            Next::Call => self.enqueue(slot, now),
+            Next::Alarm(after) => self.set_alarm(slot, after, now),
+            Next::Nothing => self.forget(slot),
+        }
+    }
+
+    /// Puts a key into the queue of those that want a call, once.
+    fn enqueue(&mut self, slot: u32, now: Instant) {
+        let Some(state) = &mut self.keys[slot as usize] else {
+            return;
+        };
+        if state.queued || state.in_flight {
+            return;
+        }
+        if state.may_call(self.closing, now) {
+            state.queued = true;
+            self.calling.push_back(slot);
+            self.timers.clear(slot);
+        } else {
+            let at = state.quiet_until();
+            self.timers.set(slot, at);
+        }
+    }
+
+    /// Sets a key's alarm a little early, so that replicas which started together do not stay
+    /// together; or a little late, where it must not ring before a time.
+    fn set_alarm(&mut self, slot: u32, after: Duration, now: Instant) {
+        let quiet_until = self.keys[slot as usize].as_ref().expect(LIVE).quiet_until();
+        let early = now + after.saturating_sub(self.jitter.within(after / 5));
+        let at = if quiet_until > early {
+            quiet_until + self.jitter.within(after / 10)
+        } else {
+            early
+        };
+        self.timers.set(slot, at);
+    }
+
+    fn forget(&mut self, slot: u32) {
+        if let Some(state) = self.keys[slot as usize].take() {
+            state.entry.clear_slot();
+            self.timers.clear(slot);
+            self.vacant.push(slot);
+        }
+    }
+
+    /// Passes over as many keys as it takes to go round once in the idle time.
+    fn sweep_some(&mut self, now: Instant) {
+        let rounds = self.tuning.idle_after.as_nanos() / SWEEP_EVERY.as_nanos();
+        let rounds = usize::try_from(rounds.max(1)).unwrap_or(usize::MAX);
+        let steps = self.sweep.len().div_ceil(rounds);
+        self.keys_evicted += self.sweep.pass(&self.cache, steps, now);
+        self.next_sweep = now + SWEEP_EVERY;
+    }
+}
+
+/// Why a slot taken from an entry is occupied.
+const LIVE: &str = "an entry's slot is cleared when its state goes";
+
+/// Taken for the round trip before one has been measured: a store in the same data centre.
+const FIRST_ROUND_TRIP: Duration = Duration::from_millis(1);
+
+/// Often enough that each step is short: a hundred keys of a thousand, a thousand of a million.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// Keys looked at to make room for one more.
+const SWEEP_WHEN_FULL: usize = 64;

@@ -1,0 +1,25 @@
+//! Where the tokens of a replica went.
+
+/// Tokens by what became of them, in all since the start.
+///
+/// `granted = spent + released + expired + held`, where held tokens are in the cells now or with
+/// requests under several limits that are being decided.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Tokens {
+    /// Granted by the store, leased or spent centrally.
+    pub granted: u64,
+    /// Spent on allowed requests, as far as has been looked.
+    pub spent: u64,
+    /// Given back.
+    pub released: u64,
+    /// Not spent by their deadline.
+    pub expired: u64,
+}
+
+impl Tokens {
+    /// Tokens granted of which nothing has been heard since.
+    pub const fn held(&self) -> u64 {
+        self.granted - self.spent - self.released - self.expired
+    }
+}
