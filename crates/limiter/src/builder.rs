@@ -1,0 +1,232 @@
+//! How a limiter is put together.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_cache::{Config, QuotaCache};
+use leasehold_core::Limit;
+use leasehold_sync::{NamedLimit, Syncer, Tuning};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::limiter::{Limiter, Mode};
+use crate::memory_store::MemoryStore;
+use crate::shared::Shared;
+use crate::store::Store;
+use crate::sync_task::SyncTask;
+
+/// Puts a [`Limiter`] together. Every setting but the limits has a default that suits most.
+#[must_use = "a builder builds nothing until `build` is called"]
+pub struct Builder {
+    limits: Vec<NamedLimit>,
+    store: Option<Arc<dyn Store>>,
+    mode: Mode,
+    tuning: Tuning,
+    keys_max: usize,
+    budget: Duration,
+    call_timeout: Duration,
+    shutdown_patience: Duration,
+}
+
+/// Why a limiter cannot be built.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is nothing to limit by.
+    #[error("no limit is given: add one with `.limit(\"name\", limit)`")]
+    NoLimit,
+    /// Two limits have one name.
+    #[error("two limits are named `{0}`: names tell limits apart at the store")]
+    NameTwice(String),
+    /// The name cannot stand in a key.
+    #[error(
+        "`{0}` is no name for a limit: use 1 to 64 letters, digits, `.`, `_` and `-`; it becomes \
+         part of the store's keys"
+    )]
+    BadName(String),
+    /// There is no tokio runtime to run the background task on.
+    #[error("a limiter is built within a tokio runtime, on which its background task runs")]
+    NoRuntime,
+    /// A duration or size of zero makes no sense.
+    #[error("`{0}` is zero: nothing could be done in no time or no space")]
+    Zero(&'static str),
+    /// The shortest of something is longer than the longest.
+    #[error("`{0}` is above `{1}`: nothing lies between them")]
+    Crossed(&'static str, &'static str),
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            limits: Vec::new(),
+            store: None,
+            mode: Mode::Lease,
+            tuning: Tuning::default(),
+            keys_max: 100_000,
+            budget: Duration::from_millis(100),
+            call_timeout: Duration::from_millis(250),
+            shutdown_patience: Duration::from_secs(1),
+        }
+    }
+
+    /// Adds a limit. Replicas that share it give it the same name. Keys that name no limit mean
+    /// the one added first.
+    pub fn limit(mut self, name: &str, limit: Limit) -> Self {
+        self.limits.push(NamedLimit {
+            name: name.into(),
+            limit,
+        });
+        self
+    }
+
+    /// The store that replicas share; a [`MemoryStore`] of its own unless set.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Whether to lease, or to ask the store for every decision. Leases unless set.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// The numbers that decide how much is leased and how often the store is asked.
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
+        self
+    }
+
+    /// The most keys to remember at a time; 100 000 unless set. Beyond, the store decides each
+    /// request on a key that is not remembered.
+    pub fn keys_max(mut self, keys_max: usize) -> Self {
+        self.keys_max = keys_max;
+        self
+    }
+
+    /// The longest time [`acquire`](Limiter::acquire) may wait for the store; 100 ms unless set.
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// The longest time an exchange with the store may take before it counts as failed; 250 ms
+    /// unless set.
+    pub fn call_timeout(mut self, call_timeout: Duration) -> Self {
+        self.call_timeout = call_timeout;
+        self
+    }
+
+    /// The longest time a shut-down may take to give leases back; 1 s unless set.
+    pub fn shutdown_patience(mut self, patience: Duration) -> Self {
+        self.shutdown_patience = patience;
+        self
+    }
+
+    /// Builds the limiter and starts its background task on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] says which setting cannot be.
+    pub fn build(self) -> Result<Limiter, BuildError> {
+        self.check()?;
+        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let limits: Arc<[NamedLimit]> = self.limits.into();
+        let cache = Arc::new(QuotaCache::new(Config {
+            keys_max: self.keys_max,
+            seed: random(),
+            signals: SIGNALS,
+        }));
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&cache),
+            Arc::clone(&limits),
+            self.shutdown_patience,
+        ));
+        let syncer = Syncer::new(cache, limits, self.tuning, random(), random());
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let task = SyncTask::new(
+            syncer,
+            Arc::clone(&store),
+            Arc::clone(&shared),
+            inbox,
+            self.call_timeout,
+        );
+        runtime.spawn(task.run());
+        Ok(Limiter::new(
+            shared,
+            store,
+            commands,
+            self.mode,
+            self.budget,
+            self.tuning,
+        ))
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        if self.limits.is_empty() {
+            return Err(BuildError::NoLimit);
+        }
+        for (index, NamedLimit { name, .. }) in self.limits.iter().enumerate() {
+            if !is_name(name) {
+                return Err(BuildError::BadName(name.to_string()));
+            }
+            if self.limits[..index].iter().any(|other| other.name == *name) {
+                return Err(BuildError::NameTwice(name.to_string()));
+            }
+        }
+        let sizes = [
+            (self.keys_max == 0, "keys_max"),
+            (self.budget.is_zero(), "budget"),
+            (self.call_timeout.is_zero(), "call_timeout"),
+            (self.tuning.batch_keys == 0, "tuning.batch_keys"),
+            (
+                self.tuning.batches_in_flight == 0,
+                "tuning.batches_in_flight",
+            ),
+            (self.tuning.interval_min.is_zero(), "tuning.interval_min"),
+        ];
+        let zero = sizes
+            .into_iter()
+            .find_map(|(is_zero, name)| is_zero.then_some(name));
+        if let Some(name) = zero {
+            return Err(BuildError::Zero(name));
+        }
+        let Tuning {
+            interval_min,
+            interval_max,
+            lease_min,
+            lease_max,
+            ..
+        } = self.tuning;
+        if interval_min > interval_max {
+            let (min, max) = ("tuning.interval_min", "tuning.interval_max");
+            return Err(BuildError::Crossed(min, max));
+        }
+        if lease_min > lease_max {
+            let (min, max) = ("tuning.lease_min", "tuning.lease_max");
+            return Err(BuildError::Crossed(min, max));
+        }
+        Ok(())
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// A number that nobody can guess: the standard library's hash keys come from the system.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+/// Commands that may wait for the task. Beyond, requests are denied rather than queued: at ten
+/// thousand misses a millisecond's budget is long gone.
+const COMMANDS: usize = 16_384;
+
+/// Keys that may have signalled and not been looked at. Beyond, their alarms find them.
+const SIGNALS: usize = 4096;

@@ -1,0 +1,68 @@
+//! The one place that reads time.
+//!
+//! The clock counts while the machine is suspended (`CLOCK_BOOTTIME` on Linux): a replica that
+//! wakes up finds its leases ended, as the store did. It is disciplined like the store's clock
+//! is, so the two do not drift apart by more than either is wrong.
+
+use leasehold_core::Instant;
+
+/// A monotonic clock whose origin is a second before it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin_nanos: u64,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self {
+            origin_nanos: machine_nanos().saturating_sub(LEAD),
+        }
+    }
+
+    /// The time now.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(machine_nanos().saturating_sub(self.origin_nanos))
+    }
+}
+
+/// The machine's own reading, the same for all processes on it, in nanoseconds.
+#[cfg(target_os = "linux")]
+#[inline]
+#[expect(clippy::cast_sign_loss, reason = "time since boot is not negative")]
+pub fn machine_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The machine's own reading, in nanoseconds since the first call in this process.
+#[cfg(not(target_os = "linux"))]
+pub fn machine_nanos() -> u64 {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads time"
+    )]
+    let (now, first) = (
+        std::time::Instant::now(),
+        FIRST.get_or_init(std::time::Instant::now),
+    );
+    u64::try_from(now.duration_since(*first).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Keeps the first readings away from the origin, which stands for "never" in places.
+const LEAD: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_forward_from_after_the_origin() {
+        let clock = Clock::start();
+        let (first, second) = (clock.now(), clock.now());
+        assert!(first > Instant::ORIGIN);
+        assert!(second >= first);
+    }
+}

@@ -1,0 +1,53 @@
+//! A rate limiter for services that outgrew one store call per request.
+//!
+//! Each process decides from tokens that it has leased, in nanoseconds and without I/O; a shared
+//! [`Store`] keeps one ledger per key and hands the leases out; a background task keeps the two
+//! in step. For every key and every window, however many replicas there are and whatever is lost,
+//! delayed or crashed: `admitted <= burst + overshoot + rate * window`.
+//!
+//! # Trade-offs
+//!
+//! - The first request for a key, and requests for keys too slow to lease, wait for one exchange
+//!   with the store ([`Limiter::acquire`]) or are denied ([`Limiter::try_acquire`]).
+//! - Tokens leased to one replica cannot be spent by another until they are given back. Shares
+//!   follow demand, and what lies idle is returned; what a dead replica held is lost for one
+//!   lease time.
+//! - A store that lost its memory grants nothing until the longest lease it may have forgotten
+//!   has ended: an exact bound costs a few seconds then.
+//!
+//! # Example
+//!
+//! ```
+//! use leasehold::Limiter;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let limiter = Limiter::builder().limit("api", "1000/s burst 2000".parse()?).build()?;
+//!
+//! assert!(limiter.acquire("user:42", 1).await.is_allowed());
+//! limiter.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod clock;
+mod limiter;
+mod memory_store;
+mod shared;
+mod stats;
+mod store;
+mod sync_task;
+
+pub use builder::{BuildError, Builder};
+pub use clock::{Clock, machine_nanos};
+pub use leasehold_cache::{Entry, KeyRef, LimitId};
+pub use leasehold_core::{
+    Birth, Decided, Decision, Demand, Denial, Instant, LeaseRequest, Ledger, Limit, LimitError,
+    Micros, Rate, Reason, RecordId, Reply, Request, Status, StoreTime, Verdict, Wait,
+};
+pub use leasehold_sync::{Answer, Batch, Call, NamedLimit, Tokens, Tuning};
+pub use limiter::{Limiter, Mode, NotReleased, Peek};
+pub use memory_store::MemoryStore;
+pub use stats::Stats;
+pub use store::{Store, StoreError, StoreFuture};

@@ -1,0 +1,490 @@
+//! The limiter that a service links in.
+//!
+//! # Invariant
+//!
+//! Nothing on the request path awaits unless the key's lease is short and nobody knows that the
+//! store is short too; then it awaits one exchange, within the budget.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local};
+use leasehold_core::{Decided, Instant, Limit, Micros, Reason, Request, Verdict};
+use leasehold_sync::{Batch, Call, Purpose, Tuning, central_verdict, free, reset};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::builder::Builder;
+use crate::shared::Shared;
+use crate::stats::Stats;
+use crate::store::{Store, StoreError};
+use crate::sync_task::{Caller, Command};
+
+/// Decides requests by limits that it shares with other replicas through a store.
+///
+/// Cheap to clone; clones share everything. When the last one goes, what is leased is given back
+/// in the background; [`shutdown`](Self::shutdown) does so in the open.
+///
+/// # Examples
+///
+/// ```
+/// use leasehold::Limiter;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::builder().limit("api", "100/min burst 20".parse()?).build()?;
+/// let verdict = limiter.acquire("user:42", 1).await;
+/// if let Some(wait) = verdict.retry_after() {
+///     println!("come back in {wait:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Limiter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    commands: mpsc::Sender<Command>,
+    mode: Mode,
+    budget: Duration,
+    tuning: Tuning,
+}
+
+/// Who decides.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Mode {
+    /// This process, from what it leases; the store where a lease does not pay.
+    #[default]
+    Lease,
+    /// The store, asked for every decision: exact and slow. The baseline to compare with.
+    Central,
+}
+
+/// Some leases could not be given back. They end by themselves within one lease time.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("{tokens} tokens were not given back in time; the store frees them when their leases end")]
+pub struct NotReleased {
+    /// Tokens outstanding at the store.
+    pub tokens: u64,
+}
+
+/// What is known of a key, without spending anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Peek {
+    /// Tokens leased here and not spent.
+    pub held: u64,
+    /// Tokens at the store that nobody has leased or spent.
+    pub free: u64,
+    /// Tokens leased by all replicas, and not yet reported spent.
+    pub outstanding: u64,
+    /// Replicas that hold leases.
+    pub replicas: u64,
+    /// Time until the bucket is full if nothing more is spent.
+    pub reset: Duration,
+}
+
+impl Limiter {
+    /// Starts putting a limiter together.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: Arc<dyn Store>,
+        commands: mpsc::Sender<Command>,
+        mode: Mode,
+        budget: Duration,
+        tuning: Tuning,
+    ) -> Self {
+        let inner = Inner {
+            shared,
+            store,
+            commands,
+            mode,
+            budget,
+            tuning,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The limit named `name`, to name in keys: `(limiter.limit("global")?, "all")`.
+    pub fn limit(&self, name: &str) -> Option<LimitId> {
+        let mut limits = self.inner.shared.limits.iter();
+        let index = limits.position(|named| *named.name == *name)?;
+        Some(LimitId(u32::try_from(index).expect("limits are few")))
+    }
+
+    /// Decides at once, from what is held here. Never waits and does no I/O.
+    ///
+    /// A key of which nothing is held yet is denied as [`Reason::NotLeased`], and tokens are sent
+    /// for: use [`acquire`](Self::acquire) where the first request must not be denied. In
+    /// [`Mode::Central`] nothing is ever held.
+    ///
+    /// # Panics
+    ///
+    /// If the key names a limit of another limiter.
+    #[inline]
+    pub fn try_acquire<'a>(&self, key: impl Into<KeyRef<'a>>, cost: u32) -> Verdict {
+        let key = key.into();
+        match self.decide(key, cost) {
+            Ok(verdict) => verdict,
+            Err(now) => self.miss(key, cost, now),
+        }
+    }
+
+    /// Decides, from what is held here if that suffices, and otherwise after one exchange with
+    /// the store, which waiting requests share. Waits no longer than the budget.
+    ///
+    /// May be cancelled at any time: nothing is spent on a request that stopped waiting, except
+    /// in the moment in which its verdict is under way.
+    ///
+    /// # Panics
+    ///
+    /// If the key names a limit of another limiter.
+    pub async fn acquire<'a>(&self, key: impl Into<KeyRef<'a>>, cost: u32) -> Verdict {
+        let key = key.into();
+        match (self.decide(key, cost), self.inner.mode) {
+            (Ok(verdict), _) => verdict,
+            (Err(_), Mode::Lease) => self.ask(key, cost, Purpose::Spend).await,
+            (Err(now), Mode::Central) => self.ask_central(key, cost, now).await,
+        }
+    }
+
+    /// Decides under several limits at once: all costs are spent, or none is. What lacks here is
+    /// asked for in one exchange; then all is taken together.
+    ///
+    /// The verdict is the strictest: what stands in the way, or the least that remains.
+    ///
+    /// # Panics
+    ///
+    /// If a key names a limit of another limiter, or in [`Mode::Central`], which cannot undo.
+    pub async fn acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
+        assert_eq!(self.inner.mode, Mode::Lease, "several limits need leases");
+        let requests = payable(requests);
+        let work = self.acquire_all_unbounded(&requests);
+        match tokio::time::timeout(self.inner.budget, work).await {
+            Ok(verdict) => verdict,
+            Err(_) => self.budget_spent(),
+        }
+    }
+
+    /// The same without waiting, as [`try_acquire`](Self::try_acquire) does.
+    ///
+    /// # Panics
+    ///
+    /// If a key names a limit of another limiter.
+    pub fn try_acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
+        let (requests, now) = (payable(requests), self.inner.shared.now());
+        match self.decide_all(&requests, now) {
+            Ok(verdict) => verdict,
+            Err(index) => {
+                let (key, cost) = requests[index];
+                self.miss(key, cost, now)
+            }
+        }
+    }
+
+    /// What is known of a key here and at the store. Spends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer within the budget.
+    ///
+    /// # Panics
+    ///
+    /// If the key names a limit of another limiter.
+    pub async fn peek<'a>(&self, key: impl Into<KeyRef<'a>>) -> Result<Peek, StoreError> {
+        let (key, now) = (key.into(), self.inner.shared.now());
+        let limit = *self.limit_of(key);
+        let reply = self.spend_central(key, 0, now).await?;
+        let entry = self.inner.shared.cache.get(key);
+        let held = entry.map_or(0, |entry| entry.lease.view(now).live);
+        Ok(Peek {
+            held: u64::from(held),
+            free: free(&reply, &limit),
+            outstanding: reply.outstanding,
+            replicas: reply.replicas,
+            reset: reset(&reply, &limit),
+        })
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> Stats {
+        let keys = self.inner.shared.cache.len() as u64;
+        self.inner.shared.counters.read(keys)
+    }
+
+    /// Gives back all that is leased, so that a deployment loses no capacity, and ends the
+    /// background task. Requests that wait are denied, and so are all that come after.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReleased`] if the store did not confirm within the patience of the builder.
+    pub async fn shutdown(&self) -> Result<(), NotReleased> {
+        let (told, done) = oneshot::channel();
+        if self
+            .inner
+            .commands
+            .send(Command::ShutDown(told))
+            .await
+            .is_err()
+        {
+            return Ok(());
+        }
+        match done.await {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(tokens) => Err(NotReleased { tokens }),
+        }
+    }
+
+    /// The verdict if it can be had here and now; the time that was read if not.
+    #[inline]
+    fn decide(&self, key: KeyRef<'_>, cost: u32) -> Result<Verdict, Instant> {
+        let shared = &*self.inner.shared;
+        let now = shared.now();
+        match shared.cache.try_acquire(key, cost, now) {
+            Local::Allow {
+                left,
+                full_at,
+                wake,
+            } if cost > 0 => {
+                if wake {
+                    shared.wake.notify_one();
+                }
+                let reset = full_at.since(now);
+                Ok(Verdict::allow(Decided::Local, u64::from(left), reset))
+            }
+            Local::Deny { until, full_at } => Ok(exhausted(until.since(now), full_at.since(now))),
+            Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
+                self.refuse(key, cost).ok_or(now)
+            }
+        }
+    }
+
+    /// A verdict that needs no tokens and no store, off the common path.
+    #[cold]
+    fn refuse(&self, key: KeyRef<'_>, cost: u32) -> Option<Verdict> {
+        let deny = |reason| Some(Verdict::deny(Decided::Local, reason, None));
+        let limit = self.limit_of(key);
+        if self.inner.shared.is_closed() {
+            deny(Reason::ShutDown)
+        } else if u64::from(cost) > limit.burst() {
+            deny(Reason::TooCostly)
+        } else if key.subject.len() > SUBJECT_BYTES_MAX {
+            deny(Reason::KeyTooLong)
+        } else if cost == 0 {
+            Some(Verdict::allow(Decided::Local, 0, Duration::ZERO))
+        } else {
+            None
+        }
+    }
+
+    /// Sends for tokens and does not wait for them.
+    #[cold]
+    fn miss(&self, key: KeyRef<'_>, cost: u32, _now: Instant) -> Verdict {
+        if self.inner.mode == Mode::Lease {
+            let (limit, subject) = (key.limit, key.subject.into());
+            // If the task is too busy to hear it, another request will ask.
+            let _ = self.inner.commands.try_send(Command::Prefetch {
+                limit,
+                subject,
+                cost,
+            });
+        }
+        let soon = self.inner.tuning.call_gap;
+        Verdict::deny(Decided::Local, Reason::NotLeased, Some(soon))
+    }
+
+    /// Waits for the sync task's verdict, within the budget.
+    async fn ask(&self, key: KeyRef<'_>, cost: u32, purpose: Purpose) -> Verdict {
+        let verdict = match self.send(key, cost, purpose) {
+            Ok(verdict) => verdict,
+            Err(denied) => return denied,
+        };
+        match tokio::time::timeout(self.inner.budget, verdict).await {
+            Ok(Ok(verdict)) => verdict,
+            // The task has ended.
+            Ok(Err(_)) => Verdict::deny(Decided::Local, Reason::ShutDown, None),
+            Err(_) => self.budget_spent(),
+        }
+    }
+
+    /// Queues a request for the sync task.
+    fn send(
+        &self,
+        key: KeyRef<'_>,
+        cost: u32,
+        purpose: Purpose,
+    ) -> Result<oneshot::Receiver<Verdict>, Verdict> {
+        let (sender, verdict) = oneshot::channel();
+        let command = Command::Acquire {
+            limit: key.limit,
+            subject: key.subject.into(),
+            cost,
+            purpose,
+            waiter: Caller(sender),
+        };
+        match self.inner.commands.try_send(command) {
+            Ok(()) => Ok(verdict),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let soon = Some(self.inner.budget);
+                Err(Verdict::deny(Decided::Fallback, Reason::Overloaded, soon))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                Err(Verdict::deny(Decided::Local, Reason::ShutDown, None))
+            }
+        }
+    }
+
+    async fn ask_central(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> Verdict {
+        let Ok(reply) = self.spend_central(key, cost, now).await else {
+            let soon = Some(self.inner.budget);
+            return Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, soon);
+        };
+        let elapsed = self.inner.shared.now().since(now);
+        central_verdict(&reply, self.limit_of(key), elapsed, self.inner.budget)
+    }
+
+    /// Asks the store itself, once, within the budget.
+    async fn spend_central(
+        &self,
+        key: KeyRef<'_>,
+        cost: u32,
+        now: Instant,
+    ) -> Result<leasehold_core::Reply, StoreError> {
+        let shared = &*self.inner.shared;
+        let request = Request::Spend {
+            cost: u64::from(cost),
+        };
+        let batch = Batch {
+            // No lease is named, so nobody is.
+            replica: 0,
+            known_birth: shared.known_birth(),
+            hold: Micros::from_duration(self.inner.tuning.lease_max),
+            limits: Arc::clone(&shared.limits),
+            calls: vec![Call {
+                entry: Arc::new(Entry::new(key)),
+                request,
+            }],
+            sent: now,
+        };
+        shared.counters.count_batch(1);
+        let exchange = self.inner.store.exchange(&batch);
+        let answer = tokio::time::timeout(self.inner.budget, exchange).await;
+        let late = |_| StoreError::new(format!("no answer within {:?}", self.inner.budget));
+        let answer = answer.map_err(late).and_then(|answer| answer);
+        let answer = answer.inspect_err(|_| shared.counters.count_failure())?;
+        shared.learn_birth(answer.birth.since);
+        let reply = answer.replies.first().copied();
+        reply.ok_or_else(|| StoreError::new("no reply to a call"))
+    }
+
+    async fn acquire_all_unbounded(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
+        loop {
+            let now = self.inner.shared.now();
+            if let Ok(verdict) = self.decide_all(requests, now) {
+                return verdict;
+            }
+            // All that lacks is asked for before any answer is awaited.
+            let lacking = self.lacking(requests, now);
+            let asked: Vec<_> = lacking
+                .into_iter()
+                .map(|(key, cost)| self.send(key, cost, Purpose::Stock))
+                .collect();
+            for verdict in asked {
+                let denied = match verdict {
+                    Ok(verdict) => match verdict.await {
+                        Ok(verdict) if verdict.is_allowed() => continue,
+                        Ok(denied) => denied,
+                        Err(_) => Verdict::deny(Decided::Local, Reason::ShutDown, None),
+                    },
+                    Err(denied) => denied,
+                };
+                return denied;
+            }
+        }
+    }
+
+    /// The verdict under several limits, if it can be had here and now; otherwise which request
+    /// lacks tokens.
+    fn decide_all(&self, requests: &[(KeyRef<'_>, u32)], now: Instant) -> Result<Verdict, usize> {
+        for (key, cost) in requests {
+            if let Some(denied) = self.refuse(*key, *cost) {
+                return Ok(denied);
+            }
+        }
+        let shared = &*self.inner.shared;
+        match shared.cache.try_acquire_all(requests, now) {
+            AllLocal::Allow {
+                left,
+                full_at,
+                wake,
+            } => {
+                if wake {
+                    shared.wake.notify_one();
+                }
+                Ok(Verdict::allow(
+                    Decided::Local,
+                    u64::from(left),
+                    full_at.since(now),
+                ))
+            }
+            AllLocal::Deny { until, full_at, .. } => {
+                Ok(exhausted(until.since(now), full_at.since(now)))
+            }
+            AllLocal::Short { index, .. } | AllLocal::Unknown { index } => Err(index),
+        }
+    }
+
+    /// The keys of which less is held here than `requests` need, with what they need in all.
+    fn lacking<'a>(&self, requests: &[(KeyRef<'a>, u32)], now: Instant) -> Vec<(KeyRef<'a>, u32)> {
+        let mut needs: Vec<(KeyRef<'a>, u32)> = Vec::with_capacity(requests.len());
+        for &(key, cost) in requests {
+            match needs.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, need)) => *need = need.saturating_add(cost),
+                None => needs.push((key, cost)),
+            }
+        }
+        needs.retain(|(key, need)| {
+            let entry = self.inner.shared.cache.get(*key);
+            entry.is_none_or(|entry| entry.lease.view(now).live < *need)
+        });
+        needs
+    }
+
+    fn limit_of(&self, key: KeyRef<'_>) -> &Limit {
+        let LimitId(index) = key.limit;
+        let named = self.inner.shared.limits.get(index as usize);
+        &named.expect("the key names a limit of this limiter").limit
+    }
+
+    fn budget_spent(&self) -> Verdict {
+        let soon = Some(self.inner.budget);
+        Verdict::deny(Decided::Fallback, Reason::BudgetSpent, soon)
+    }
+}
+
+/// The requests that cost something; a key that would pay nothing need not be known here.
+fn payable<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u32)]> {
+    if requests.iter().all(|(_, cost)| *cost > 0) {
+        return Cow::Borrowed(requests);
+    }
+    let paid = requests.iter().filter(|(_, cost)| *cost > 0);
+    Cow::Owned(paid.copied().collect())
+}
+
+fn exhausted(retry_after: Duration, reset: Duration) -> Verdict {
+    Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after)).with_reset(reset)
+}
+
+/// Longer subjects are nobody's name. The store keeps each in a key of its own.
+const SUBJECT_BYTES_MAX: usize = 1024;

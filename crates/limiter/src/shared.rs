@@ -1,0 +1,69 @@
+//! What the request path and the sync task share: the cache, the clock, the limits, the counts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use leasehold_cache::QuotaCache;
+use leasehold_core::{Instant, StoreTime};
+use leasehold_sync::NamedLimit;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::stats::Counters;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) cache: Arc<QuotaCache>,
+    pub(crate) limits: Arc<[NamedLimit]>,
+    pub(crate) counters: Counters,
+    /// Wakes the task: a key runs low.
+    pub(crate) wake: Notify,
+    pub(crate) shutdown_patience: Duration,
+    clock: Clock,
+    known_birth: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        cache: Arc<QuotaCache>,
+        limits: Arc<[NamedLimit]>,
+        shutdown_patience: Duration,
+    ) -> Self {
+        Self {
+            cache,
+            limits,
+            counters: Counters::default(),
+            wake: Notify::new(),
+            shutdown_patience,
+            clock: Clock::start(),
+            known_birth: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The store's birth as far as it is known here.
+    pub(crate) fn known_birth(&self) -> StoreTime {
+        StoreTime::from_micros(self.known_birth.load(Relaxed))
+    }
+
+    pub(crate) fn learn_birth(&self, since: StoreTime) {
+        self.known_birth.fetch_max(since.as_micros(), Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+}

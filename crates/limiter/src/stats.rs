@@ -1,0 +1,80 @@
+//! What a limiter has done so far, counted by its sync task and readable at any time.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use leasehold_sync::Tokens;
+
+/// What a limiter has done since it was built.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys exchanged with the store: one per key and exchange.
+    pub store_calls: u64,
+    /// Exchanges with the store, many keys each.
+    pub batches: u64,
+    /// Exchanges that failed or were not answered in time.
+    pub failed_batches: u64,
+    /// Mean time from a batch to its answer, of about the last eight.
+    pub round_trip: Duration,
+    /// Where the tokens went.
+    pub tokens: Tokens,
+    /// Keys in the cache now.
+    pub keys: u64,
+    /// Keys forgotten because nobody asked for them.
+    pub keys_evicted: u64,
+}
+
+/// The same, as the sync task publishes it. Each number stands for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    store_calls: AtomicU64,
+    batches: AtomicU64,
+    failed_batches: AtomicU64,
+    round_trip_nanos: AtomicU64,
+    granted: AtomicU64,
+    spent: AtomicU64,
+    released: AtomicU64,
+    expired: AtomicU64,
+    keys_evicted: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count_batch(&self, calls: usize) {
+        self.batches.fetch_add(1, Relaxed);
+        self.store_calls.fetch_add(calls as u64, Relaxed);
+    }
+
+    pub(crate) fn count_failure(&self) {
+        self.failed_batches.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn publish(&self, tokens: Tokens, round_trip: Duration, keys_evicted: u64) {
+        let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+        self.round_trip_nanos.store(nanos, Relaxed);
+        self.granted.store(tokens.granted, Relaxed);
+        self.spent.store(tokens.spent, Relaxed);
+        self.released.store(tokens.released, Relaxed);
+        self.expired.store(tokens.expired, Relaxed);
+        self.keys_evicted.store(keys_evicted, Relaxed);
+    }
+
+    pub(crate) fn read(&self, keys: u64) -> Stats {
+        let mut tokens = Tokens::default();
+        // The last first: granted grows before what becomes of it.
+        tokens.expired = self.expired.load(Relaxed);
+        tokens.released = self.released.load(Relaxed);
+        tokens.spent = self.spent.load(Relaxed);
+        tokens.granted = self.granted.load(Relaxed);
+        Stats {
+            store_calls: self.store_calls.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+            failed_batches: self.failed_batches.load(Relaxed),
+            round_trip: Duration::from_nanos(self.round_trip_nanos.load(Relaxed)),
+            tokens,
+            keys,
+            keys_evicted: self.keys_evicted.load(Relaxed),
+        }
+    }
+}

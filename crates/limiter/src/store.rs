@@ -1,0 +1,64 @@
+//! The shared second tier, as the limiter sees it.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use leasehold_sync::{Answer, Batch};
+
+/// A future that a [`Store`] answers by.
+pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, StoreError>> + Send + 'a>>;
+
+/// Keeps one ledger per key and answers batches of calls about them.
+///
+/// A store answers each call as [`Ledger::exchange`](leasehold_core::Ledger::exchange) does, on
+/// a clock of its own, atomically per call, and keeps one [`Birth`](leasehold_core::Birth) for
+/// all its keys. It must not queue: a batch that cannot be sent now fails now. The limiter gives
+/// up on an exchange after a time of its own.
+pub trait Store: Send + Sync + 'static {
+    /// Sends a batch and returns one reply per call, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if there is no answer. It is not known then whether the batch was executed,
+    /// and it does not matter: the next request carries the whole state again.
+    fn exchange<'a>(&'a self, batch: &'a Batch) -> StoreFuture<'a>;
+
+    /// Network exchanges so far, repeats included. For a store without a network, batches.
+    fn round_trips(&self) -> u64;
+}
+
+/// Why a store has no answer.
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    message: Arc<str>,
+}
+
+impl StoreError {
+    /// An error that says `message`: what failed, and at which store.
+    pub fn new(message: impl fmt::Display) -> Self {
+        Self {
+            message: message.to_string().into(),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for StoreError {}
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn exchange<'a>(&'a self, batch: &'a Batch) -> StoreFuture<'a> {
+        (**self).exchange(batch)
+    }
+
+    fn round_trips(&self) -> u64 {
+        (**self).round_trips()
+    }
+}

@@ -1,0 +1,255 @@
+//! The background task of a limiter: drives a [`Syncer`] over a [`Store`].
+//!
+//! Nothing is decided here. The task hears commands, signals, answers and the clock; tells the
+//! syncer; and does what it says.
+
+use std::future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_cache::{KeyRef, LimitId};
+use leasehold_core::{Instant, Verdict};
+use leasehold_sync::{Answer, Batch, Purpose, Syncer, Waiter};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+use tracing::{info, warn};
+
+use crate::shared::Shared;
+use crate::store::{Store, StoreError};
+
+/// What the request path asks of the task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A request waits for its verdict.
+    Acquire {
+        limit: LimitId,
+        subject: Box<[u8]>,
+        cost: u32,
+        purpose: Purpose,
+        waiter: Caller,
+    },
+    /// A request did not wait; have tokens for the next.
+    Prefetch {
+        limit: LimitId,
+        subject: Box<[u8]>,
+        cost: u32,
+    },
+    /// Give everything back and end.
+    ShutDown(oneshot::Sender<u64>),
+}
+
+/// Somebody who awaits a verdict, or has given up.
+#[derive(Debug)]
+pub(crate) struct Caller(pub(crate) oneshot::Sender<Verdict>);
+
+impl Waiter for Caller {
+    fn is_gone(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+type Flight = (Batch, Result<Answer, StoreError>);
+
+pub(crate) struct SyncTask {
+    syncer: Syncer<Caller>,
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    flights: JoinSet<Flight>,
+    /// Longest time to wait for the answer to a batch.
+    call_timeout: Duration,
+    store_answers: bool,
+}
+
+impl SyncTask {
+    pub(crate) fn new(
+        syncer: Syncer<Caller>,
+        store: Arc<dyn Store>,
+        shared: Arc<Shared>,
+        commands: mpsc::Receiver<Command>,
+        call_timeout: Duration,
+    ) -> Self {
+        Self {
+            syncer,
+            store,
+            shared,
+            commands,
+            flights: JoinSet::new(),
+            call_timeout,
+            store_answers: true,
+        }
+    }
+
+    /// Runs until told to shut down, or until every handle to the limiter is gone.
+    pub(crate) async fn run(mut self) {
+        let mut inbox = Vec::with_capacity(COMMANDS_AT_ONCE);
+        loop {
+            let wake_up = self.pump();
+            tokio::select! {
+                heard = self.commands.recv_many(&mut inbox, COMMANDS_AT_ONCE) => {
+                    let now = self.shared.now();
+                    let told: Vec<_> = inbox
+                        .drain(..)
+                        .filter_map(|command| self.obey(command, now))
+                        .collect();
+                    if heard == 0 || !told.is_empty() {
+                        return self.drain(told).await;
+                    }
+                }
+                () = self.shared.wake.notified() => {
+                    let now = self.shared.now();
+                    self.syncer.handle_signals(now);
+                }
+                Some(landed) = self.flights.join_next() => self.land(landed),
+                () = sleep_until(wake_up, self.shared.now()) => {
+                    let now = self.shared.now();
+                    self.syncer.handle_timeout(now);
+                }
+            }
+        }
+    }
+
+    /// Does all that the syncer says, and returns when it wants to hear of the time again.
+    fn pump(&mut self) -> Option<Instant> {
+        let now = self.shared.now();
+        while let Some(batch) = self.syncer.poll_batch(now) {
+            self.shared.counters.count_batch(batch.calls.len());
+            let (store, call_timeout) = (Arc::clone(&self.store), self.call_timeout);
+            self.flights.spawn(async move {
+                let answer = tokio::time::timeout(call_timeout, store.exchange(&batch)).await;
+                let late = |_| StoreError::new(format!("no answer within {call_timeout:?}"));
+                let answer = answer
+                    .map_err(late)
+                    .and_then(|answer| check(&batch, answer));
+                (batch, answer)
+            });
+        }
+        while let Some((Caller(caller), verdict)) = self.syncer.poll_verdict() {
+            // Whoever stopped waiting in this very moment does not hear it.
+            let _ = caller.send(verdict);
+        }
+        let evicted = self.syncer.keys_evicted();
+        self.shared
+            .counters
+            .publish(self.syncer.tokens(), self.syncer.round_trip(), evicted);
+        self.syncer.poll_timeout(now).map(|(at, _)| at)
+    }
+
+    /// Returns whom to tell when a shut-down is asked for.
+    fn obey(&mut self, command: Command, now: Instant) -> Option<oneshot::Sender<u64>> {
+        match command {
+            Command::Acquire {
+                limit,
+                subject,
+                cost,
+                purpose,
+                waiter,
+            } => {
+                let key = KeyRef {
+                    limit,
+                    subject: &subject,
+                };
+                self.syncer.acquire(key, cost, purpose, waiter, now);
+                None
+            }
+            Command::Prefetch {
+                limit,
+                subject,
+                cost,
+            } => {
+                let key = KeyRef {
+                    limit,
+                    subject: &subject,
+                };
+                self.syncer.prefetch(key, cost, now);
+                None
+            }
+            Command::ShutDown(told) => Some(told),
+        }
+    }
+
+    fn land(&mut self, landed: Result<Flight, JoinError>) {
+        let (batch, answer) = match landed {
+            Ok(flight) => flight,
+            // A store that panics is a bug of the store; nothing can be said of its batch.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        let now = self.shared.now();
+        match answer {
+            Ok(answer) => {
+                self.note_store(None);
+                self.shared.learn_birth(answer.birth.since);
+                self.syncer.handle_answer(&batch, &answer, now);
+            }
+            Err(error) => {
+                self.shared.counters.count_failure();
+                self.note_store(Some(&error));
+                self.syncer.handle_failure(&batch, now);
+            }
+        }
+    }
+
+    /// One line when the store stops answering and one when it answers again.
+    fn note_store(&mut self, error: Option<&StoreError>) {
+        match error {
+            Some(error) if self.store_answers => {
+                warn!(target: "leasehold::store", %error, "the store does not answer");
+            }
+            None if !self.store_answers => {
+                info!(target: "leasehold::store", "the store answers again");
+            }
+            _ => {}
+        }
+        self.store_answers = error.is_none();
+    }
+
+    /// Gives everything back, for as long as patience lasts; tells how many tokens were not.
+    async fn drain(mut self, mut told: Vec<oneshot::Sender<u64>>) {
+        self.shared.close();
+        self.commands.close();
+        let now = self.shared.now();
+        while let Ok(command) = self.commands.try_recv() {
+            told.extend(self.obey(command, now));
+        }
+        self.syncer.shut_down(now);
+        let patience = now + self.shared.shutdown_patience;
+        loop {
+            let wake_up = self.pump();
+            let now = self.shared.now();
+            if self.syncer.is_drained() || now >= patience {
+                break;
+            }
+            let wake_up = wake_up.map_or(patience, |at| at.min(patience));
+            tokio::select! {
+                Some(landed) = self.flights.join_next() => self.land(landed),
+                () = sleep_until(Some(wake_up), now) => self.syncer.handle_timeout(self.shared.now()),
+            }
+        }
+        let left = self.syncer.unsettled();
+        for told in told {
+            // Whoever asked may have stopped waiting.
+            let _ = told.send(left);
+        }
+    }
+}
+
+/// A store that answers with another number of replies than it was asked for has no answer.
+fn check(batch: &Batch, answer: Result<Answer, StoreError>) -> Result<Answer, StoreError> {
+    let answer = answer?;
+    let (asked, got) = (batch.calls.len(), answer.replies.len());
+    if asked == got {
+        Ok(answer)
+    } else {
+        Err(StoreError::new(format!("{got} replies to {asked} calls")))
+    }
+}
+
+async fn sleep_until(at: Option<Instant>, now: Instant) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(now)).await,
+        None => future::pending().await,
+    }
+}
+
+/// Enough to coalesce a burst of misses, few enough to look at answers in between.
+const COMMANDS_AT_ONCE: usize = 256;
