@@ -1,0 +1,601 @@
+//! What we say to the scripts and what they answer, in bytes.
+//!
+//! # Invariant
+//!
+//! Every number is whole and below 2^52 when we send it, and whole and below 2^53 when we take it:
+//! a double, Lua's only number, holds it exactly. What a server answers is input: whatever it is,
+//! decoding ends in a value or in a [`DecodeError`], never in a panic.
+//!
+//! One [`Call`] carries many requests and shares its birth marker. All its keys lie in one slot of
+//! a cluster, for their names begin with one hash tag; [`Names`] makes them.
+
+use std::fmt::Write;
+
+use leasehold_core::{Birth, Limit, Micros, Reply, Request, Scale, Status, StoreTime, Wait};
+
+/// The script that answers a [`Call`].
+pub const EXCHANGE: &str = include_str!("../lua/exchange.lua");
+
+/// The script that answers a [`Greet`].
+pub const GREET: &str = include_str!("../lua/greet.lua");
+
+/// A batch of requests for the script [`EXCHANGE`].
+#[derive(Clone, Debug)]
+pub struct Call {
+    keys: Vec<Vec<u8>>,
+    birth: Vec<u8>,
+    scales: Vec<(Scale, u64)>,
+    limits: Vec<u8>,
+    requests: Vec<u8>,
+    server: RunId,
+}
+
+/// The answer to a [`Call`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The store's marker, to be remembered and sent with the next call.
+    pub birth: Birth,
+    /// The store's clock when it answered.
+    pub now: StoreTime,
+    /// One reply for each request, in their order.
+    pub replies: Vec<Reply>,
+}
+
+impl Call {
+    /// A call without requests yet, for the bucket keys that share `marker`.
+    ///
+    /// `known` is the [`Birth::since`] that the caller remembers, [`StoreTime::ZERO`] if none;
+    /// `hold` is the longest that a lease the store may have forgotten can still run.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if a time is too large.
+    pub fn new(
+        marker: Vec<u8>,
+        known: StoreTime,
+        hold: Micros,
+        server: RunId,
+    ) -> Result<Self, EncodeError> {
+        let mut birth = Vec::with_capacity(2 * NUMBER);
+        put(&mut birth, "known", known.as_micros())?;
+        put(&mut birth, "hold", hold.0)?;
+        Ok(Self {
+            keys: vec![marker],
+            birth,
+            scales: Vec::new(),
+            limits: Vec::new(),
+            requests: Vec::new(),
+            server,
+        })
+    }
+
+    /// Adds a request for the bucket `key`, which `limit` limits.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if a number is too large; the call does not hold the request then.
+    pub fn push(
+        &mut self,
+        key: Vec<u8>,
+        limit: &Limit,
+        request: &Request,
+    ) -> Result<(), EncodeError> {
+        let before = self.requests.len();
+        let limit = self.place_of(limit);
+        if let Err(error) = put_request(&mut self.requests, limit, request) {
+            self.requests.truncate(before);
+            return Err(error);
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+
+    /// How many requests there are.
+    pub fn len(&self) -> usize {
+        self.keys.len() - 1
+    }
+
+    /// Whether there is no request yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `KEYS` of the script.
+    pub fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
+    /// `ARGV` of the script.
+    pub fn arguments(&self) -> [&[u8]; 4] {
+        [&self.birth, &self.limits, &self.requests, &self.server.0]
+    }
+
+    /// Reads what the script answered to this call.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if it is not an answer to this call.
+    pub fn decode(&self, answer: &[u8]) -> Result<Answer, DecodeError> {
+        let expected = (BIRTH_NUMBERS + self.len() * REPLY_NUMBERS) * NUMBER;
+        let mut numbers = Numbers::of(answer, expected)?;
+        let (birth, now) = numbers.birth()?;
+        let replies = (0..self.len()).map(|_| numbers.reply(now));
+        Ok(Answer {
+            birth,
+            now,
+            replies: replies.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The place of `limit` in the table of limits, where it is entered if it is new.
+    fn place_of(&mut self, limit: &Limit) -> u64 {
+        let entry = (*limit.scale(), limit.capacity());
+        // Few limits share a call, and neighbours mostly share one: searched from the end.
+        let known = self.scales.iter().rposition(|known| *known == entry);
+        let place = known.unwrap_or_else(|| {
+            put_limit(&mut self.limits, limit).expect("the numbers of a limit are exact");
+            self.scales.push(entry);
+            self.scales.len() - 1
+        });
+        place as u64
+    }
+}
+
+/// What a new connection says to the store first, with the script [`GREET`]: if its marker was left
+/// by another server, what has happened since is lost.
+#[derive(Clone, Debug)]
+pub struct Greet {
+    marker: [Vec<u8>; 1],
+    hold: Vec<u8>,
+    server: RunId,
+}
+
+impl Greet {
+    /// A greeting for the server with this run id. `hold` is as in [`Call::new`].
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if `hold` is too large.
+    pub fn new(marker: Vec<u8>, hold: Micros, server: RunId) -> Result<Self, EncodeError> {
+        let mut bytes = Vec::with_capacity(NUMBER);
+        put(&mut bytes, "hold", hold.0)?;
+        Ok(Self {
+            marker: [marker],
+            hold: bytes,
+            server,
+        })
+    }
+
+    /// `KEYS` of the script.
+    pub fn keys(&self) -> &[Vec<u8>] {
+        &self.marker
+    }
+
+    /// `ARGV` of the script.
+    pub fn arguments(&self) -> [&[u8]; 2] {
+        [&self.hold, &self.server.0]
+    }
+
+    /// Reads what the script answered: the marker, or `None` if the store has none.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if it is not an answer to a greeting.
+    pub fn decode(answer: &[u8]) -> Result<Option<Birth>, DecodeError> {
+        if answer.is_empty() {
+            return Ok(None);
+        }
+        let mut numbers = Numbers::of(answer, BIRTH_NUMBERS * NUMBER)?;
+        Ok(Some(numbers.birth()?.0))
+    }
+}
+
+/// The name a server process gave itself when it started; another after each restart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RunId(Vec<u8>);
+
+impl RunId {
+    /// The run id in the answer to `INFO server`. Servers that tell none are all taken for the
+    /// same: a restart is then noticed only by what it forgot.
+    pub fn from_info(info: &[u8]) -> Self {
+        let line = info
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"run_id:"));
+        Self(line.unwrap_or_default().trim_ascii().to_vec())
+    }
+}
+
+/// The names of our keys in one store.
+///
+/// A store's buckets lie in bins. The keys of a bin share a hash tag, and with it a slot, so that
+/// one call can carry them; a store that is not a cluster needs only bin 0.
+#[derive(Clone, Debug)]
+pub struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// Names that begin with `prefix`.
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: escaped(prefix, &['{', '}', '%']),
+        }
+    }
+
+    /// The birth marker of a bin. It holds no colon after the tag, so it is no bucket's name.
+    pub fn marker(&self, bin: u32) -> Vec<u8> {
+        let prefix = &self.prefix;
+        format!("{{{prefix}:{bin}}}birth").into_bytes()
+    }
+
+    /// The bucket that the limit named `limit` keeps for `subject`, which may be any bytes.
+    pub fn bucket(&self, bin: u32, limit: &str, subject: &[u8]) -> Vec<u8> {
+        let (prefix, limit) = (&self.prefix, escaped(limit, &[':', '%']));
+        let mut name = format!("{{{prefix}:{bin}}}{limit}:").into_bytes();
+        name.extend_from_slice(subject);
+        name
+    }
+}
+
+/// `text` with these characters percent-encoded, so that different texts stay different.
+fn escaped(text: &str, special: &[char]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if special.contains(&character) {
+            write!(escaped, "%{:02X}", u32::from(character)).expect("a string takes all");
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// A number that would not be exact in the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{field} is {value}, which is more than the store can count exactly")]
+pub struct EncodeError {
+    /// What is too large.
+    pub field: &'static str,
+    /// How large it is.
+    pub value: u64,
+}
+
+/// An answer that no version of our scripts gives.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// It is too long or too short.
+    #[error("the script answered {found} bytes where {expected} belong")]
+    Length {
+        /// Bytes that belong there.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// A number is negative, broken, or too large to be exact.
+    #[error("the script answered {value} as {field}, which is no whole number below 2^53")]
+    Number {
+        /// What it should be.
+        field: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// A status that we do not know.
+    #[error("the script answered the unknown status {0}")]
+    Status(u64),
+}
+
+/// Appends `value` as the double that Lua unpacks.
+fn put(bytes: &mut Vec<u8>, field: &'static str, value: u64) -> Result<(), EncodeError> {
+    if value >= SENT_END {
+        return Err(EncodeError { field, value });
+    }
+    #[expect(clippy::cast_precision_loss, reason = "below 2^52, so exact")]
+    let double = value as f64;
+    bytes.extend_from_slice(&double.to_le_bytes());
+    Ok(())
+}
+
+fn put_limit(bytes: &mut Vec<u8>, limit: &Limit) -> Result<(), EncodeError> {
+    let scale = limit.scale();
+    put(bytes, "drain", scale.drain)?;
+    put(bytes, "weight", scale.weight)?;
+    put(bytes, "tick", scale.tick)?;
+    put(bytes, "capacity", limit.capacity())
+}
+
+fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(), EncodeError> {
+    match request {
+        Request::Spend { cost } => {
+            bytes.extend_from_slice(&NO_RECORD);
+            put(bytes, "limit", limit)?;
+            put(bytes, "cost", *cost)?;
+            for unused in LEASE_FIELDS {
+                put(bytes, unused, 0)?;
+            }
+        }
+        Request::Lease(lease) => {
+            bytes.extend_from_slice(&lease.record.replica.to_le_bytes());
+            bytes.extend_from_slice(&lease.record.generation.to_le_bytes());
+            put(bytes, "limit", limit)?;
+            bytes.extend_from_slice(&NO_COST.to_le_bytes());
+            let values = [
+                lease.granted,
+                lease.spent,
+                lease.released,
+                lease.wanted,
+                lease.needed,
+                lease.lease.0,
+                lease.expiry.as_micros(),
+                u64::from(lease.demand.0),
+            ];
+            for (field, value) in LEASE_FIELDS.into_iter().zip(values) {
+                put(bytes, field, value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is left to read of an answer whose length is right.
+struct Numbers<'a>(&'a [u8]);
+
+impl<'a> Numbers<'a> {
+    fn of(answer: &'a [u8], expected: usize) -> Result<Self, DecodeError> {
+        let found = answer.len();
+        if found == expected {
+            Ok(Self(answer))
+        } else {
+            Err(DecodeError::Length { expected, found })
+        }
+    }
+
+    fn birth(&mut self) -> Result<(Birth, StoreTime), DecodeError> {
+        let since = self.time("since")?;
+        let emptied = self.time("emptied")?;
+        Ok((Birth { since, emptied }, self.time("now")?))
+    }
+
+    fn reply(&mut self, now: StoreTime) -> Result<Reply, DecodeError> {
+        Ok(Reply {
+            status: status(self.whole("status")?)?,
+            granted: self.whole("granted")?,
+            expiry: self.time("expiry")?,
+            wait: self.wait()?,
+            level: self.whole("level")?,
+            outstanding: self.whole("outstanding")?,
+            replicas: self.whole("replicas")?,
+            demand: self.whole("demand")?,
+            now,
+        })
+    }
+
+    fn wait(&mut self) -> Result<Wait, DecodeError> {
+        let micros = self.double();
+        if micros.to_bits() == HELD.to_bits() {
+            return Ok(Wait::Held);
+        }
+        Ok(match whole("wait", micros)? {
+            0 => Wait::None,
+            micros => Wait::For(Micros(micros)),
+        })
+    }
+
+    fn time(&mut self, field: &'static str) -> Result<StoreTime, DecodeError> {
+        self.whole(field).map(StoreTime::from_micros)
+    }
+
+    fn whole(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        whole(field, self.double())
+    }
+
+    fn double(&mut self) -> f64 {
+        let (number, rest) = self.0.split_first_chunk().expect("the length was checked");
+        self.0 = rest;
+        f64::from_le_bytes(*number)
+    }
+}
+
+fn whole(field: &'static str, value: f64) -> Result<u64, DecodeError> {
+    if (0.0..TAKEN_END).contains(&value) && value.fract() == 0.0 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "just found to be a whole number from 0 to 2^53"
+        )]
+        return Ok(value as u64);
+    }
+    Err(DecodeError::Number { field, value })
+}
+
+fn status(code: u64) -> Result<Status, DecodeError> {
+    let place = usize::try_from(code).ok();
+    let status = place.and_then(|place| STATUSES.get(place).copied());
+    status.ok_or(DecodeError::Status(code))
+}
+
+/// In the order of their codes in exchange.lua.
+const STATUSES: [Status; 6] = [
+    Status::Leased,
+    Status::Reasserted,
+    Status::Left,
+    Status::Over,
+    Status::Spent,
+    Status::Denied,
+];
+
+/// Of a request, after its record, its limit and its cost.
+const LEASE_FIELDS: [&str; 8] = [
+    "granted", "spent", "released", "wanted", "needed", "lease", "expiry", "demand",
+];
+
+/// Bytes of a double.
+const NUMBER: usize = 8;
+/// Since, emptied and now.
+const BIRTH_NUMBERS: usize = 3;
+/// Status to demand.
+const REPLY_NUMBERS: usize = 8;
+/// In place of the record id in a request that has none.
+const NO_RECORD: [u8; 16] = [0; 16];
+/// In place of the cost in a request for a lease.
+const NO_COST: f64 = -1.0;
+/// In place of a wait that no draining ends.
+const HELD: f64 = -1.0;
+/// A bit less than is exact, so that the sum of two numbers we send is exact as well.
+const SENT_END: u64 = 1 << 52;
+/// 2^53: whole numbers below it are exact.
+const TAKEN_END: f64 = 9_007_199_254_740_992.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> RunId {
+        RunId::from_info(b"# Server\r\nredis_version:7.0.15\r\nrun_id:0123abcd\r\nos:Linux\r\n")
+    }
+
+    fn call() -> Call {
+        let names = Names::new("test");
+        let known = StoreTime::from_micros(7);
+        let mut call = Call::new(names.marker(0), known, Micros(1), server()).unwrap();
+        let limit = "10/s".parse().unwrap();
+        for subject in [b"a", b"b"] {
+            let key = names.bucket(0, "api", subject);
+            call.push(key, &limit, &Request::Spend { cost: 1 }).unwrap();
+        }
+        call
+    }
+
+    fn answer(numbers: &[f64]) -> Vec<u8> {
+        numbers
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect()
+    }
+
+    const GOOD: [f64; 19] = [
+        7.0, 0.0, 9.0, // birth and now
+        4.0, 0.0, 0.0, 0.0, 100_000.0, 0.0, 0.0, 0.0, // spent
+        5.0, 0.0, 0.0, -1.0, 0.0, 10.0, 3.0, 2.0, // denied, held by others
+    ];
+
+    #[test]
+    fn an_answer_is_read_in_the_order_of_the_requests() {
+        let answer = call().decode(&answer(&GOOD)).unwrap();
+        let at = StoreTime::from_micros;
+        assert_eq!((answer.birth.since, answer.birth.emptied), (at(7), at(0)));
+        assert_eq!((answer.now, answer.replies[0].now), (at(9), at(9)));
+        let [spent, denied] = answer.replies[..] else {
+            panic!("two requests have two replies");
+        };
+        assert_eq!((spent.status, spent.wait), (Status::Spent, Wait::None));
+        assert_eq!(spent.level, 100_000);
+        assert_eq!((denied.status, denied.wait), (Status::Denied, Wait::Held));
+        assert_eq!(
+            (denied.outstanding, denied.replicas, denied.demand),
+            (10, 3, 2)
+        );
+    }
+
+    #[test]
+    fn an_answer_of_another_length_is_refused() {
+        let good = answer(&GOOD);
+        for found in (0..good.len()).chain([good.len() + 1, good.len() + 8]) {
+            let mut bytes = good.clone();
+            bytes.resize(found, 0);
+            let expected = good.len();
+            assert_eq!(
+                call().decode(&bytes),
+                Err(DecodeError::Length { expected, found })
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_that_counts_nothing_is_refused_wherever_it_stands() {
+        let held = 14;
+        for place in 0..GOOD.len() {
+            for bad in [f64::NAN, f64::INFINITY, -1.0, -0.5, 0.5, TAKEN_END, 1e300] {
+                let mut numbers = GOOD;
+                numbers[place] = bad;
+                let decoded = call().decode(&answer(&numbers));
+                let wait = place == 6 || place == held;
+                if wait && bad.to_bits() == HELD.to_bits() {
+                    decoded.unwrap();
+                } else {
+                    assert!(matches!(decoded, Err(DecodeError::Number { .. })), "{bad}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_status_is_refused() {
+        let mut numbers = GOOD;
+        numbers[3] = 6.0;
+        assert_eq!(
+            call().decode(&answer(&numbers)),
+            Err(DecodeError::Status(6))
+        );
+    }
+
+    #[test]
+    fn an_answer_to_a_greeting_is_a_marker_or_nothing() {
+        assert_eq!(Greet::decode(b""), Ok(None));
+        let marker = Greet::decode(&answer(&[7.0, 8.0, 9.0])).unwrap().unwrap();
+        assert_eq!(marker.since, StoreTime::from_micros(7));
+        assert_eq!(marker.emptied, StoreTime::from_micros(8));
+        assert!(Greet::decode(b"nonsense").is_err());
+    }
+
+    #[test]
+    fn a_number_too_large_is_refused_and_leaves_the_call_as_it_was() {
+        let mut call = call();
+        let before = call.clone();
+        let limit = "10/s".parse().unwrap();
+        let cost = 1 << 52;
+        let error = call.push(b"key".to_vec(), &limit, &Request::Spend { cost });
+        let field = "cost";
+        assert_eq!(error, Err(EncodeError { field, value: cost }));
+        assert_eq!(call.keys(), before.keys());
+        assert_eq!(call.arguments(), before.arguments());
+    }
+
+    #[test]
+    fn requests_of_one_limit_share_its_entry() {
+        let call = call();
+        let [_, limits, requests, server] = call.arguments();
+        assert_eq!(limits, answer(&[1.0, 100_000.0, 1.0, 10.0]));
+        assert_eq!(requests.len(), 2 * 96);
+        assert_eq!(server, b"0123abcd");
+    }
+
+    #[test]
+    fn names_differ_where_what_they_name_differs() {
+        let names = Names::new("pre}fix");
+        let other = Names::new("pre%7Dfix");
+        let all = [
+            names.marker(0),
+            names.marker(1),
+            names.bucket(0, "birth", b""),
+            names.bucket(0, "", b"birth"),
+            names.bucket(0, "a:b", b"c"),
+            names.bucket(0, "a", b"b:c"),
+            names.bucket(0, "a%3Ab", b"c"),
+            names.bucket(1, "a", b"b:c"),
+            other.marker(0),
+        ];
+        for (place, name) in all.iter().enumerate() {
+            assert!(!all[..place].contains(name), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn all_names_of_a_bin_have_its_hash_tag() {
+        let names = Names::new("a}{b");
+        let bucket = names.bucket(3, "{x}", b"{y}\0\xff");
+        let tag = b"{a%7D%7Bb:3}";
+        assert_eq!(names.marker(3), [tag.as_slice(), b"birth"].concat());
+        assert_eq!(bucket, [tag.as_slice(), b"{x}:{y}\0\xff"].concat());
+    }
+}

@@ -1,0 +1,294 @@
+//! One attempt to connect: open a socket, shake hands, greet.
+//!
+//! # Invariant
+//!
+//! The attempt ends within the connect timeout, and a [`Wire`] comes out only if the server answered
+//! as Redis does and the greeting went well.
+//!
+//! The handshake is ours and not the client library's, which swallows what the server said about a
+//! password. The socket is ours so that we may drive the connection ourselves: the driver ends when
+//! the peer closes, so that a loss is noticed at once and not by the next request.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{ConnectError, ConnectFault, LinkError, Stage};
+use crate::settings::{Endpoint, Settings};
+use crate::wire::Wire;
+
+/// Moves bytes for a [`Wire`]. Ends when the connection is closed; dropping it closes it.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the owner of a link does on each new connection before anyone else may use it: load a
+/// script, say, or learn which server this is. An error counts as a failed attempt to connect.
+///
+/// `()` does nothing.
+pub trait Greeting: Send + Sync + 'static {
+    /// Greets the server at the other end of `wire`, within what is left of the connect timeout.
+    fn greet(&self, wire: &Wire) -> impl Future<Output = Result<(), LinkError>> + Send;
+}
+
+impl Greeting for () {
+    async fn greet(&self, _: &Wire) -> Result<(), LinkError> {
+        Ok(())
+    }
+}
+
+impl<G: Greeting> Greeting for std::sync::Arc<G> {
+    async fn greet(&self, wire: &Wire) -> Result<(), LinkError> {
+        G::greet(self, wire).await
+    }
+}
+
+/// Connects once.
+pub(crate) async fn connect(
+    settings: &Settings,
+    greeting: &impl Greeting,
+) -> Result<(Wire, Driver), ConnectError> {
+    let deadline = Instant::now() + settings.connect_timeout;
+    let attempt = async {
+        let socket = within(deadline, Stage::Opening, settings, open(settings)).await?;
+        let (wire, mut driver) = start(settings, socket).await?;
+        let shake = shake_hands(settings, &wire);
+        within(
+            deadline,
+            Stage::Handshake,
+            settings,
+            driven(&mut driver, shake),
+        )
+        .await?;
+        let greet = async { greeting.greet(&wire).await.map_err(greeting_fault) };
+        within(
+            deadline,
+            Stage::Greeting,
+            settings,
+            driven(&mut driver, greet),
+        )
+        .await?;
+        Ok((wire, driver))
+    };
+    // Boxed: it is 25 kB, and callers would carry it in futures of their own.
+    Box::pin(attempt).await.map_err(|fault| ConnectError {
+        address: settings.to_string(),
+        fault,
+    })
+}
+
+async fn within<T>(
+    deadline: Instant,
+    stage: Stage,
+    settings: &Settings,
+    step: impl Future<Output = Result<T, ConnectFault>>,
+) -> Result<T, ConnectFault> {
+    let after = settings.connect_timeout;
+    let late = ConnectFault::TimedOut { after, stage };
+    timeout_at(deadline, step).await.unwrap_or(Err(late))
+}
+
+/// Runs `step` while `driver` moves its bytes.
+async fn driven(
+    driver: &mut Driver,
+    step: impl Future<Output = Result<(), ConnectFault>>,
+) -> Result<(), ConnectFault> {
+    let mut step = pin!(step);
+    tokio::select! {
+        done = &mut step => done,
+        () = driver => {
+            // All answers that came are delivered by now; the step tells best what went wrong.
+            step.await?;
+            let what = "it closed the connection".to_owned();
+            Err(ConnectFault::NotRedis { what })
+        }
+    }
+}
+
+async fn open(settings: &Settings) -> Result<Box<dyn Socket>, ConnectFault> {
+    match &settings.endpoint {
+        Endpoint::Tcp { host, port } => {
+            let stream = open_tcp(host, *port).await?;
+            tune(&stream, settings).map_err(|error| socket_fault(&error))?;
+            Ok(Box::new(stream))
+        }
+        Endpoint::Unix(path) => {
+            let stream = UnixStream::connect(path).await;
+            Ok(Box::new(stream.map_err(|error| socket_fault(&error))?))
+        }
+    }
+}
+
+/// Tries all addresses of `host` at once and takes the first that answers: one that swallows
+/// packets must not use up the time of the others.
+async fn open_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectFault> {
+    let unresolved = |what: String| ConnectFault::Name { what };
+    let addresses = lookup_host((host, port)).await;
+    let addresses = addresses.map_err(|error| unresolved(error.to_string()))?;
+    let mut attempts: JoinSet<_> = addresses.map(TcpStream::connect).collect();
+    let mut fault = unresolved("it has no address".to_owned());
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt.map_err(io::Error::from).flatten() {
+            Ok(stream) => return Ok(stream),
+            Err(error) => fault = socket_fault(&error),
+        }
+    }
+    Err(fault)
+}
+
+fn tune(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keep_alive = TcpKeepalive::new()
+        .with_time(settings.keep_alive_idle)
+        .with_interval(settings.keep_alive_interval);
+    socket.set_tcp_keepalive(&keep_alive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(settings.user_timeout()))?;
+    Ok(())
+}
+
+/// Puts the protocol over `socket`. Sends nothing yet.
+async fn start(
+    settings: &Settings,
+    socket: Box<dyn Socket>,
+) -> Result<(Wire, Driver), ConnectFault> {
+    let nothing = RedisConnectionInfo::default().set_skip_set_lib_name();
+    // No timeout of its own: the wire keeps the time.
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_concurrency_limit(REQUESTS_MAX)
+        .set_pipeline_buffer_size(REQUESTS_MAX);
+    let made = MultiplexedConnection::new_with_config(&nothing, socket, config).await;
+    let (connection, driver) = made.map_err(|error| not_redis(&error))?;
+    let wire = Wire::new(
+        connection,
+        settings.response_timeout,
+        settings.timeouts_before_drop,
+    );
+    Ok((wire, Box::pin(driver)))
+}
+
+/// Logs in, chooses the database, says who we are and asks for a sign of life, in one round trip.
+async fn shake_hands(settings: &Settings, wire: &Wire) -> Result<(), ConnectFault> {
+    let steps = handshake(&settings.login);
+    let mut pipeline = Pipeline::new();
+    for (_, command) in &steps {
+        pipeline.add_command(command.clone());
+    }
+    let answers = wire.pipeline(&pipeline).await;
+    let answers = answers.map_err(|error| match error {
+        LinkError::TimedOut { after } => ConnectFault::TimedOut {
+            after,
+            stage: Stage::Handshake,
+        },
+        error => not_redis(&error),
+    })?;
+    for ((step, _), answer) in steps.into_iter().zip(answers) {
+        match (step, answer) {
+            (Step::Introduce, _) | (_, Ok(redis::Value::Okay)) => {}
+            (step, Err(LinkError::Refused { code, detail })) => refused(step, code, detail)?,
+            (_, Err(error)) => return Err(not_redis(&error)),
+            (Step::Ping, Ok(redis::Value::SimpleString(pong))) if pong == "PONG" => {}
+            (_, Ok(answer)) => return Err(not_redis(&format!("it said {answer:?}"))),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    LogIn,
+    Select,
+    /// Old servers do not know it, and none needs it.
+    Introduce,
+    Ping,
+}
+
+fn handshake(login: &RedisConnectionInfo) -> Vec<(Step, Cmd)> {
+    let mut steps = Vec::new();
+    if let Some(password) = login.password() {
+        let mut command = redis::cmd("AUTH");
+        command.arg(login.username()).arg(password);
+        steps.push((Step::LogIn, command));
+    }
+    if login.db() != 0 {
+        let mut command = redis::cmd("SELECT");
+        command.arg(login.db());
+        steps.push((Step::Select, command));
+    }
+    let mut command = redis::cmd("CLIENT");
+    command.arg("SETINFO").arg("LIB-NAME").arg("leasehold");
+    steps.push((Step::Introduce, command));
+    steps.push((Step::Ping, redis::cmd("PING")));
+    steps
+}
+
+fn refused(step: Step, code: String, detail: String) -> Result<(), ConnectFault> {
+    match (step, code.as_str()) {
+        // It lives, it just does not let us ping.
+        (Step::Ping, "NOPERM") => Ok(()),
+        (Step::LogIn, _) | (_, "NOAUTH" | "WRONGPASS") => {
+            Err(ConnectFault::Password { code, detail })
+        }
+        _ => Err(ConnectFault::Rejected { code, detail }),
+    }
+}
+
+fn greeting_fault(error: LinkError) -> ConnectFault {
+    ConnectFault::Greeting(Box::new(error))
+}
+
+fn not_redis(what: &impl ToString) -> ConnectFault {
+    let what = what.to_string();
+    ConnectFault::NotRedis { what }
+}
+
+fn socket_fault(error: &io::Error) -> ConnectFault {
+    match error.kind() {
+        // A Unix socket that is not there is a server that is not there.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ConnectFault::Refused,
+        _ => ConnectFault::Unreachable {
+            what: error.to_string(),
+        },
+    }
+}
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+/// Requests on their way at once. The sync task needs a handful; what is over waits, within its own
+/// timeout, and does not pile up at a server that is slow already.
+const REQUESTS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_set_to_notice_a_dead_peer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = open_tcp("127.0.0.1", address.port()).await.unwrap();
+        let settings: Settings = "redis://localhost".parse().unwrap();
+        tune(&stream, &settings).unwrap();
+        assert!(stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            let socket = SockRef::from(&stream);
+            let idle = socket.tcp_keepalive_time().unwrap();
+            assert_eq!(idle, settings.keep_alive_idle);
+            let interval = socket.tcp_keepalive_interval().unwrap();
+            assert_eq!(interval, settings.keep_alive_interval);
+            let unacknowledged = socket.tcp_user_timeout().unwrap();
+            assert_eq!(unacknowledged, Some(settings.user_timeout()));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The connection to the store, made again whenever it is lost.
+//!
+//! # Invariant
+//!
+//! A request never waits for a connection: without one it fails at once and says since when and why.
+//! One task connects, so there is one attempt at a time, and only it changes the state that requests
+//! read. A connection is up only after its [`Greeting`].
+//!
+//! The task is in one of three places: *connected*, until its [`Wire`] is condemned or the peer closes
+//! it; *backing off*, for a random delay; *connecting*. Requests see the latter two as one: down.
+
+use redis::{Cmd, Pipeline, Value};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::backoff::{Backoff, random_seed};
+use crate::connect::{Driver, Greeting, connect};
+use crate::error::{ConnectError, DownReason, LinkError};
+use crate::settings::Settings;
+use crate::wire::Wire;
+
+/// A connection to the store that mends itself. Dropping it ends it.
+#[derive(Debug)]
+pub struct Link {
+    state: watch::Receiver<State>,
+    supervisor: JoinHandle<()>,
+}
+
+impl Link {
+    /// Connects, within the connect timeout, and keeps the connection up from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if this first attempt fails. Nothing goes on in the background then.
+    pub async fn connect(
+        settings: Settings,
+        greeting: impl Greeting,
+    ) -> Result<Self, ConnectError> {
+        let first = connect(&settings, &greeting).await?;
+        Ok(Self::supervised(settings, greeting, Some(first)))
+    }
+
+    /// Connects in the background, now and whenever the connection is lost. Until it is up, requests
+    /// fail.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn lazy(settings: Settings, greeting: impl Greeting) -> Self {
+        Self::supervised(settings, greeting, None)
+    }
+
+    fn supervised(
+        settings: Settings,
+        greeting: impl Greeting,
+        first: Option<(Wire, Driver)>,
+    ) -> Self {
+        let (publish, state) = watch::channel(State::Down {
+            since: Instant::now(),
+            reason: DownReason::Starting,
+        });
+        if let Some((wire, _)) = &first {
+            publish.send_replace(State::Up(wire.clone()));
+        }
+        let supervisor = Supervisor {
+            backoff: Backoff::new(settings.backoff_min, settings.backoff_max, random_seed()),
+            settings,
+            greeting,
+            publish,
+        };
+        Self {
+            state,
+            supervisor: tokio::spawn(supervisor.run(first)),
+        }
+    }
+
+    /// Sends one command over the live connection; see [`Wire::query`].
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; [`LinkError::Down`] at once if there is no connection.
+    pub async fn query(&self, command: &Cmd) -> Result<Value, LinkError> {
+        self.wire()?.query(command).await
+    }
+
+    /// Sends several commands over the live connection; see [`Wire::pipeline`].
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; [`LinkError::Down`] at once if there is no connection.
+    ///
+    /// # Panics
+    ///
+    /// If `pipeline` is a transaction.
+    pub async fn pipeline(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Result<Value, LinkError>>, LinkError> {
+        self.wire()?.pipeline(pipeline).await
+    }
+
+    /// The live connection, for requests that must share one. It does not outlive a loss.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Down`] if there is none.
+    pub fn wire(&self) -> Result<Wire, LinkError> {
+        self.state.borrow().wire().cloned()
+    }
+
+    /// Waits until there is a connection. For start-up and tests: a request path must not wait.
+    pub async fn up(&self) {
+        self.reaches(|state| state.wire().is_ok()).await;
+    }
+
+    /// Waits until there is none.
+    pub async fn down(&self) {
+        self.reaches(|state| state.wire().is_err()).await;
+    }
+
+    async fn reaches(&self, goal: impl Fn(&State) -> bool) {
+        let mut state = self.state.clone();
+        if state.wait_for(goal).await.is_err() {
+            // The supervisor is gone, with the runtime. Nothing will change any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+/// What a request finds.
+#[derive(Debug)]
+enum State {
+    Up(Wire),
+    Down { since: Instant, reason: DownReason },
+}
+
+impl State {
+    /// The wire, unless it was condemned and the supervisor has yet to say so.
+    fn wire(&self) -> Result<&Wire, LinkError> {
+        match self {
+            Self::Up(wire) => wire.alive().map(|()| wire),
+            Self::Down { since, reason } => Err(LinkError::Down {
+                down_for: since.elapsed(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+}
+
+/// The one task that connects.
+struct Supervisor<G> {
+    settings: Settings,
+    greeting: G,
+    backoff: Backoff,
+    publish: watch::Sender<State>,
+}
+
+impl<G: Greeting> Supervisor<G> {
+    async fn run(mut self, mut live: Option<(Wire, Driver)>) {
+        loop {
+            let (wire, driver) = match live.take() {
+                Some(live) => live,
+                None => self.connected().await,
+            };
+            let since = Instant::now();
+            info!(store = %self.settings, "connected");
+            self.publish.send_replace(State::Up(wire.clone()));
+            let reason = tokio::select! {
+                biased;
+                reason = wire.condemned() => reason,
+                () = driver => DownReason::Closed,
+            };
+            // The driver is dropped by now, so requests still on their way have failed.
+            self.handle_down(&reason);
+            self.backoff.handle_loss(since.elapsed());
+            sleep(self.backoff.next_delay()).await;
+        }
+    }
+
+    /// Tries until there is a connection.
+    async fn connected(&mut self) -> (Wire, Driver) {
+        loop {
+            match connect(&self.settings, &self.greeting).await {
+                Ok(live) => return live,
+                Err(error) => self.handle_down(&error.into()),
+            }
+            sleep(self.backoff.next_delay()).await;
+        }
+    }
+
+    /// Tells requests why there is no connection, and the log if that is news.
+    fn handle_down(&self, reason: &DownReason) {
+        let news = self.publish.send_if_modified(|state| match state {
+            State::Down {
+                reason: known @ DownReason::Starting,
+                ..
+            } => {
+                *known = reason.clone();
+                true
+            }
+            State::Down { reason: known, .. } => {
+                known.clone_from(reason);
+                false
+            }
+            State::Up(_) => {
+                *state = State::Down {
+                    since: Instant::now(),
+                    reason: reason.clone(),
+                };
+                true
+            }
+        });
+        if news {
+            warn!(store = %self.settings, %reason, "down");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A Lua script run on the server by its hash, and sent again when the server has forgotten it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use redis::{Cmd, Value};
+
+use crate::error::LinkError;
+use crate::link::Link;
+use crate::wire::Wire;
+
+/// A script, and how often it cost a round trip.
+#[derive(Debug)]
+pub struct Script {
+    body: String,
+    sha: String,
+    round_trips: AtomicU64,
+}
+
+impl Script {
+    /// A script with this body.
+    pub fn new(body: impl Into<String>) -> Self {
+        let body = body.into();
+        Self {
+            sha: redis::Script::new(&body).get_hash().to_owned(),
+            body,
+            round_trips: AtomicU64::new(0),
+        }
+    }
+
+    /// SHA-1 of the body, in hexadecimal: the name under which the server keeps it.
+    pub fn sha(&self) -> &str {
+        &self.sha
+    }
+
+    /// Round trips so far: each run, load and second run is one, whether or not its answer came.
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips.load(Relaxed)
+    }
+
+    /// Runs the script with `keys` as `KEYS` and `arguments` as `ARGV`. A server that does not know
+    /// it is sent it and asked once more: it has not run anything then.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]. What the script itself returns as an error is [`LinkError::Refused`].
+    pub async fn run(
+        &self,
+        link: &Link,
+        keys: &[impl AsRef<[u8]>],
+        arguments: &[impl AsRef<[u8]>],
+    ) -> Result<Value, LinkError> {
+        // One wire for all, so that the server that is sent the script is the one asked again.
+        self.run_on(&link.wire()?, keys, arguments).await
+    }
+
+    /// The same over one connection. For a [`Greeting`](crate::Greeting).
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub async fn run_on(
+        &self,
+        wire: &Wire,
+        keys: &[impl AsRef<[u8]>],
+        arguments: &[impl AsRef<[u8]>],
+    ) -> Result<Value, LinkError> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.sha).arg(keys.len());
+        for key in keys {
+            command.arg(key.as_ref());
+        }
+        for argument in arguments {
+            command.arg(argument.as_ref());
+        }
+        match self.counted(wire, &command).await {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                self.load(wire).await?;
+                self.counted(wire, &command).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends the script, so that the next run need not. For a [`Greeting`](crate::Greeting).
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`]; [`LinkError::Garbled`] if the server knows it by another name than we do.
+    pub async fn load(&self, wire: &Wire) -> Result<(), LinkError> {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(&self.body);
+        match self.counted(wire, &command).await? {
+            Value::BulkString(sha) if sha == self.sha.as_bytes() => Ok(()),
+            other => Err(LinkError::Garbled {
+                what: format!("script {} was loaded as {other:?}", self.sha),
+            }),
+        }
+    }
+
+    async fn counted(&self, wire: &Wire, command: &Cmd) -> Result<Value, LinkError> {
+        self.round_trips.fetch_add(1, Relaxed);
+        wire.query(command).await
+    }
+}

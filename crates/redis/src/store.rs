@@ -1,0 +1,203 @@
+//! [`Store`] over one Redis or Valkey server.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use leasehold::{Answer, Batch, Store, StoreError, StoreFuture, Tuning};
+use leasehold_core::Micros;
+use redis::Value;
+
+use crate::codec::{self, EXCHANGE, GREET, Greet, Names, RunId};
+use crate::connect::Greeting;
+use crate::error::{ConnectError, LinkError};
+use crate::link::Link;
+use crate::script::Script;
+use crate::settings::Settings;
+use crate::wire::Wire;
+
+/// The shared second tier in Redis: one ledger per key, one script call per batch.
+///
+/// Replicas share limits if they share a server, a prefix and the names of their limits. Every
+/// key expires by itself once it says no more than a missing key does.
+///
+/// # Examples
+///
+/// ```no_run
+/// use leasehold::Limiter;
+/// use leasehold_redis::RedisStore;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::connect("redis://127.0.0.1:6379".parse()?).await?;
+/// let limiter = Limiter::builder()
+///     .limit("api", "1000/s burst 2000".parse()?)
+///     .store(store)
+///     .build()?;
+/// assert!(limiter.acquire("user:42", 1).await.is_allowed());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct RedisStore {
+    link: Link,
+    address: String,
+    shop: Arc<Shop>,
+}
+
+/// What batches and greetings have in common.
+#[derive(Debug)]
+struct Shop {
+    names: Names,
+    exchange: Script,
+    greet: Script,
+    /// The server that was greeted last, on whose connection all batches travel.
+    server: Mutex<RunId>,
+    /// The longest hold that a batch has asked for.
+    hold_micros: AtomicU64,
+}
+
+impl RedisStore {
+    /// Connects to a server, under the usual prefix, `leasehold`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says what failed: the address, the password, or what answered.
+    pub async fn connect(settings: Settings) -> Result<Self, ConnectError> {
+        Self::connect_as(PREFIX, settings).await
+    }
+
+    /// Connects to a server, under a prefix of one's own: stores with different prefixes share
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    pub async fn connect_as(prefix: &str, settings: Settings) -> Result<Self, ConnectError> {
+        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix)));
+        let link = Link::connect(settings, Arc::clone(&shop)).await?;
+        Ok(Self {
+            link,
+            address,
+            shop,
+        })
+    }
+
+    /// Connects in the background, so that a service can start while its store is away. Until
+    /// it is there, exchanges fail at once.
+    ///
+    /// # Panics
+    ///
+    /// If called outside a tokio runtime.
+    pub fn lazy(prefix: &str, settings: Settings) -> Self {
+        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix)));
+        let link = Link::lazy(settings, Arc::clone(&shop));
+        Self {
+            link,
+            address,
+            shop,
+        }
+    }
+
+    /// The connection, to await its state.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    async fn answer(&self, batch: &Batch) -> Result<Answer, StoreError> {
+        let said = self.shop.exchange(&self.link, batch).await;
+        said.map_err(|error| StoreError::new(format_args!("{}: {error}", self.address)))
+    }
+}
+
+impl Store for RedisStore {
+    fn exchange<'a>(&'a self, batch: &'a Batch) -> StoreFuture<'a> {
+        Box::pin(self.answer(batch))
+    }
+
+    /// Script calls and script loads, those of greetings included.
+    fn round_trips(&self) -> u64 {
+        self.shop.exchange.round_trips() + self.shop.greet.round_trips()
+    }
+}
+
+impl Shop {
+    fn new(prefix: &str) -> Self {
+        Self {
+            names: Names::new(prefix),
+            exchange: Script::new(EXCHANGE),
+            greet: Script::new(GREET),
+            server: Mutex::new(RunId::from_info(b"")),
+            hold_micros: AtomicU64::new(Micros::from_duration(Tuning::default().lease_max).0),
+        }
+    }
+
+    async fn exchange(&self, link: &Link, batch: &Batch) -> Result<Answer, LinkError> {
+        self.hold_micros.fetch_max(batch.hold.0, Relaxed);
+        let marker = self.names.marker(BIN);
+        let server = lock(&self.server).clone();
+        let call = codec::Call::new(marker, batch.known_birth, batch.hold, server);
+        let mut call = call.map_err(garbled)?;
+        for asked in &batch.calls {
+            let (named, key) = (batch.limit_of(asked), asked.entry.key());
+            let bucket = self.names.bucket(BIN, &named.name, key.subject);
+            call.push(bucket, &named.limit, &asked.request)
+                .map_err(garbled)?;
+        }
+        let said = self
+            .exchange
+            .run(link, call.keys(), &call.arguments())
+            .await?;
+        let answer = call.decode(&bytes(said)?).map_err(garbled)?;
+        Ok(Answer {
+            birth: answer.birth,
+            replies: answer.replies,
+        })
+    }
+}
+
+impl Greeting for Shop {
+    /// Learns which server this is, tells it if it has been restarted since its marker was made,
+    /// and makes sure it knows the script.
+    async fn greet(&self, wire: &Wire) -> Result<(), LinkError> {
+        let mut info = redis::cmd("INFO");
+        info.arg("server");
+        let server = RunId::from_info(&bytes(wire.query(&info).await?)?);
+        let hold = Micros(self.hold_micros.load(Relaxed));
+        let greet = Greet::new(self.names.marker(BIN), hold, server.clone()).map_err(garbled)?;
+        let said = self
+            .greet
+            .run_on(wire, greet.keys(), &greet.arguments())
+            .await?;
+        Greet::decode(&bytes(said)?).map_err(garbled)?;
+        self.exchange.load(wire).await?;
+        *lock(&self.server) = server;
+        Ok(())
+    }
+}
+
+fn bytes(value: Value) -> Result<Vec<u8>, LinkError> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::VerbatimString { text, .. } => Ok(text.into_bytes()),
+        other => Err(LinkError::Garbled {
+            what: format!("bytes were expected, not {other:?}"),
+        }),
+    }
+}
+
+fn garbled(error: impl std::fmt::Display) -> LinkError {
+    LinkError::Garbled {
+        what: error.to_string(),
+    }
+}
+
+/// A panic elsewhere leaves the value whole: it is written in one step.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const PREFIX: &str = "leasehold";
+
+/// One server needs one bin; the keys of a cluster lie in many.
+const BIN: u32 = 0;
