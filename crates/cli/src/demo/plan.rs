@@ -1,0 +1,101 @@
+//! What a demo run shall do, as it is handed to each replica.
+
+use std::time::Duration;
+
+use leasehold::{Limit, Mode};
+use serde::{Deserialize, Serialize};
+
+use crate::args::DemoArguments;
+use crate::demo::DemoError;
+
+/// One run of the demo. Replica processes read it as JSON.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Plan {
+    pub(crate) replicas: u32,
+    pub(crate) limit: Limit,
+    /// Requests per second, to all replicas together.
+    pub(crate) offered: f64,
+    /// Part of the load that goes to replica 0.
+    pub(crate) skew: f64,
+    pub(crate) keys: u32,
+    pub(crate) zipf: f64,
+    pub(crate) duration: Duration,
+    pub(crate) store_latency: Duration,
+    pub(crate) seed: u64,
+    pub(crate) redis: Option<String>,
+    pub(crate) processes: bool,
+    /// Ask the store for every decision.
+    pub(crate) central: bool,
+    /// Keeps the keys of this run apart from all others.
+    pub(crate) prefix: String,
+}
+
+impl Plan {
+    pub(crate) fn new(arguments: &DemoArguments) -> Result<Self, DemoError> {
+        let limit = arguments.limit().map_err(DemoError::Limit)?;
+        let rate = arguments.offered;
+        #[expect(clippy::cast_precision_loss, reason = "a load need not be exact")]
+        let offered = rate.tokens as f64 * 1e6 / rate.period.0 as f64;
+        if arguments.duration < SHORTEST {
+            return Err(DemoError::TooShort);
+        }
+        let requests = offered * arguments.duration.as_secs_f64();
+        if requests > REQUESTS_MAX {
+            return Err(DemoError::TooMany);
+        }
+        Ok(Self {
+            replicas: arguments.replicas,
+            limit,
+            offered,
+            skew: arguments
+                .skew
+                .unwrap_or(1.0 / f64::from(arguments.replicas)),
+            keys: arguments.keys,
+            zipf: arguments.zipf,
+            duration: arguments.duration,
+            store_latency: arguments.store_latency,
+            seed: arguments.seed,
+            redis: arguments.redis.clone(),
+            processes: arguments.processes,
+            central: false,
+            prefix: format!(
+                "leasehold-demo-{}-{}",
+                std::process::id(),
+                leasehold::machine_nanos()
+            ),
+        })
+    }
+
+    /// The same load on the centralised limiter, with keys of its own.
+    pub(crate) fn as_central(&self) -> Self {
+        let prefix = format!("{}-central", self.prefix);
+        Self {
+            central: true,
+            prefix,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        if self.central {
+            Mode::Central
+        } else {
+            Mode::Lease
+        }
+    }
+
+    /// Requests per second to one replica.
+    pub(crate) fn offered_to(&self, replica: u32) -> f64 {
+        match (replica, self.replicas) {
+            (_, 1) => self.offered,
+            (0, _) => self.offered * self.skew,
+            (_, all) => self.offered * (1.0 - self.skew) / f64::from(all - 1),
+        }
+    }
+}
+
+/// Shorter runs show nothing but their start.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Each request is kept until it is judged; more would not fit a small machine.
+const REQUESTS_MAX: f64 = 50e6;

@@ -1,0 +1,55 @@
+//! Live progress on a terminal; nothing elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::demo::plan::Plan;
+use crate::judge::record::Record;
+
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    seen: usize,
+    admitted: u64,
+}
+
+impl Progress {
+    pub(crate) fn start(plan: &Plan) -> Self {
+        let millis = u64::try_from(plan.duration.as_millis()).unwrap_or(u64::MAX);
+        // Hidden by itself where the error stream is no terminal.
+        let bar = ProgressBar::new(millis);
+        let style = ProgressStyle::with_template("{prefix:8} [{bar:30}] {elapsed:>4}  {msg}");
+        bar.set_style(style.expect("the template is ours").progress_chars("=> "));
+        bar.set_prefix(if plan.central { "central" } else { "leased" });
+        Self {
+            bar,
+            seen: 0,
+            admitted: 0,
+        }
+    }
+
+    pub(crate) fn show(&mut self, records: &[Record]) {
+        let admitted = records[self.seen..]
+            .iter()
+            .filter(|record| record.admitted)
+            .count();
+        self.admitted += admitted as u64;
+        self.seen = records.len();
+        let elapsed: Duration = self.bar.elapsed();
+        self.bar
+            .set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        self.bar.set_message(format!(
+            "{} requests, {} admitted",
+            self.seen, self.admitted
+        ));
+    }
+
+    /// A line that stays.
+    pub(crate) fn note(&self, line: &str) {
+        self.bar.suspend(|| anstream::eprintln!("note: {line}"));
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

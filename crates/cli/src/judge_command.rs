@@ -1,0 +1,97 @@
+//! `leasehold judge`: judges the admissions of any limiter, from a file.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use leasehold::{LimitError, Rate};
+use thiserror::Error;
+
+use crate::args::{judged_limit, limit_of, print};
+use crate::judge::Arrivals;
+use crate::judge::record::{CsvError, read_csv};
+use crate::judge::virtual_queue::worst_overshoot;
+
+/// Judges admitted requests by the limit they were to keep: how many tokens beyond burst and rate
+/// were admitted in the worst of all windows. A request counts in a window only if it lies wholly
+/// inside. Exits 1 if the bound was exceeded.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct JudgeArguments {
+    /// Admitted requests, as `leasehold demo --admissions` writes them.
+    pub(crate) file: PathBuf,
+    /// Tokens per period: 1000/s, 5/min, 1000000/day.
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) rate: Rate,
+    /// Tokens that may be spent at once [default: those of one period].
+    #[arg(long, allow_hyphen_values = true, value_name = "TOKENS")]
+    pub(crate) burst: Option<String>,
+    /// Tokens that may be admitted beyond burst and rate: 50, or 1% of the burst.
+    #[arg(
+        long,
+        default_value = "0",
+        allow_hyphen_values = true,
+        value_name = "TOKENS"
+    )]
+    pub(crate) overshoot: String,
+}
+
+/// Judges; true if the bound was kept.
+pub(crate) fn run(arguments: &JudgeArguments) -> Result<bool, JudgeError> {
+    let limit = limit_of(
+        arguments.rate,
+        arguments.burst.as_deref(),
+        &arguments.overshoot,
+    )?;
+    let file = &arguments.file;
+    let opened = File::open(file).map_err(|error| JudgeError::Open {
+        file: file.clone(),
+        error,
+    })?;
+    let records = read_csv(BufReader::new(opened)).map_err(|error| JudgeError::Read {
+        file: file.clone(),
+        error,
+    })?;
+    let worst = worst_overshoot(&Arrivals::new(&records), judged_limit(&limit));
+    let admissions = records.len();
+    let Some((key, worst)) = worst.filter(|(_, worst)| !worst.tokens.is_zero()) else {
+        print(&format!(
+            "{admissions} admissions under {limit}: no overshoot"
+        ));
+        return Ok(true);
+    };
+    let tokens = worst.tokens.as_f64();
+    print(&format!(
+        "{admissions} admissions under {limit}: overshoot {tokens:.3} tokens"
+    ));
+    if let Some(window) = worst.window {
+        let span = window.end_ns - window.start_ns;
+        let (start, admitted) = (window.start_ns, window.admitted);
+        print(&format!(
+            "worst on key {key}: {admitted} tokens in {span} ns from {start} on"
+        ));
+    }
+    Ok(worst.tokens.rounded_up() <= limit.overshoot())
+}
+
+/// Why nothing can be judged.
+#[derive(Debug, Error)]
+pub(crate) enum JudgeError {
+    #[error("this limit cannot be: {0}")]
+    Limit(#[from] LimitError),
+    #[error("cannot open {}: {error}", file.display())]
+    Open { file: PathBuf, error: io::Error },
+    #[error("{}: {error}", file.display())]
+    Read { file: PathBuf, error: CsvError },
+}
+
+impl JudgeError {
+    /// 2 for what the command line asked for, 1 for what failed.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Limit(_) => ExitCode::from(2),
+            Self::Open { .. } | Self::Read { .. } => ExitCode::FAILURE,
+        }
+    }
+}

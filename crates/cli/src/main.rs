@@ -1,0 +1,46 @@
+//! The `leasehold` command line.
+
+mod args;
+mod demo;
+mod judge;
+mod judge_command;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::demo::DemoError;
+use crate::judge_command::JudgeError;
+
+fn main() -> ExitCode {
+    start_log();
+    match Arguments::parse().command {
+        Command::Demo(arguments) => end(demo::run(&arguments), DemoError::exit_code),
+        Command::Judge(arguments) => end(judge_command::run(&arguments), JudgeError::exit_code),
+        Command::DemoReplica => end(demo::replica_process::run(), DemoError::exit_code),
+    }
+}
+
+/// 0 if all went well, 1 if a bound was exceeded, and what `exit_code` says of an error.
+fn end<E: Display>(outcome: Result<bool, E>, exit_code: impl Fn(&E) -> ExitCode) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            anstream::eprintln!("{}: {error}", args::paint_error("error"));
+            exit_code(&error)
+        }
+    }
+}
+
+/// Events of the limiter and its store go to the standard error stream; `LEASEHOLD_LOG` says
+/// which.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LEASEHOLD_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| "error".into()))
+        .with_writer(std::io::stderr)
+        .init();
+}
