@@ -51,9 +51,12 @@ impl Bucket {
         let tick = self.at.as_micros() / scale.tick + scale.ticks_to_drain(level);
         // Bursts that take more than half a million years at their rate can be written.
         let drained = tick.saturating_mul(scale.tick);
-        Micros(drained.saturating_sub(now.as_micros()))
+        Micros(drained.saturating_sub(now.as_micros()).min(WAIT_MAX))
     }
 }
+
+/// The longest time that is told, 142 years: beyond, a double would round it.
+const WAIT_MAX: u64 = 1 << 52;
 
 #[cfg(test)]
 mod tests {

@@ -72,8 +72,8 @@ impl Ledger {
     /// Answers `request` for the key whose ledger is `slot`, at the store's time `now`. An empty
     /// slot is a key of which the store knows nothing; `birth` says what that means.
     ///
-    /// The caller forgets the ledger at the earliest [`lifetime`](Self::lifetime) after its last
-    /// request: from then on it says no more than an empty slot does.
+    /// The caller forgets the ledger no sooner than [`lifetime`](Self::lifetime) after each of
+    /// its requests, the earlier ones too: from then on it says no more than an empty slot does.
     pub fn exchange(
         slot: &mut Option<Self>,
         request: &Request,

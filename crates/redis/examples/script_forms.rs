@@ -1,0 +1,443 @@
+//! What the store script costs, and what its other forms would: the measurement behind the section
+//! "The store script" of docs/BENCHMARKS.md.
+//!
+//! ```sh
+//! cargo run --release -p leasehold-redis --example script_forms
+//! ```
+//!
+//! The other forms are made from the shipped script by replacing parts of its text, so that they
+//! differ in nothing else. Every round measures every row once, in turn, so that a disturbance hits
+//! all rows alike; the median of the rounds is printed.
+
+use std::error::Error;
+use std::time::Instant;
+
+use leasehold_core::{Demand, LeaseRequest, Limit, Micros, RecordId, Request, StoreTime};
+use leasehold_redis::codec::{Call, EXCHANGE, Names, RunId};
+use leasehold_redis::server::{LocalServer, ServerOptions};
+use redis::{Connection, Value};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    for binary in LocalServer::all_kinds()? {
+        let server = LocalServer::start(&ServerOptions {
+            binary: Some(binary),
+            ..ServerOptions::default()
+        })?;
+        println!("\n{:?} {}", server.binary().kind, server.binary().version);
+        let mut store = Store::connect(&server)?;
+        store.compare_forms()?;
+        store.compare_batches()?;
+    }
+    Ok(())
+}
+
+/// A form of the script.
+struct Form {
+    name: &'static str,
+    body: String,
+}
+
+impl Form {
+    fn all() -> Vec<Self> {
+        let form = |name, patches: &[&[Patch]]| Self {
+            name,
+            body: patches
+                .iter()
+                .fold(EXCHANGE.to_owned(), |body, patch| patched(body, patch)),
+        };
+        vec![
+            form("hash (shipped)", &[]),
+            form("hash, PEXPIREAT each time", &[EXPIRE_EACH_TIME]),
+            form("string", &[STRING, STRING_WHOLE]),
+            form(
+                "string, PXAT each time",
+                &[EXPIRE_EACH_TIME, STRING, STRING_WHOLE],
+            ),
+            form("string, two SETRANGE", &[STRING, STRING_RANGES]),
+        ]
+    }
+}
+
+/// What to replace, and with what.
+type Patch = (&'static str, &'static str);
+
+/// `body` with each of these texts replaced.
+fn patched(mut body: String, patches: &[Patch]) -> String {
+    for (old, new) in patches {
+        assert_eq!(
+            body.matches(old).count(),
+            1,
+            "the script has changed: {old}"
+        );
+        body = body.replace(old, new);
+    }
+    body
+}
+
+const EXPIRE_EACH_TIME: &[Patch] = &[
+    ("local lengthen = forget > kept", "local lengthen = true"),
+    (
+        "kept = forget + min(floor((forget - now) / 2), LENGTHEN_MAX)",
+        "kept = max(kept, forget)",
+    ),
+];
+
+/// In place of a hash, one string: the header, then the records, each with its id before it.
+const STRING: &[Patch] = &[
+    ("'<ddddd',", "'<c16ddddd',"),
+    (
+        "local own\n",
+        "local own\nlocal records\nlocal HEADER_SIZE, RECORD_SIZE, sub = 64, 56, string.sub\n",
+    ),
+    (
+        "  local fields = call('HGETALL', key)\n",
+        "  local living = {}\n",
+    ),
+    (
+        "  for place = 1, #fields, 2 do
+    local name = fields[place]
+    if name ~= 'h' then
+      local granted, spent, released, expiry, wish = unpack(RECORD, fields[place + 1])",
+        "  for place = 1, #records, RECORD_SIZE do
+    do
+      local _, granted, spent, released, expiry, wish = unpack(RECORD, records, place)",
+    ),
+    (
+        "        call('HDEL', key, name)
+        if name == id then
+          own = false
+        end
+      elseif next_expiry == 0 or expiry < next_expiry then
+        next_expiry = expiry
+      end
+    end
+  end
+",
+        "      else
+        living[#living + 1] = sub(records, place, place + RECORD_SIZE - 1)
+        if next_expiry == 0 or expiry < next_expiry then
+          next_expiry = expiry
+        end
+      end
+    end
+  end
+  records = table.concat(living)
+",
+    ),
+    (
+        "  local stored = call('HMGET', key, 'h', id)
+  local header = stored[1]
+  own = stored[2]
+",
+        "  local header = call('GET', key)
+  records = header and sub(header, HEADER_SIZE + 1) or ''
+",
+    ),
+    (
+        "  drain_to(now)
+
+  local status",
+        "  drain_to(now)
+
+  own = string.find(records, id, 1, true)
+  while own and (own - 1) % RECORD_SIZE ~= 0 do
+    own = string.find(records, id, own + 1, true)
+  end
+  local status",
+    ),
+    (
+        "granted, spent, released, expiry, wished = unpack(RECORD, own)",
+        "id, granted, spent, released, expiry, wished = unpack(RECORD, records, own)",
+    ),
+    (
+        "          call('HDEL', key, id)\n",
+        "          record = ''\n",
+    ),
+    ("pack(RECORD, granted,", "pack(RECORD, id, granted,"),
+];
+
+/// Written whole.
+const STRING_WHOLE: &[Patch] = &[
+    (
+        "  if record then
+    call('HSET', key, 'h', header, id, record)
+  else
+    call('HSET', key, 'h', header)
+  end
+",
+        "  if record and own then
+    records = sub(records, 1, own - 1) .. record .. sub(records, own + RECORD_SIZE)
+  elseif record then
+    records = records .. record
+  end
+",
+    ),
+    (
+        "    call('PEXPIREAT', key, ceil(kept / 1000))\n",
+        "    call('SET', key, header .. records, 'PXAT', ceil(kept / 1000))
+  else
+    call('SET', key, header .. records, 'KEEPTTL')
+",
+    ),
+];
+
+/// Written where it has changed: the header and one record.
+const STRING_RANGES: &[Patch] = &[(
+    "  if record then
+    call('HSET', key, 'h', header, id, record)
+  else
+    call('HSET', key, 'h', header)
+  end
+",
+    "  if record and own and #record > 0 and not lengthen then
+    call('SETRANGE', key, HEADER_SIZE + own - 1, record)
+    call('SETRANGE', key, 0, header)
+  elseif record and own then
+    records = sub(records, 1, own - 1) .. record .. sub(records, own + RECORD_SIZE)
+    call('SET', key, header .. records, 'KEEPTTL')
+  else
+    call('SET', key, header .. records .. (record or ''), 'KEEPTTL')
+  end
+",
+)];
+
+struct Store {
+    connection: Connection,
+    forms: Vec<(Form, String)>,
+    server: RunId,
+    round: u64,
+}
+
+/// One row of a table, and what its rounds measured.
+struct Row {
+    form: usize,
+    records: u64,
+    keys: u64,
+    batch: u64,
+    pipelined: bool,
+    costs: Vec<Cost>,
+}
+
+/// Of one key in one round, in microseconds.
+#[derive(Clone, Copy)]
+struct Cost {
+    cpu: f64,
+    wall: f64,
+}
+
+impl Store {
+    fn connect(server: &LocalServer) -> Outcome<Self> {
+        let mut connection = redis::Client::open(server.url())?.get_connection()?;
+        let info: Vec<u8> = redis::cmd("INFO").arg("server").query(&mut connection)?;
+        let forms = Form::all().into_iter().map(|form| {
+            let load = redis::cmd("SCRIPT")
+                .arg("LOAD")
+                .arg(&form.body)
+                .query(&mut connection);
+            load.map(|sha: String| (form, sha))
+        });
+        let forms = forms.collect::<Result<_, _>>()?;
+        Ok(Self {
+            connection,
+            forms,
+            server: RunId::from_info(&info),
+            round: 0,
+        })
+    }
+
+    fn compare_forms(&mut self) -> Outcome {
+        let mut rows = Vec::new();
+        for records in [1, 4, 16, 64, 256] {
+            for form in 0..self.forms.len() {
+                rows.push(Row::new(form, records, 100, 100, false));
+            }
+        }
+        self.measure(&mut rows)?;
+        println!("\n| form, K = 100 | records | {COLUMNS} | bytes/key |");
+        println!("|---|---:|---:|---:|---:|---:|");
+        for row in &rows {
+            let key = row.names().bucket(0, "api", b"10.0.0000000001");
+            let usage = redis::cmd("MEMORY").arg("USAGE").arg(key).to_owned();
+            let bytes: u64 = usage.query(&mut self.connection)?;
+            let name = self.forms[row.form].0.name;
+            println!("| {name} | {} | {} | {bytes} |", row.records, row.figures());
+        }
+        Ok(())
+    }
+
+    fn compare_batches(&mut self) -> Outcome {
+        let mut rows = Vec::new();
+        for batch in [1, 10, 100, 1000] {
+            for pipelined in [false, true] {
+                rows.push(Row::new(0, 4, 1000, batch, pipelined));
+            }
+        }
+        self.measure(&mut rows)?;
+        println!("\n| call, 4 records per key | K | {COLUMNS} |");
+        println!("|---|---:|---:|---:|---:|");
+        for row in &rows {
+            let name = if row.pipelined {
+                "K EVALSHA in a pipeline"
+            } else {
+                "one EVALSHA with K keys"
+            };
+            println!("| {name} | {} | {} |", row.batch, row.figures());
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, rows: &mut [Row]) -> Outcome {
+        for row in &*rows {
+            for record in 0..row.records {
+                for (command, _) in self.commands(row, record)? {
+                    self.send(&command, 1)?;
+                }
+            }
+        }
+        for _ in 0..ROUNDS {
+            for row in &mut *rows {
+                let cost = self.cost(row)?;
+                row.costs.push(cost);
+            }
+        }
+        Ok(())
+    }
+
+    fn cost(&mut self, row: &Row) -> Outcome<Cost> {
+        let mut commands = Vec::new();
+        let rounds = KEYS_PER_CELL / row.keys;
+        for _ in 0..rounds {
+            self.round += 1;
+            commands.extend(self.commands(row, self.round % row.records)?);
+        }
+        if row.pipelined {
+            commands = commands
+                .chunks(usize::try_from(row.batch)?)
+                .map(|chunk| {
+                    let bytes = chunk.iter().flat_map(|(bytes, _)| bytes.iter().copied());
+                    (bytes.collect(), chunk.len())
+                })
+                .collect();
+        }
+        let before = self.usage()?;
+        let start = now();
+        for (bytes, replies) in &commands {
+            self.send(bytes, *replies)?;
+        }
+        let wall = now() - start;
+        let after = self.usage()?;
+        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+        let keys = (rounds * row.keys) as f64;
+        Ok(Cost {
+            cpu: (after - before) * 1e6 / keys,
+            wall: wall.as_secs_f64() * 1e6 / keys,
+        })
+    }
+
+    /// One exchange with each key of the row, by its replica number `record`.
+    fn commands(&self, row: &Row, record: u64) -> Outcome<Vec<(Vec<u8>, usize)>> {
+        let names = row.names();
+        let limit: Limit = "1000000/s burst 1000000".parse()?;
+        let per_call = if row.pipelined { 1 } else { row.batch };
+        let request = Request::Lease(LeaseRequest {
+            record: RecordId {
+                replica: record.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                generation: 1,
+            },
+            granted: 0,
+            spent: self.round,
+            released: 0,
+            wanted: 10,
+            needed: 0,
+            lease: LEASE,
+            expiry: StoreTime::ZERO,
+            demand: Demand::ONE,
+        });
+        let mut commands = Vec::new();
+        for first in (0..row.keys).step_by(usize::try_from(per_call)?) {
+            let hold = LEASE;
+            let mut call = Call::new(names.marker(0), StoreTime::ZERO, hold, self.server.clone())?;
+            for key in first..row.keys.min(first + per_call) {
+                let key = names.bucket(0, "api", format!("10.0.{key:010}").as_bytes());
+                call.push(key, &limit, &request)?;
+            }
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(&self.forms[row.form].1).arg(call.keys().len());
+            command.arg(call.keys()).arg(&call.arguments()[..]);
+            commands.push((command.get_packed_command(), 1));
+        }
+        Ok(commands)
+    }
+
+    fn send(&mut self, commands: &[u8], replies: usize) -> Outcome {
+        for reply in
+            redis::ConnectionLike::req_packed_commands(&mut self.connection, commands, 0, replies)?
+        {
+            assert!(matches!(reply, Value::BulkString(_)), "{reply:?}");
+        }
+        Ok(())
+    }
+
+    /// Seconds of CPU that the server has used.
+    fn usage(&mut self) -> Outcome<f64> {
+        let info: String = redis::cmd("INFO").arg("cpu").query(&mut self.connection)?;
+        let used = ["used_cpu_sys:", "used_cpu_user:"].map(|field| {
+            let line = info.lines().find_map(|line| line.strip_prefix(field));
+            line.ok_or(field)?.parse::<f64>().map_err(|_| field)
+        });
+        Ok(used[0]? + used[1]?)
+    }
+}
+
+impl Row {
+    fn new(form: usize, records: u64, keys: u64, batch: u64, pipelined: bool) -> Self {
+        Self {
+            form,
+            records,
+            keys,
+            batch,
+            pipelined,
+            costs: Vec::new(),
+        }
+    }
+
+    /// Rows share no keys.
+    fn names(&self) -> Names {
+        let Self {
+            form,
+            records,
+            keys,
+            batch,
+            pipelined,
+            ..
+        } = self;
+        Names::new(&format!("{form}-{records}-{keys}-{batch}-{pipelined}"))
+    }
+
+    /// Median and middle half of the server's CPU time, and median of the wall time.
+    fn figures(&self) -> String {
+        let sorted = |of: fn(&Cost) -> f64| {
+            let mut values: Vec<f64> = self.costs.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let (cpu, wall) = (sorted(|cost| cost.cpu), sorted(|cost| cost.wall));
+        let (low, middle, high) = (cpu.len() / 4, cpu.len() / 2, cpu.len() * 3 / 4);
+        let (low, median, high) = (cpu[low], cpu[middle], cpu[high]);
+        format!("{median:.2} | {low:.2}-{high:.2} | {:.2}", wall[middle])
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+const COLUMNS: &str = "server CPU us/key | middle half | wall us/key";
+const ROUNDS: usize = 15;
+/// Requests in each cell of each round.
+const KEYS_PER_CELL: u64 = 4000;
+/// Longer than the run, so that no record expires while it is measured.
+const LEASE: Micros = Micros(600_000_000);

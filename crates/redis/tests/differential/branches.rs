@@ -1,0 +1,229 @@
+//! The branches of the ledger, so that a schedule can say which it reached.
+
+use leasehold_core::{Birth, LeaseRequest, Ledger, Limit, Reply, Request, Status, StoreTime, Wait};
+
+use crate::ZERO;
+use crate::schedule::Stored;
+
+/// How `Birth::meet` came to its result.
+pub(crate) fn met(found: Option<Birth>, known: StoreTime, met: Birth) -> &'static str {
+    match found {
+        None if known == ZERO => "meet: a first deployment",
+        None => "meet: all is lost",
+        Some(found) if found != met && known < found.since => "meet: taken for new",
+        Some(found) if found != met => "meet: an older state",
+        Some(_) if known == ZERO => "meet: no memory",
+        Some(found) if known == found.since => "meet: as remembered",
+        Some(_) => "meet: somebody saw the loss",
+    }
+}
+
+/// What the ledger did with a request.
+pub(crate) fn reached(
+    before: Option<&Stored>,
+    request: &Request,
+    limit: &Limit,
+    birth: Birth,
+    reply: &Reply,
+    after: &Stored,
+) -> Vec<&'static str> {
+    let mut reached = Reached(vec![status(reply.status), wait(reply.wait)]);
+    match before {
+        Some(before) => reached.touched(before, limit, birth, reply.now, after),
+        None => reached.fresh(birth, reply.now),
+    }
+    match request {
+        Request::Spend { cost } => reached.when("spend: a look", *cost == 0),
+        Request::Lease(request) => reached.leased(before, request, reply, after),
+    }
+    reached.0
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Leased => "leased",
+        Status::Reasserted => "reasserted",
+        Status::Left => "left",
+        Status::Over => "over",
+        Status::Spent => "spent",
+        Status::Denied => "denied",
+    }
+}
+
+fn wait(wait: Wait) -> &'static str {
+    match wait {
+        Wait::None => "wait: none",
+        Wait::For(_) => "wait: for",
+        Wait::Held => "wait: held",
+    }
+}
+
+struct Reached(Vec<&'static str>);
+
+impl Reached {
+    fn when(&mut self, branch: &'static str, condition: bool) {
+        if condition {
+            self.0.push(branch);
+        }
+    }
+
+    fn fresh(&mut self, birth: Birth, now: StoreTime) {
+        let emptied = birth.emptied;
+        self.when("fresh and full", emptied == ZERO);
+        self.when("fresh and frozen", emptied > now);
+        self.when("fresh and refilling", emptied > ZERO && emptied <= now);
+    }
+
+    fn touched(
+        &mut self,
+        before: &Stored,
+        limit: &Limit,
+        birth: Birth,
+        now: StoreTime,
+        after: &Stored,
+    ) {
+        let Ledger {
+            bucket,
+            weight,
+            records,
+            next_expiry,
+            ..
+        } = &before.ledger;
+        let new_weight = limit.scale().weight;
+        let (changed, rest) = (*weight != new_weight, bucket.level % weight > 0);
+        let exact = *weight < 1 << 26 && new_weight < 1 << 26;
+        let beyond = bucket.level / weight > limit.capacity();
+        self.when("adopt: exactly", changed && rest && exact);
+        self.when("adopt: a whole token", changed && rest && !exact);
+        self.when("adopt: no rest", changed && !rest);
+        self.when("adopt: beyond the capacity", changed && beyond);
+        self.when("outlived", bucket.at < birth.emptied);
+        self.when("the clock went back", bucket.at > now);
+
+        let mut expiries: Vec<_> = records.values().map(|record| record.expiry).collect();
+        expiries.sort_unstable();
+        expiries.dedup();
+        let over = expiries.iter().filter(|expiry| **expiry <= now).count();
+        let none_over = over == 0 && !records.is_empty();
+        self.when("expire: one", over == 1);
+        self.when("expire: in order", over > 1);
+        self.when("expire: some stay", over > 0 && over < expiries.len());
+        self.when("expire: not yet", none_over && *next_expiry > now);
+        self.when("expire: looked in vain", none_over && *next_expiry <= now);
+
+        let emptied = bucket.level > 0 && after.ledger.bucket.level == 0;
+        self.when("drained to nothing", emptied);
+        let coarse = bucket.at < now && limit.scale().tick > 1;
+        self.when("drained in coarse ticks", coarse);
+        let above = bucket.level > limit.capacity_level();
+        self.when("above the capacity", above);
+        self.when("kept as long as before", before.kept == after.kept);
+        self.when("kept longer", before.kept < after.kept);
+    }
+
+    fn leased(
+        &mut self,
+        before: Option<&Stored>,
+        request: &LeaseRequest,
+        reply: &Reply,
+        after: &Stored,
+    ) {
+        let found = before.and_then(|stored| stored.ledger.records.get(&request.record));
+        let found = found.filter(|record| record.expiry > reply.now);
+        let (known, fresh) = (found.is_some(), before.is_none());
+        match reply.status {
+            Status::Over => {
+                self.when("over: stored, but too little of it", known);
+                self.when("over: expired", !known);
+                return;
+            }
+            Status::Reasserted => {
+                self.when("reasserted: a grant", known);
+                self.when("reasserted: a record", !known && !fresh);
+                self.when("reasserted: all", fresh);
+            }
+            Status::Left => {
+                self.when("left: a record", known);
+                self.when("left: none was there", !known);
+            }
+            Status::Leased | Status::Spent | Status::Denied => {}
+        }
+        let (Some(found), Some(record)) = (found, after.ledger.records.get(&request.record)) else {
+            return;
+        };
+        self.when("report: spent", record.spent > found.spent);
+        self.when("report: released", record.released > found.released);
+        let stale = request.spent < found.spent || request.released < found.released;
+        self.when("report: stale", stale);
+        let lease_end = reply.now + request.lease;
+        self.when("the expiry stays", record.expiry > lease_end);
+
+        let granted_before = found.granted.max(request.granted);
+        let held = granted_before - record.spent - record.released;
+        let asked = request.wanted.saturating_sub(held);
+        let short = record.granted - granted_before < asked;
+        self.when("grant: all", asked > 0 && !short);
+        self.when(
+            "grant: a part, for lack of room",
+            short && reply.wait != Wait::None,
+        );
+        self.when("grant: a part, by share", short && reply.wait == Wait::None);
+    }
+}
+
+/// All of these must be reached.
+pub(crate) const BRANCHES: [&str; 53] = [
+    "meet: a first deployment",
+    "meet: all is lost",
+    "meet: taken for new",
+    "meet: an older state",
+    "meet: no memory",
+    "meet: as remembered",
+    "meet: somebody saw the loss",
+    "greet: no marker",
+    "greet: the same server",
+    "greet: another server",
+    "leased",
+    "reasserted",
+    "left",
+    "over",
+    "spent",
+    "denied",
+    "wait: none",
+    "wait: for",
+    "wait: held",
+    "adopt: exactly",
+    "adopt: a whole token",
+    "adopt: no rest",
+    "adopt: beyond the capacity",
+    "outlived",
+    "the clock went back",
+    "expire: one",
+    "expire: in order",
+    "expire: some stay",
+    "expire: not yet",
+    "expire: looked in vain",
+    "drained to nothing",
+    "drained in coarse ticks",
+    "kept as long as before",
+    "kept longer",
+    "above the capacity",
+    "fresh and full",
+    "fresh and frozen",
+    "fresh and refilling",
+    "spend: a look",
+    "over: stored, but too little of it",
+    "over: expired",
+    "reasserted: a grant",
+    "reasserted: a record",
+    "reasserted: all",
+    "left: a record",
+    "left: none was there",
+    "report: spent",
+    "report: released",
+    "report: stale",
+    "the expiry stays",
+    "grant: all",
+    "grant: a part, for lack of room",
+    "grant: a part, by share",
+];

@@ -1,0 +1,259 @@
+//! The scripts against what they transcribe: `Ledger` and `Birth` of the core crate.
+//!
+//! A schedule is a random story of some replicas, some keys and one store: leases and central
+//! spends; replies that are lost, calls that come twice, calls that come late; replicas that crash
+//! or talk nonsense; limits that change; keys, the marker or everything deleted, or put back as
+//! they once were; a clock that jumps both ways. A real server and the model are told the same.
+//! After each call the replies, the marker, the whole state of each bucket and the time at which it
+//! is forgotten must agree.
+//!
+//! Time is injected: the one line of a script that reads the clock is replaced. It runs decades
+//! ahead, so that no key expires while a schedule runs; the schedule deletes keys that are due.
+//!
+//! That the test can fail is itself tested: [`a_planted_bug_is_noticed`].
+//!
+//! `LEASEHOLD_SCHEDULES=10` runs ten times as many schedules; `LEASEHOLD_SEED=7`
+//! only the one with that seed, as a failure names it.
+
+mod branches;
+mod rng;
+mod schedule;
+mod store;
+
+use std::collections::BTreeMap;
+use std::env;
+
+use leasehold_core::{
+    Demand, LeaseRequest, Ledger, Limit, Micros, RecordId, Request, Status, StoreTime,
+};
+use leasehold_redis::codec::{Call, EXCHANGE, GREET, Names};
+use leasehold_redis::server::{Binary, LocalServer};
+
+use branches::BRANCHES;
+use rng::LIMITS;
+use schedule::{Schedule, Stored};
+use store::{Store, connect, eval, run, run_id};
+
+#[test]
+fn the_scripts_answer_and_remember_as_the_ledger_does() {
+    let servers = LocalServer::find_or_skip();
+    std::thread::scope(|scope| {
+        for binary in servers {
+            scope.spawn(move || run_all(binary));
+        }
+    });
+}
+
+fn run_all(binary: Binary) {
+    let name = format!("{:?} {}", binary.kind, binary.version);
+    let (mut store, _server) = Store::start(binary, EXCHANGE, GREET);
+    let mut reached = BRANCHES.map(|branch| (branch, 0)).into();
+    let replayed = number("LEASEHOLD_SEED");
+    let seeds = match replayed {
+        Some(seed) => seed..seed + 1,
+        None => 0..SCHEDULES * number("LEASEHOLD_SCHEDULES").unwrap_or(1),
+    };
+    for seed in seeds {
+        if let Err(mismatch) = Schedule::run(&mut store, seed, &mut reached) {
+            panic!("{name}: {mismatch}\nreplay with LEASEHOLD_SEED={seed}");
+        }
+    }
+    let missed: Vec<_> = reached.iter().filter(|(_, times)| **times == 0).collect();
+    assert!(
+        replayed.is_some() || missed.is_empty(),
+        "never reached: {missed:?}"
+    );
+}
+
+/// Breaks the scripts in one place at a time, and expects each to be caught.
+#[test]
+fn a_planted_bug_is_noticed() {
+    let Some(binary) = LocalServer::find_or_skip().into_iter().next() else {
+        return;
+    };
+    let (mut store, _server) = Store::start(binary, EXCHANGE, GREET);
+    for (right, wrong) in PLANTED {
+        let both = [EXCHANGE, GREET].map(|script| script.replace(right, wrong));
+        assert!(both != [EXCHANGE, GREET], "the script has changed: {right}");
+        store.load(&both[0], &both[1]);
+        let mut reached = BTreeMap::new();
+        let noticed = |seed| Schedule::run(&mut store, seed, &mut reached).is_err();
+        assert!((0..SCHEDULES).any(noticed), "nobody noticed: {wrong}");
+    }
+}
+
+/// Text of the scripts, and what a mistaken hand might have written.
+const PLANTED: &[(&str, &str)] = &[
+    // A report applied before draining.
+    (
+        "  end\n  drain_to(now)\n\n  local status",
+        "  end\n  local status",
+    ),
+    ("      if expiry <= now then", "      if expiry < now then"),
+    ("a.expiry < b.expiry", "a.expiry > b.expiry"),
+    ("          own = false\n", ""),
+    // Reports that undo what is known.
+    (
+        "max(0, min(known_spent, granted - released) - spent)",
+        "min(known_spent, granted - released) - spent",
+    ),
+    (
+        "max(0, min(known_released, granted - spent) - released)",
+        "min(known_released, granted - spent) - released",
+    ),
+    ("min(known_spent, known_granted)", "known_spent"),
+    ("known_granted - spent)\n", "known_granted)\n"),
+    // Rounded to 14 digits.
+    (
+        "level = level - ticks * drain",
+        "level = tonumber(tostring(level - ticks * drain))",
+    ),
+    (
+        "max(expiry, now + lease)",
+        "max(expiry, tonumber(tostring(now + lease)))",
+    ),
+    (
+        "floor(to / tick) - floor(at / tick)",
+        "floor((to - at) / tick)",
+    ),
+    (
+        "ticks >= ceil(level / drain)",
+        "ticks > ceil(level / drain)",
+    ),
+    (
+        "rest = ceil(rest * weight / weighed)",
+        "rest = floor(rest * weight / weighed)",
+    ),
+    (
+        "min(tokens, capacity) * weight + rest",
+        "tokens * weight + rest",
+    ),
+    ("at < emptied", "at <= emptied"),
+    ("max(expiry, now + lease)", "now + lease"),
+    ("known_expiry <= now", "known_expiry < now"),
+    ("if charged > level then", "if true then"),
+    (
+        "status, granted, expiry = OVER, 0, 0",
+        "status, granted, expiry = OVER, granted, expiry",
+    ),
+    (
+        "        if not own then\n          -- Record::settled",
+        "        if true then\n",
+    ),
+    (
+        "max(min(wanted, share), min(needed, wanted))",
+        "min(wanted, share)",
+    ),
+    ("if grant < asked then", "if grant == 0 and asked > 0 then"),
+    ("forget > kept", "forget ~= kept"),
+    ("known < since and emptied > 0", "known < since"),
+    ("max(now, max(since, known) + 1)", "now"),
+    ("max(now, known + 1), now + hold", "now, now + hold"),
+    ("math.max(now, since + 1)", "now"),
+    (
+        "pack('<dd', since, emptied) .. ARGV[2]",
+        "pack('<dd', since, emptied)",
+    ),
+];
+
+#[test]
+fn a_bucket_is_forgotten_when_its_lifetime_is_over_and_the_marker_never() {
+    for binary in LocalServer::find_or_skip() {
+        let (mut connection, server) = connect(binary);
+        let names = Names::new("test");
+        let mut call = Call::new(names.marker(0), ZERO, Micros(0), run_id(0)).unwrap();
+        let mut slots = Vec::new();
+        for (number, text) in LIMITS.iter().enumerate() {
+            let limit: Limit = text.parse().unwrap();
+            let subject = number.to_le_bytes();
+            let request = match number % 2 {
+                0 => Request::Spend { cost: 1 },
+                _ => lease(1, 1, Micros(5_000_000)),
+            };
+            call.push(names.bucket(0, "api", &subject), &limit, &request)
+                .unwrap();
+            slots.push((limit, request));
+        }
+        let answer = eval(&mut connection, EXCHANGE, &call);
+        for (key, (limit, request)) in call.keys()[1..].iter().zip(slots) {
+            let mut slot = None;
+            Ledger::exchange(&mut slot, &request, &limit, answer.birth, answer.now);
+            let mut bucket = Stored::new(slot.unwrap(), ZERO);
+            bucket.keep(&limit, &request, answer.now);
+            assert_eq!(
+                run::<u64>(&mut connection, "PEXPIRETIME", &[key]),
+                bucket.forgotten_ms()
+            );
+        }
+        assert_eq!(
+            run::<i64>(&mut connection, "PTTL", &[&call.keys()[0]]),
+            -1,
+            "no expiry"
+        );
+        drop(server);
+    }
+}
+
+#[test]
+fn a_subject_may_be_any_bytes() {
+    let subjects: [&[u8]; 6] = [
+        b"",
+        b"\0",
+        b"}{",
+        b"\xff\xfe{x}\r\n",
+        "\u{1f511}".as_bytes(),
+        &[0xf0; 500],
+    ];
+    for binary in LocalServer::find_or_skip() {
+        let (mut connection, server) = connect(binary);
+        let names = Names::new("any}");
+        let limit: Limit = "1/day burst 7".parse().unwrap();
+        for round in 1..=2 {
+            let mut call = Call::new(names.marker(0), ZERO, Micros(0), run_id(0)).unwrap();
+            for (cost, subject) in (1..).zip(subjects) {
+                let key = names.bucket(0, "a:b", subject);
+                call.push(key, &limit, &Request::Spend { cost }).unwrap();
+            }
+            let replies = eval(&mut connection, EXCHANGE, &call).replies;
+            for (cost, reply) in (1..).zip(replies) {
+                let fits = cost * round <= limit.burst();
+                let expected = if fits { Status::Spent } else { Status::Denied };
+                assert_eq!(
+                    reply.status, expected,
+                    "each subject has a bucket of its own"
+                );
+            }
+        }
+        let keys: Vec<Vec<u8>> = run(&mut connection, "KEYS", &[b"*"]);
+        assert_eq!(keys.len(), subjects.len() + 1);
+        drop(server);
+    }
+}
+
+fn lease(replica: u64, wanted: u64, lease: Micros) -> Request {
+    Request::Lease(LeaseRequest {
+        record: RecordId {
+            replica,
+            generation: 1,
+        },
+        granted: 0,
+        spent: 0,
+        released: 0,
+        wanted,
+        needed: 0,
+        lease,
+        expiry: ZERO,
+        demand: Demand::ONE,
+    })
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+    )
+}
+
+const ZERO: StoreTime = StoreTime::ZERO;
+const SCHEDULES: u64 = 2000;

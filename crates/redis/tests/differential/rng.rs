@@ -1,0 +1,113 @@
+//! Chance, from a seed, and what it chooses from.
+
+use leasehold_core::{Demand, LeaseRequest, Limit, Micros, RecordId, Request, StoreTime};
+
+use crate::schedule::{BASE, KEYS, Replica};
+
+/// `SplitMix64`: a seed gives the same schedule for ever.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(crate) fn place(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("below a usize")
+    }
+
+    pub(crate) fn key(&mut self) -> usize {
+        self.place(KEYS)
+    }
+
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.place(choices.len())]
+    }
+
+    pub(crate) fn limit(&mut self) -> Limit {
+        self.pick(&LIMITS).parse().expect("a good limit")
+    }
+
+    pub(crate) fn part(&mut self, whole: u64) -> u64 {
+        match self.below(4) {
+            0 => 0,
+            1 => whole,
+            _ => self.below(whole + 1),
+        }
+    }
+
+    pub(crate) fn tokens(&mut self, limit: &Limit) -> u64 {
+        let capacity = limit.capacity();
+        match self.below(10) {
+            0 => 0,
+            1..3 => 1,
+            3..5 => self.below(10),
+            5..7 => capacity / 3,
+            7 => self.below(capacity),
+            8 => capacity,
+            _ => capacity + 1,
+        }
+    }
+
+    pub(crate) fn lease(&mut self) -> Micros {
+        Micros(self.pick(&[
+            0, 1, 1_000, 500_000, 2_000_000, 2_000_000, 10_000_000, 60_000_000,
+        ]))
+    }
+
+    pub(crate) fn demand(&mut self) -> Demand {
+        Demand(self.pick(&[0, 1, 100, 256, 256, 3_000, u16::MAX]))
+    }
+
+    /// What no replica of ours says, and the store must bear all the same.
+    pub(crate) fn nonsense(&mut self, replica: &Replica) -> Request {
+        let mut any = || match self.below(3) {
+            0 => 0,
+            1 => self.below(20),
+            _ => self.below(1 << 40),
+        };
+        Request::Lease(LeaseRequest {
+            record: RecordId {
+                replica: replica.id,
+                generation: any() % 4,
+            },
+            granted: any(),
+            spent: any(),
+            released: any(),
+            wanted: any(),
+            needed: any(),
+            lease: Micros(any() % 1_000_000),
+            expiry: StoreTime::from_micros(BASE + any() * 1_000),
+            demand: self.demand(),
+        })
+    }
+}
+
+/// Slow and fast; of even and uneven rates; with a coarse clock; with an overshoot; so heavy that a
+/// change of weight is not exact; so large that levels need all the digits there are.
+pub(crate) const LIMITS: [&str; 13] = [
+    "1000/s burst 100",
+    "1000000/s burst 50000",
+    "3/10us burst 7",
+    "7/3s burst 100",
+    "1/h burst 3",
+    "5/day burst 2 overshoot 3",
+    "100/min burst 20 overshoot 10%",
+    "100/s burst 10 overshoot 50",
+    "999983/day burst 2000000",
+    "1000000000/s burst 1000000000",
+    "1/365day burst 40",
+    "1/us burst 2000000000000000",
+    "86399/day burst 12000",
+];

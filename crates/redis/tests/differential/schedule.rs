@@ -1,0 +1,441 @@
+//! Stories, and what the core crate says should come of them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use leasehold_core::{
+    Birth, LeaseRequest, Ledger, Limit, Micros, RecordId, Request, Status, StoreTime,
+};
+use leasehold_redis::codec::{Answer, Call, Greet, Names};
+
+use crate::ZERO;
+use crate::branches::{met, reached};
+use crate::rng::Rng;
+use crate::store::{Checked, Store, run_id};
+
+/// One story, told to a server and to the model.
+pub(crate) struct Schedule<'a> {
+    store: &'a mut Store,
+    reached: &'a mut BTreeMap<&'static str, u64>,
+    rng: Rng,
+    names: Names,
+    hold: Micros,
+    now: StoreTime,
+    /// Which of the server's lives it is.
+    life: u8,
+    model: Model,
+    saved: Model,
+    limits: [Limit; KEYS],
+    replicas: Vec<Replica>,
+    sent: Vec<(usize, Limit, Request)>,
+}
+
+/// What the server should hold.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Model {
+    marker: Option<(Birth, u8)>,
+    buckets: [Option<Stored>; KEYS],
+}
+
+/// A ledger, and until when the server keeps it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Stored {
+    pub(crate) ledger: Ledger,
+    pub(crate) kept: StoreTime,
+}
+
+/// A replica, as far as the store can tell.
+pub(crate) struct Replica {
+    pub(crate) id: u64,
+    known: StoreTime,
+    generation: u64,
+    leases: [Lease; KEYS],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Lease {
+    generation: u64,
+    granted: u64,
+    spent: u64,
+    released: u64,
+    expiry: StoreTime,
+}
+
+impl<'a> Schedule<'a> {
+    pub(crate) fn run(
+        store: &'a mut Store,
+        seed: u64,
+        reached: &'a mut BTreeMap<&'static str, u64>,
+    ) -> Checked {
+        let mut rng = Rng(seed);
+        let base = BASE + rng.below(1_000_000_000_000);
+        let hold = Micros(rng.pick(&[0, 1, 1_000_000, 20_000_000]));
+        let limits = [(); KEYS].map(|()| rng.limit());
+        let replicas = 1 + rng.below(4);
+        store.delete_all();
+        let mut schedule = Self {
+            store,
+            reached,
+            names: Names::new("test"),
+            hold,
+            now: StoreTime::from_micros(base),
+            life: 0,
+            model: Model::default(),
+            saved: Model::default(),
+            limits,
+            replicas: (0..replicas).map(|_| Replica::new(&mut rng)).collect(),
+            sent: Vec::new(),
+            rng,
+        };
+        for step in 0..STEPS {
+            schedule
+                .step()
+                .map_err(|mismatch| format!("in step {step}: {mismatch}"))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Checked {
+        self.pass_time();
+        match self.rng.below(100) {
+            0..68 => self.sync()?,
+            68..78 => self.repeat()?,
+            78..82 => self.greet()?,
+            82..84 => self.crash(),
+            84..88 => {
+                let key = self.rng.key();
+                self.limits[key] = self.rng.limit();
+            }
+            88..90 => self.forget(0..KEYS, true),
+            90..92 => self.forget(0..0, true),
+            92..94 => {
+                let key = self.rng.key();
+                self.forget(key..key + 1, false);
+            }
+            94..97 => self.save(),
+            _ => self.restore(),
+        }
+        Ok(())
+    }
+
+    /// Time passes, jumps, or comes to where something happens.
+    fn pass_time(&mut self) {
+        let now = self.now.as_micros();
+        let target = self.model.event(&mut self.rng).as_micros();
+        let rng = &mut self.rng;
+        let now = match rng.below(20) {
+            0..4 => now,
+            4..6 => now + rng.below(20),
+            6..9 => now + rng.below(1_000),
+            9..12 => now + rng.below(1_000_000),
+            12..14 => now + rng.below(60_000_000),
+            14 => now + rng.below(86_400_000_000),
+            15 => now - rng.below(5_000_000),
+            _ if target > 0 && target < now + YEAR => target + rng.below(3) - 1,
+            _ => now,
+        };
+        self.now = StoreTime::from_micros(now);
+        // A bucket that is due may go, and need not have gone yet.
+        for key in 0..KEYS {
+            let due = self.model.buckets[key]
+                .as_ref()
+                .is_some_and(|b| b.kept <= self.now);
+            if due && self.rng.one_in(2) {
+                self.forget(key..key + 1, false);
+            }
+        }
+    }
+
+    /// A replica reports on some keys and asks for more.
+    fn sync(&mut self) -> Checked {
+        let place = self.rng.place(self.replicas.len());
+        let count = 1 + self.rng.below(3);
+        let mut requests = Vec::new();
+        for _ in 0..count {
+            let key = self.rng.key();
+            let limit = self.limits[key];
+            let replica = &mut self.replicas[place];
+            let request = match self.rng.below(10) {
+                0..2 => Request::Spend {
+                    cost: self.rng.tokens(&limit),
+                },
+                2 => self.rng.nonsense(replica),
+                _ => replica.request(key, &limit, &mut self.rng),
+            };
+            requests.push((key, limit, request));
+        }
+        self.sent.extend(requests.iter().copied());
+        let known = self.replicas[place].known;
+        let answer = self.exchange(known, &requests)?;
+        let lost = self.rng.one_in(5);
+        if !lost {
+            self.replicas[place].handle(&requests, &answer);
+        }
+        Ok(())
+    }
+
+    /// Old requests come again, in any order, perhaps from someone who has forgotten them.
+    fn repeat(&mut self) -> Checked {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let mut requests = Vec::new();
+        for _ in 0..=self.rng.below(3) {
+            requests.push(self.sent[self.rng.place(self.sent.len())]);
+        }
+        let replica = self.rng.place(self.replicas.len());
+        let known = match self.rng.below(4) {
+            0 => ZERO,
+            1 => StoreTime::from_micros(self.now.as_micros() - self.rng.below(10_000_000)),
+            _ => self.replicas[replica].known,
+        };
+        self.exchange(known, &requests).map(drop)
+    }
+
+    fn exchange(
+        &mut self,
+        known: StoreTime,
+        requests: &[(usize, Limit, Request)],
+    ) -> Checked<Answer> {
+        let (hold, now) = (self.hold, self.now);
+        let marker = self.names.marker(0);
+        let mut call = Call::new(marker, known, hold, run_id(self.life)).expect("small numbers");
+        for (key, limit, request) in requests {
+            let key = bucket_name(&self.names, *key);
+            call.push(key, limit, request).expect("small numbers");
+        }
+
+        let found = self.model.marker.map(|(birth, _)| birth);
+        let birth = Birth::meet(found, known, hold, now);
+        self.reach(met(found, known, birth));
+        if found != Some(birth) {
+            self.model.marker = Some((birth, self.life));
+        }
+        let mut replies = Vec::new();
+        for (key, limit, request) in requests {
+            let slot = &mut self.model.buckets[*key];
+            let before = slot.clone();
+            let kept = before.as_ref().map_or(ZERO, |stored| stored.kept);
+            let mut ledger = before.clone().map(|stored| stored.ledger);
+            let reply = Ledger::exchange(&mut ledger, request, limit, birth, now);
+            let mut after = Stored::new(ledger.expect("never emptied"), kept);
+            after.keep(limit, request, now);
+            *slot = Some(after.clone());
+            replies.push(reply);
+            let branches = reached(before.as_ref(), request, limit, birth, &reply, &after);
+            for branch in branches {
+                self.reach(branch);
+            }
+        }
+
+        let expected = Answer {
+            birth,
+            now,
+            replies,
+        };
+        let answer = self.store.exchange(&call, now)?;
+        if answer != expected {
+            let told = format!("known {known:?}, {requests:#?}");
+            return Err(format!(
+                "{told}\nanswer {answer:#?}\nexpected {expected:#?}"
+            ));
+        }
+        self.compare(requests.iter().map(|(key, ..)| *key))?;
+        Ok(answer)
+    }
+
+    /// Somebody connects: to the same server or, as far as run ids tell, to another.
+    fn greet(&mut self) -> Checked {
+        if self.rng.one_in(2) {
+            self.life += 1;
+        }
+        let greet = Greet::new(self.names.marker(0), self.hold, run_id(self.life)).unwrap();
+        let branch = match self.model.marker {
+            None => "greet: no marker",
+            Some((_, life)) if life == self.life => "greet: the same server",
+            Some((birth, _)) => {
+                let birth = Birth::restarted(birth, self.hold, self.now);
+                self.model.marker = Some((birth, self.life));
+                "greet: another server"
+            }
+        };
+        self.reach(branch);
+        let answer = self.store.greet(&greet, self.now)?;
+        let expected = self.model.marker.map(|(birth, _)| birth);
+        if answer != expected {
+            return Err(format!("greeting {answer:?}, expected {expected:?}"));
+        }
+        self.compare(0..0)
+    }
+
+    /// A replica starts anew, with another id and no memory.
+    fn crash(&mut self) {
+        let place = self.rng.place(self.replicas.len());
+        self.replicas[place] = Replica::new(&mut self.rng);
+    }
+
+    fn forget(&mut self, buckets: Range<usize>, marker: bool) {
+        let mut names: Vec<_> = buckets
+            .clone()
+            .map(|key| bucket_name(&self.names, key))
+            .collect();
+        self.model.buckets[buckets].fill(None);
+        if marker {
+            self.model.marker = None;
+            names.push(self.names.marker(0));
+        }
+        self.store.delete(&names);
+    }
+
+    fn save(&mut self) {
+        self.saved = self.model.clone();
+        self.store.copy(&self.all_names(), b"", b"saved");
+    }
+
+    /// The store falls back to what it once was, or parts of it do.
+    fn restore(&mut self) {
+        let mut names = self.all_names();
+        if self.rng.one_in(3) {
+            let key = self.rng.key();
+            self.model.buckets[key].clone_from(&self.saved.buckets[key]);
+            names = vec![bucket_name(&self.names, key)];
+        } else {
+            self.model = self.saved.clone();
+        }
+        self.store.copy(&names, b"saved", b"");
+    }
+
+    fn all_names(&self) -> Vec<Vec<u8>> {
+        let buckets = (0..KEYS).map(|key| bucket_name(&self.names, key));
+        buckets.chain([self.names.marker(0)]).collect()
+    }
+
+    fn compare(&mut self, keys: impl IntoIterator<Item = usize>) -> Checked {
+        let marker = self.store.marker(&self.names.marker(0))?;
+        let expected = self.model.marker;
+        if marker != expected {
+            return Err(format!("marker {marker:?}, expected {expected:?}"));
+        }
+        for key in keys {
+            let found = self.store.bucket(&bucket_name(&self.names, key))?;
+            let expected = &self.model.buckets[key];
+            if found != *expected {
+                return Err(format!("bucket {found:#?}\nexpected {expected:#?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn reach(&mut self, branch: &'static str) {
+        *self.reached.entry(branch).or_default() += 1;
+    }
+}
+
+impl Model {
+    /// A time at which something happens to the store; zero if nothing does.
+    fn event(&self, rng: &mut Rng) -> StoreTime {
+        let bucket = self.buckets[rng.key()].as_ref();
+        let birth = self.marker.map_or(ZERO, |(birth, _)| birth.emptied);
+        bucket.map_or(birth, |stored| {
+            let records = stored.ledger.records.values();
+            let expiries: Vec<_> = records.map(|record| record.expiry).collect();
+            match rng.below(4) {
+                0 => birth,
+                1 => stored.kept,
+                _ if expiries.is_empty() => stored.ledger.bucket.at,
+                _ => rng.pick(&expiries),
+            }
+        })
+    }
+}
+
+impl Stored {
+    pub(crate) fn new(ledger: Ledger, kept: StoreTime) -> Self {
+        Self { ledger, kept }
+    }
+
+    /// Never shortened; lengthened by half as much again as it must, or by a minute.
+    pub(crate) fn keep(&mut self, limit: &Limit, request: &Request, now: StoreTime) {
+        let lease = match request {
+            Request::Spend { .. } => Micros(0),
+            Request::Lease(request) => request.lease,
+        };
+        let lifetime = self.ledger.lifetime(limit, lease, now);
+        if now + lifetime > self.kept {
+            self.kept = now + lifetime + Micros((lifetime.0 / 2).min(60_000_000));
+        }
+    }
+
+    pub(crate) fn forgotten_ms(&self) -> u64 {
+        self.kept.as_micros().div_ceil(1000)
+    }
+}
+
+impl Replica {
+    fn new(rng: &mut Rng) -> Self {
+        Self {
+            id: rng.next(),
+            known: ZERO,
+            generation: 0,
+            leases: [Lease::default(); KEYS],
+        }
+    }
+
+    fn request(&mut self, key: usize, limit: &Limit, rng: &mut Rng) -> Request {
+        let lease = &mut self.leases[key];
+        if lease.generation == 0 {
+            self.generation += 1;
+            lease.generation = self.generation;
+        }
+        let held = lease.granted - lease.spent - lease.released;
+        let spent = rng.part(held);
+        lease.spent += spent;
+        if rng.one_in(4) {
+            lease.released += rng.part(held - spent);
+        }
+        let wanted = if rng.one_in(5) { 0 } else { rng.tokens(limit) };
+        Request::Lease(LeaseRequest {
+            record: RecordId {
+                replica: self.id,
+                generation: lease.generation,
+            },
+            granted: lease.granted,
+            spent: lease.spent,
+            released: lease.released,
+            wanted,
+            needed: if rng.one_in(2) { 0 } else { rng.tokens(limit) },
+            lease: rng.lease(),
+            expiry: lease.expiry,
+            demand: rng.demand(),
+        })
+    }
+
+    fn handle(&mut self, requests: &[(usize, Limit, Request)], answer: &Answer) {
+        self.known = answer.birth.since;
+        for ((key, _, request), reply) in requests.iter().zip(&answer.replies) {
+            let lease = &mut self.leases[*key];
+            let Request::Lease(request) = request else {
+                continue;
+            };
+            match reply.status {
+                _ if request.record.generation != lease.generation => {}
+                Status::Over | Status::Left => *lease = Lease::default(),
+                _ => {
+                    lease.granted = lease.granted.max(reply.granted);
+                    lease.expiry = reply.expiry;
+                }
+            }
+        }
+    }
+}
+
+fn bucket_name(names: &Names, key: usize) -> Vec<u8> {
+    names.bucket(0, "api", &key.to_le_bytes())
+}
+
+/// In 2069: later than the server's own clock, before 2^52.
+pub(crate) const BASE: u64 = 3_124_137_600_000_000;
+pub(crate) const KEYS: usize = 3;
+/// Calls, faults and changes in a schedule.
+const STEPS: u64 = 40;
+const YEAR: u64 = 365 * 86_400_000_000;

@@ -1,0 +1,251 @@
+//! The real server, with scripts that are told the time, and what is in it.
+
+use std::collections::BTreeMap;
+
+use leasehold_core::{Birth, Bucket, Demand, Ledger, Record, RecordId, StoreTime};
+use leasehold_redis::codec::{Answer, Call, Greet, RunId};
+use leasehold_redis::server::{Binary, LocalServer, ServerOptions};
+use redis::{Connection, Value};
+
+use crate::schedule::Stored;
+
+/// What was found, or how it differs from what should be.
+pub(crate) type Checked<T = ()> = Result<T, String>;
+
+/// The server, with scripts that are told the time.
+pub(crate) struct Store {
+    connection: Connection,
+    exchange: String,
+    greet: String,
+}
+
+impl Store {
+    pub(crate) fn start(binary: Binary, exchange: &str, greet: &str) -> (Self, LocalServer) {
+        let (connection, server) = connect(binary);
+        let mut store = Self {
+            connection,
+            exchange: String::new(),
+            greet: String::new(),
+        };
+        store.load(exchange, greet);
+        (store, server)
+    }
+
+    pub(crate) fn load(&mut self, exchange: &str, greet: &str) {
+        for (script, place, sha) in [
+            (exchange, 5, &mut self.exchange),
+            (greet, 3, &mut self.greet),
+        ] {
+            let told = format!("local clock = {{ unpack('<dd', ARGV[{place}]) }}");
+            assert_eq!(script.matches(CLOCK).count(), 1, "one line reads the clock");
+            let script = script.replace(CLOCK, &told);
+            *sha = run(&mut self.connection, "SCRIPT", &["LOAD", &script]);
+        }
+    }
+
+    pub(crate) fn exchange(&mut self, call: &Call, now: StoreTime) -> Checked<Answer> {
+        let mut arguments: Vec<&[u8]> = call.arguments().to_vec();
+        let clock = clock(now);
+        arguments.push(&clock);
+        let answer = evaluate(
+            &mut self.connection,
+            &self.exchange,
+            call.keys(),
+            &arguments,
+        )?;
+        call.decode(&answer).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn greet(&mut self, greet: &Greet, now: StoreTime) -> Checked<Option<Birth>> {
+        let mut arguments: Vec<&[u8]> = greet.arguments().to_vec();
+        let clock = clock(now);
+        arguments.push(&clock);
+        let answer = evaluate(&mut self.connection, &self.greet, greet.keys(), &arguments)?;
+        Greet::decode(&answer).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn delete_all(&mut self) {
+        run::<()>(&mut self.connection, "FLUSHALL", &[b"SYNC"]);
+    }
+
+    pub(crate) fn delete(&mut self, names: &[Vec<u8>]) {
+        if !names.is_empty() {
+            run::<u64>(&mut self.connection, "DEL", names);
+        }
+    }
+
+    /// Copies each key `from` name to `to` name, prefixed thus, or deletes the copy if there is no key.
+    pub(crate) fn copy(&mut self, names: &[Vec<u8>], from: &[u8], to: &[u8]) {
+        for name in names {
+            let (from, to) = ([from, name].concat(), [to, name].concat());
+            run::<u64>(&mut self.connection, "DEL", &[&to]);
+            run::<u64>(&mut self.connection, "COPY", &[&from, &to]);
+        }
+    }
+
+    pub(crate) fn marker(&mut self, name: &[u8]) -> Checked<Option<(Birth, u8)>> {
+        let marker: Option<Vec<u8>> = run(&mut self.connection, "GET", &[name]);
+        let Some(marker) = marker else {
+            return Ok(None);
+        };
+        let (times, run_id) = marker.split_at_checked(16).ok_or("a short marker")?;
+        let [since, emptied] = numbers(times)?;
+        let birth = Birth {
+            since: StoreTime::from_micros(since),
+            emptied: StoreTime::from_micros(emptied),
+        };
+        let life = run_id.first().copied().ok_or("a marker without a run id")?;
+        if run_id != [life; 40] {
+            return Err(format!("run id {}", run_id.escape_ascii()));
+        }
+        Ok(Some((birth, life - b'0')))
+    }
+
+    pub(crate) fn bucket(&mut self, name: &[u8]) -> Checked<Option<Stored>> {
+        let mut pipeline = redis::pipe();
+        pipeline
+            .cmd("HGETALL")
+            .arg(name)
+            .cmd("PEXPIRETIME")
+            .arg(name);
+        let (fields, forgotten_ms): (BTreeMap<Vec<u8>, Vec<u8>>, i64) = pipeline
+            .query(&mut self.connection)
+            .map_err(|error| error.to_string())?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let header = fields
+            .get(b"h".as_slice())
+            .ok_or("a bucket without a header")?;
+        let [
+            level,
+            at,
+            outstanding,
+            demand,
+            next_expiry,
+            weight,
+            replicas,
+            kept,
+        ] = numbers(header)?;
+        let time = StoreTime::from_micros;
+        let records = fields.iter().filter(|(name, _)| *name != b"h");
+        let records = records.map(|(name, record)| read_record(name, record));
+        let ledger = Ledger {
+            bucket: Bucket {
+                level,
+                at: time(at),
+            },
+            outstanding,
+            demand,
+            next_expiry: time(next_expiry),
+            weight,
+            records: records.collect::<Checked<_>>()?,
+        };
+        if replicas != ledger.records.len() as u64 {
+            return Err(format!("{replicas} replicas counted in {ledger:#?}"));
+        }
+        let stored = Stored::new(ledger, time(kept));
+        if u64::try_from(forgotten_ms) != Ok(stored.forgotten_ms()) {
+            return Err(format!("forgotten at {forgotten_ms} ms: {stored:#?}"));
+        }
+        Ok(Some(stored))
+    }
+}
+
+fn read_record(name: &[u8], record: &[u8]) -> Checked<(RecordId, Record)> {
+    let (replica, generation) = name.split_at_checked(8).ok_or("a short record id")?;
+    let whole = |bytes: &[u8]| {
+        let bytes = bytes
+            .try_into()
+            .map_err(|_| "a broken record id".to_owned());
+        bytes.map(u64::from_le_bytes)
+    };
+    let id = RecordId {
+        replica: whole(replica)?,
+        generation: whole(generation)?,
+    };
+    let [granted, spent, released, expiry, demand] = numbers(record)?;
+    let record = Record {
+        granted,
+        spent,
+        released,
+        expiry: StoreTime::from_micros(expiry),
+        demand: Demand(u16::try_from(demand).map_err(|error| error.to_string())?),
+    };
+    Ok((id, record))
+}
+
+/// Packed doubles that must be whole.
+fn numbers<const N: usize>(bytes: &[u8]) -> Checked<[u64; N]> {
+    let (doubles, []) = bytes.as_chunks() else {
+        return Err("a torn number".to_owned());
+    };
+    let whole = |double: &[u8; 8]| {
+        let value = f64::from_le_bytes(*double);
+        let text = format!("{value:.0}");
+        let number: Option<u64> = text.parse().ok();
+        number
+            .filter(|_| value.fract() == 0.0)
+            .ok_or(format!("{value} is not whole"))
+    };
+    let numbers: Vec<u64> = doubles.iter().map(whole).collect::<Checked<_>>()?;
+    numbers
+        .try_into()
+        .map_err(|found: Vec<u64>| format!("{} numbers for {N}", found.len()))
+}
+
+pub(crate) fn connect(binary: Binary) -> (Connection, LocalServer) {
+    let options = ServerOptions {
+        binary: Some(binary),
+        unix_socket: true,
+        ..ServerOptions::default()
+    };
+    let server = LocalServer::start(&options).expect("the server was found, so it starts");
+    let client = redis::Client::open(server.url()).expect("a good URL");
+    (client.get_connection().expect("it answered before"), server)
+}
+
+pub(crate) fn run<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    command: &str,
+    arguments: &[impl redis::ToRedisArgs],
+) -> T {
+    let answer = redis::cmd(command).arg(arguments).query(connection);
+    answer.unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+fn evaluate(
+    connection: &mut Connection,
+    sha: &str,
+    keys: &[Vec<u8>],
+    arguments: &[&[u8]],
+) -> Checked<Vec<u8>> {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(sha).arg(keys.len()).arg(keys).arg(arguments);
+    match command.query(connection) {
+        Ok(Value::BulkString(answer)) => Ok(answer),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+/// Runs the script as it is shipped.
+pub(crate) fn eval(connection: &mut Connection, script: &str, call: &Call) -> Answer {
+    let sha: String = run(connection, "SCRIPT", &["LOAD", script]);
+    let answer = evaluate(connection, &sha, call.keys(), &call.arguments()).unwrap();
+    call.decode(&answer).unwrap()
+}
+
+fn clock(now: StoreTime) -> Vec<u8> {
+    let now = now.as_micros();
+    let halves = [now / 1_000_000, now % 1_000_000];
+    let doubles = halves.map(|half| f64::from(u32::try_from(half).expect("before 2106")));
+    doubles.into_iter().flat_map(f64::to_le_bytes).collect()
+}
+
+pub(crate) fn run_id(life: u8) -> RunId {
+    let digit = char::from(b'0' + life);
+    RunId::from_info(format!("run_id:{}\r\n", digit.to_string().repeat(40)).as_bytes())
+}
+
+/// The line of each script that reads the clock.
+const CLOCK: &str = "local clock = call('TIME')";
