@@ -18,6 +18,7 @@ use leasehold_core::{
 use crate::books::{Books, deadline};
 use crate::central::{central_verdict, reset};
 use crate::demand_meter::{DemandMeter, as_float};
+use crate::jitter::Jitter;
 use crate::tokens::Tokens;
 use crate::tuning::{Sizing, Tuning};
 use crate::waiting::{Purpose, Waiter, Waiting, WaitingLine};
@@ -69,6 +70,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) round_trip: Duration,
     /// The replica is shutting down: all is given back, nothing is asked for.
     pub(crate) closing: bool,
+    /// Spreads what replicas would do together.
+    pub(crate) jitter: &'a mut Jitter,
     /// Numbers the leases of this replica.
     pub(crate) generations: &'a mut u64,
     /// The replica's count of where its tokens went.
@@ -513,7 +516,7 @@ impl<W: Waiter> KeyState<W> {
         &mut self,
         reply: &Reply,
         sent: Instant,
-        around: &Surroundings<'_>,
+        around: &mut Surroundings<'_>,
         verdicts: &mut Vec<(W, Verdict)>,
         now: Instant,
     ) -> Next {
@@ -535,12 +538,15 @@ impl<W: Waiter> KeyState<W> {
             Wait::For(wait) => (sent + wait.as_duration()).since(now),
             Wait::None | Wait::Held => Duration::ZERO,
         };
-        let gap = gap.max(known);
+        // Replicas that ran short together come back apart.
+        let gap = gap.max(known) + around.jitter.within(gap / 8);
         self.quiet_until = now + gap;
         // To lease for the whole gap keeps this replica among those the store counts.
         self.hold = self.hold.max(gap.min(around.sizing.gap_max));
         self.entry.set_watermark(0);
-        self.entry.denial.deny(1, self.quiet_until);
+        // Until the next call is answered: whoever comes before finds nothing either.
+        let answered = self.quiet_until + around.round_trip;
+        self.entry.denial.deny(1, answered);
         let verdict = exhausted(gap).with_reset(reset(reply, &around.sizing.limit));
         while let Some(waiting) = self.line.pop() {
             self.meter_denied(waiting.cost);

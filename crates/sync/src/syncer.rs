@@ -379,6 +379,7 @@ impl<W: Waiter> Syncer<W> {
             replica: self.replica,
             round_trip: self.round_trip,
             closing: self.closing,
+            jitter: &mut self.jitter,
             generations: &mut self.generations,
             tokens: &mut self.tokens,
         };
@@ -422,16 +423,11 @@ impl<W: Waiter> Syncer<W> {
     }
 
     /// Sets a key's alarm a little early, so that replicas which started together do not stay
-    /// together; or a little late, where it must not ring before a time.
+    /// together, but not before the key may call.
     fn set_alarm(&mut self, slot: u32, after: Duration, now: Instant) {
         let quiet_until = self.keys[slot as usize].as_ref().expect(LIVE).quiet_until();
         let early = now + after.saturating_sub(self.jitter.within(after / 5));
-        let at = if quiet_until > early {
-            quiet_until + self.jitter.within(after / 10)
-        } else {
-            early
-        };
-        self.timers.set(slot, at);
+        self.timers.set(slot, early.max(quiet_until));
     }
 
     fn forget(&mut self, slot: u32) {

@@ -64,7 +64,10 @@ fn read_usage(info: &str) -> Usage {
         micros
     };
     Usage {
-        script_calls: calls("cmdstat_evalsha:") + calls("cmdstat_eval:"),
+        script_calls: ["evalsha", "eval", "script|load"]
+            .map(|command| calls(&format!("cmdstat_{command}:")))
+            .iter()
+            .sum(),
         cpu_micros: micros("used_cpu_user:") + micros("used_cpu_sys:"),
     }
 }
@@ -76,9 +79,10 @@ mod tests {
     #[test]
     fn usage_is_read_from_what_servers_say() {
         let info = "# CPU\r\nused_cpu_sys:1.500000\r\nused_cpu_user:2.25\r\n# Commandstats\r\n\
-                    cmdstat_evalsha:calls=42,usec=99,usec_per_call=2.3\r\ncmdstat_ping:calls=1,u=2\r\n";
+                    cmdstat_evalsha:calls=42,usec=99,usec_per_call=2.3\r\ncmdstat_ping:calls=1,u=2\r\n\
+                    cmdstat_script|load:calls=3,usec=9\r\n";
         let usage = read_usage(info);
-        assert_eq!((usage.script_calls, usage.cpu_micros), (42, 3_750_000));
+        assert_eq!((usage.script_calls, usage.cpu_micros), (45, 3_750_000));
         assert_eq!(read_usage("").script_calls, 0);
     }
 }
