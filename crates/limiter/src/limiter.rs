@@ -169,7 +169,7 @@ impl Limiter {
     /// If a key names a limit of another limiter, or in [`Mode::Central`], which cannot undo.
     pub async fn acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
         assert_eq!(self.inner.mode, Mode::Lease, "several limits need leases");
-        let requests = payable(requests);
+        let requests = merged(requests);
         let work = self.acquire_all_unbounded(&requests);
         match tokio::time::timeout(self.inner.budget, work).await {
             Ok(verdict) => verdict,
@@ -183,7 +183,7 @@ impl Limiter {
     ///
     /// If a key names a limit of another limiter.
     pub fn try_acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
-        let (requests, now) = (payable(requests), self.inner.shared.now());
+        let (requests, now) = (merged(requests), self.inner.shared.now());
         match self.decide_all(&requests, now) {
             Ok(verdict) => verdict,
             Err(index) => {
@@ -445,20 +445,13 @@ impl Limiter {
         }
     }
 
-    /// The keys of which less is held here than `requests` need, with what they need in all.
+    /// Those of `requests` that need more than is held here.
     fn lacking<'a>(&self, requests: &[(KeyRef<'a>, u32)], now: Instant) -> Vec<(KeyRef<'a>, u32)> {
-        let mut needs: Vec<(KeyRef<'a>, u32)> = Vec::with_capacity(requests.len());
-        for &(key, cost) in requests {
-            match needs.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, need)) => *need = need.saturating_add(cost),
-                None => needs.push((key, cost)),
-            }
-        }
-        needs.retain(|(key, need)| {
+        let lacks = |(key, cost): &&(KeyRef<'a>, u32)| {
             let entry = self.inner.shared.cache.get(*key);
-            entry.is_none_or(|entry| entry.lease.view(now).live < *need)
-        });
-        needs
+            entry.is_none_or(|entry| entry.lease.view(now).live < *cost)
+        };
+        requests.iter().filter(lacks).copied().collect()
     }
 
     fn limit_of(&self, key: KeyRef<'_>) -> &Limit {
@@ -473,13 +466,23 @@ impl Limiter {
     }
 }
 
-/// The requests that cost something; a key that would pay nothing need not be known here.
-fn payable<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u32)]> {
-    if requests.iter().all(|(_, cost)| *cost > 0) {
+/// The same requests with each key named once, without those that cost nothing: what is judged,
+/// asked for and taken is then what a key pays in all.
+fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u32)]> {
+    let is_plain = |(index, (key, cost)): (usize, &(KeyRef<'k>, u32))| {
+        *cost > 0 && requests[..index].iter().all(|(other, _)| other != key)
+    };
+    if requests.iter().enumerate().all(is_plain) {
         return Cow::Borrowed(requests);
     }
-    let paid = requests.iter().filter(|(_, cost)| *cost > 0);
-    Cow::Owned(paid.copied().collect())
+    let mut merged: Vec<(KeyRef<'k>, u32)> = Vec::with_capacity(requests.len());
+    for &(key, cost) in requests.iter().filter(|(_, cost)| *cost > 0) {
+        match merged.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, total)) => *total = total.saturating_add(cost),
+            None => merged.push((key, cost)),
+        }
+    }
+    Cow::Owned(merged)
 }
 
 fn exhausted(retry_after: Duration, reset: Duration) -> Verdict {

@@ -3,6 +3,7 @@
 //! Nothing is decided here. The task hears commands, signals, answers and the clock; tells the
 //! syncer; and does what it says.
 
+use std::collections::HashMap;
 use std::future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use leasehold_cache::{KeyRef, LimitId};
 use leasehold_core::{Instant, Verdict};
 use leasehold_sync::{Answer, Batch, Purpose, Syncer, Waiter};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{self, JoinError, JoinSet};
 use tracing::{info, warn};
 
 use crate::shared::Shared;
@@ -48,14 +49,16 @@ impl Waiter for Caller {
     }
 }
 
-type Flight = (Batch, Result<Answer, StoreError>);
+type Landed = Result<(task::Id, Result<Answer, StoreError>), JoinError>;
 
 pub(crate) struct SyncTask {
     syncer: Syncer<Caller>,
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
-    flights: JoinSet<Flight>,
+    flights: JoinSet<Result<Answer, StoreError>>,
+    /// What the flights carry: a batch comes back even if its flight never does.
+    under_way: HashMap<task::Id, Arc<Batch>>,
     /// Longest time to wait for the answer to a batch.
     call_timeout: Duration,
     store_answers: bool,
@@ -75,6 +78,7 @@ impl SyncTask {
             shared,
             commands,
             flights: JoinSet::new(),
+            under_way: HashMap::new(),
             call_timeout,
             store_answers: true,
         }
@@ -100,7 +104,7 @@ impl SyncTask {
                     let now = self.shared.now();
                     self.syncer.handle_signals(now);
                 }
-                Some(landed) = self.flights.join_next() => self.land(landed),
+                Some(landed) = self.flights.join_next_with_id() => self.land(landed),
                 () = sleep_until(wake_up, self.shared.now()) => {
                     let now = self.shared.now();
                     self.syncer.handle_timeout(now);
@@ -114,15 +118,14 @@ impl SyncTask {
         let now = self.shared.now();
         while let Some(batch) = self.syncer.poll_batch(now) {
             self.shared.counters.count_batch(batch.calls.len());
-            let (store, call_timeout) = (Arc::clone(&self.store), self.call_timeout);
-            self.flights.spawn(async move {
-                let answer = tokio::time::timeout(call_timeout, store.exchange(&batch)).await;
-                let late = |_| StoreError::new(format!("no answer within {call_timeout:?}"));
-                let answer = answer
-                    .map_err(late)
-                    .and_then(|answer| check(&batch, answer));
-                (batch, answer)
-            });
+            let batch = Arc::new(batch);
+            let flight = fly(
+                Arc::clone(&self.store),
+                Arc::clone(&batch),
+                self.call_timeout,
+            );
+            let id = self.flights.spawn(flight).id();
+            self.under_way.insert(id, batch);
         }
         while let Some((Caller(caller), verdict)) = self.syncer.poll_verdict() {
             // Whoever stopped waiting in this very moment does not hear it.
@@ -168,12 +171,12 @@ impl SyncTask {
         }
     }
 
-    fn land(&mut self, landed: Result<Flight, JoinError>) {
-        let (batch, answer) = match landed {
-            Ok(flight) => flight,
-            // A store that panics is a bug of the store; nothing can be said of its batch.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
+    fn land(&mut self, landed: Landed) {
+        let (id, answer) = landed.unwrap_or_else(|error| {
+            let lost = StoreError::new(format_args!("the store broke down: {error}"));
+            (error.id(), Err(lost))
+        });
+        let batch = self.under_way.remove(&id).expect("what flies is noted");
         let now = self.shared.now();
         match answer {
             Ok(answer) => {
@@ -221,7 +224,7 @@ impl SyncTask {
             }
             let wake_up = wake_up.map_or(patience, |at| at.min(patience));
             tokio::select! {
-                Some(landed) = self.flights.join_next() => self.land(landed),
+                Some(landed) = self.flights.join_next_with_id() => self.land(landed),
                 () = sleep_until(Some(wake_up), now) => self.syncer.handle_timeout(self.shared.now()),
             }
         }
@@ -231,6 +234,17 @@ impl SyncTask {
             let _ = told.send(left);
         }
     }
+}
+
+/// Sends a batch, and waits no longer than `call_timeout` for its answer.
+async fn fly(
+    store: Arc<dyn Store>,
+    batch: Arc<Batch>,
+    call_timeout: Duration,
+) -> Result<Answer, StoreError> {
+    let answer = tokio::time::timeout(call_timeout, store.exchange(&batch)).await;
+    let late = |_| StoreError::new(format_args!("no answer within {call_timeout:?}"));
+    check(&batch, answer.map_err(late).and_then(|answer| answer))
 }
 
 /// A store that answers with another number of replies than it was asked for has no answer.

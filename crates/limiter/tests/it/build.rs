@@ -1,0 +1,112 @@
+//! What cannot be built, and what is said about it.
+
+use std::time::Duration;
+
+use leasehold::{BuildError, Builder, Limiter, Tuning};
+
+fn limit() -> leasehold::Limit {
+    "10/s".parse().expect("a limit")
+}
+
+fn error(builder: Builder) -> BuildError {
+    builder.build().err().expect("it cannot be built")
+}
+
+#[tokio::test]
+async fn a_limiter_limits_something() {
+    let error = error(Limiter::builder());
+    assert_eq!(error, BuildError::NoLimit);
+    assert!(error.to_string().contains(".limit("), "{error}");
+}
+
+#[tokio::test]
+async fn no_two_limits_have_one_name() {
+    let twice = Limiter::builder()
+        .limit("api", limit())
+        .limit("api", limit());
+    let error = error(twice);
+    assert_eq!(error, BuildError::NameTwice("api".to_owned()));
+    assert!(error.to_string().contains("`api`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_fits_a_key_of_any_store() {
+    let long = "x".repeat(65);
+    for name in ["", "a:b", "a b", "{a}", "näh", "a\n", &long] {
+        let error = error(Limiter::builder().limit(name, limit()));
+        assert_eq!(error, BuildError::BadName(name.to_owned()));
+        assert!(error.to_string().contains("64 letters"), "{error}");
+    }
+    let longest = "x".repeat(64);
+    for name in ["api", "per-user.v2_EU", "7", &longest] {
+        assert!(Limiter::builder().limit(name, limit()).build().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_must_be_there_is_zero() {
+    let builder = || Limiter::builder().limit("api", limit());
+    let tuned = |change: fn(&mut Tuning)| {
+        let mut tuning = Tuning::default();
+        change(&mut tuning);
+        builder().tuning(tuning)
+    };
+    let zeros = [
+        (builder().keys_max(0), "keys_max"),
+        (builder().budget(Duration::ZERO), "budget"),
+        (builder().call_timeout(Duration::ZERO), "call_timeout"),
+        (tuned(|tuning| tuning.batch_keys = 0), "tuning.batch_keys"),
+        (
+            tuned(|tuning| tuning.batches_in_flight = 0),
+            "tuning.batches_in_flight",
+        ),
+        (
+            tuned(|tuning| tuning.interval_min = Duration::ZERO),
+            "tuning.interval_min",
+        ),
+    ];
+    for (builder, name) in zeros {
+        let error = error(builder);
+        assert_eq!(error, BuildError::Zero(name));
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_limiter_is_built_within_a_runtime() {
+    let error = error(Limiter::builder().limit("api", limit()));
+    assert_eq!(error, BuildError::NoRuntime);
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+}
+
+#[tokio::test]
+async fn limits_are_found_by_their_names() {
+    let limiter = Limiter::builder()
+        .limit("first", limit())
+        .limit("second", limit())
+        .build();
+    let limiter = limiter.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(limiter.limit("first"), Some(leasehold::LimitId(0)));
+    assert_eq!(limiter.limit("second"), Some(leasehold::LimitId(1)));
+    assert_eq!(limiter.limit("third"), None);
+}
+
+/// It was found by a panic of the background task, long after the limiter was built.
+#[tokio::test]
+async fn the_shortest_is_not_longer_than_the_longest() {
+    let hour = Duration::from_secs(3600);
+    let builder = || Limiter::builder().limit("api", limit());
+    let mut interval = Tuning::default();
+    interval.interval_min = hour;
+    let mut lease = Tuning::default();
+    lease.lease_min = hour;
+    let crossed = [
+        (interval, "tuning.interval_min", "tuning.interval_max"),
+        (lease, "tuning.lease_min", "tuning.lease_max"),
+    ];
+    for (tuning, min, max) in crossed {
+        let error = error(builder().tuning(tuning));
+        assert_eq!(error, BuildError::Crossed(min, max));
+        assert!(error.to_string().contains(max), "{error}");
+    }
+}

@@ -1,0 +1,21 @@
+//! What a limiter promises to the service that links it in, in real time, over the embedded store
+//! and over stores that fail.
+//!
+//! Nothing here sleeps and then asserts: what takes time is polled for until it is so, and the
+//! test fails if it is not so long after it should have been. Times are bounded from above only
+//! where the bound is the promise.
+
+mod all_or_none;
+mod bounded;
+mod build;
+mod central;
+mod exact;
+mod fault_store;
+mod first;
+mod outage;
+mod peek;
+mod refused;
+mod shut_down;
+mod tokens;
+mod waiting;
+mod world;

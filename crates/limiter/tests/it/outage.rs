@@ -1,0 +1,167 @@
+//! A store that is away: what is said, how soon, and what goes on without it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold::{Decided, Limiter, Reason, Tuning};
+
+use crate::fault_store::{Fault, FaultStore};
+use crate::world::{PATIENCE, build, clock, denial, eventually, one_limit};
+
+/// Beyond the budget: a busy machine may be late by this.
+const SLACK: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_budget() {
+    let budget = Duration::from_millis(100);
+    let silent = FaultStore::new(Fault::Silent);
+    let limiter = build(one_limit("1000/s").store(silent).budget(budget));
+    let key = "alice".into();
+    for several in [false, true] {
+        let start = clock();
+        let verdict = if several {
+            limiter.acquire_all(&[(key, 1)]).await
+        } else {
+            limiter.acquire(key, 1).await
+        };
+        let waited = clock().since(start);
+        assert!(waited >= budget && waited < budget + SLACK, "{waited:?}");
+        assert_eq!(denial(verdict).reason, Reason::BudgetSpent);
+        assert_eq!(verdict.decided, Decided::Fallback);
+        assert!(verdict.retry_after().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_named_at_once() {
+    for fault in [Fault::Fails, Fault::OneReplyShort] {
+        let store = FaultStore::new(fault);
+        let limiter = build(one_limit("1000/s").store(Arc::clone(&store)));
+        let start = clock();
+        for user in 0..100 {
+            let key = format!("user:{user}");
+            let verdict = limiter.acquire(&key, 1).await;
+            assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
+            assert_eq!(verdict.decided, Decided::Fallback);
+            assert!(verdict.retry_after().is_some());
+        }
+        // Once it has failed, it is left alone for a while: nobody waits for it.
+        assert!(clock().since(start) < SLACK, "{:?}", clock().since(start));
+        assert!(limiter.stats().failed_batches > 0);
+        // Without back-off there would be a call for each.
+        assert!(limiter.stats().batches < 50, "{:?}", limiter.stats());
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_in_time_is_not_asked_by_everybody() {
+    let store = FaultStore::new(Fault::Silent);
+    let builder = one_limit("1000/s").store(Arc::clone(&store));
+    let limiter = build(builder.call_timeout(Duration::from_millis(20)));
+    let verdict = limiter.acquire("alice", 1).await;
+    assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
+    let verdict = limiter.acquire("bob", 1).await;
+    assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_is_noticed() {
+    for fault in [Fault::Fails, Fault::Silent, Fault::OneReplyShort] {
+        let store = FaultStore::new(fault);
+        let builder = one_limit("1/h burst 1000").store(Arc::clone(&store));
+        let limiter = build(builder.call_timeout(Duration::from_millis(20)));
+        eventually("the store has failed a few times", async || {
+            let verdict = limiter.acquire("alice", 1).await;
+            assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
+            (limiter.stats().failed_batches >= 3).then_some(())
+        })
+        .await;
+        store.set(Fault::None);
+        let back = clock();
+        eventually("a request is allowed", async || {
+            let verdict = limiter.acquire("alice", 1).await;
+            let reason = verdict.denial().map(|denial| denial.reason);
+            assert!(matches!(reason, None | Some(Reason::StoreUnavailable)));
+            verdict.is_allowed().then_some(())
+        })
+        .await;
+        // The longest back-off, and a moment.
+        let noticed = clock().since(back);
+        assert!(noticed < Duration::from_millis(2500) + SLACK, "{noticed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_goes_on_while_the_store_is_away() {
+    let store = FaultStore::new(Fault::None);
+    let limiter = build(one_limit("1000/s burst 100000").store(Arc::clone(&store)));
+    let held = lease(&limiter).await;
+    store.set(Fault::Silent);
+    for spent in 0..held {
+        let verdict = limiter.try_acquire("alice", 1);
+        assert!(verdict.is_allowed(), "{spent} of {held}: {verdict:?}");
+        assert_eq!(verdict.decided, Decided::Local);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_has_ended_is_not_spent() {
+    let lease_time = Duration::from_millis(200);
+    let mut tuning = Tuning::default();
+    (tuning.lease_min, tuning.lease_max) = (lease_time, lease_time);
+    let store = FaultStore::new(Fault::None);
+    let builder = one_limit("1000/s burst 100000").store(Arc::clone(&store));
+    let limiter = build(builder.tuning(tuning));
+    lease(&limiter).await;
+    store.set(Fault::Silent);
+    // Nothing sent from here on is answered, so every lease ends within its time.
+    tokio::time::sleep(lease_time).await;
+    let verdict = limiter.try_acquire("alice", 1);
+    assert_eq!(denial(verdict).reason, Reason::NotLeased);
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_say_is_never_called_exhausted() {
+    let store = FaultStore::new(Fault::None);
+    let builder = one_limit("1000/s burst 100000").store(Arc::clone(&store));
+    let builder = builder.tuning(Tuning::default());
+    let builder = builder.call_timeout(Duration::from_millis(20));
+    let limiter = build(builder.budget(Duration::from_millis(50)));
+    lease(&limiter).await;
+    for fault in [Fault::Fails, Fault::Silent, Fault::OneReplyShort] {
+        store.set(fault);
+        let failed = limiter.stats().failed_batches;
+        let key = format!("somebody new: {fault:?}");
+        eventually("the lease has ended and the store has failed", async || {
+            let verdicts = [
+                limiter.acquire("alice", 1).await,
+                limiter.try_acquire("alice", 1),
+                limiter
+                    .acquire_all(&[("alice".into(), 1), ((&key).into(), 1)])
+                    .await,
+                limiter.acquire(&key, 1).await,
+            ];
+            for verdict in verdicts {
+                let reason = verdict.denial().map(|denial| denial.reason);
+                assert_ne!(reason, Some(Reason::Exhausted), "{verdict:?}");
+            }
+            let over = !verdicts[0].is_allowed();
+            (over && limiter.stats().failed_batches > failed).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Asks until a stock of tokens is held; says how many.
+async fn lease(limiter: &Limiter) -> u64 {
+    let start = clock();
+    loop {
+        let verdict = limiter.acquire("alice", 1).await;
+        assert!(verdict.is_allowed(), "{verdict:?}");
+        if verdict.decided == Decided::Local && verdict.remaining >= 20 {
+            return verdict.remaining;
+        }
+        assert!(clock().since(start) < PATIENCE, "nothing is leased ahead");
+        tokio::task::yield_now().await;
+    }
+}
