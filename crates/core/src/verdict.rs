@@ -45,7 +45,8 @@ pub struct Denial {
 pub enum Reason {
     /// The limit is used up for now.
     Exhausted,
-    /// The cost exceeds the burst: no wait will help.
+    /// The cost exceeds the burst, or what can be leased where the request needs a lease: no
+    /// wait will help.
     TooCostly,
     /// Nothing is leased here yet and the request would not wait. Tokens have been sent for.
     NotLeased,
@@ -144,7 +145,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Exhausted => "the limit is used up for now",
-            Self::TooCostly => "the cost exceeds the burst",
+            Self::TooCostly => "the cost exceeds the burst, or what can be leased",
             Self::NotLeased => "nothing is leased here yet",
             Self::StoreUnavailable => "the store cannot be reached",
             Self::BudgetSpent => "the store did not answer within the budget",

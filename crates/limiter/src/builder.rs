@@ -1,6 +1,7 @@
 //! How a limiter is put together.
 
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,15 @@ pub enum BuildError {
     /// The shortest of something is longer than the longest.
     #[error("`{0}` is above `{1}`: nothing lies between them")]
     Crossed(&'static str, &'static str),
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("limits", &self.limits)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {

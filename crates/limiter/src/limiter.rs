@@ -6,12 +6,15 @@
 //! store is short too; then it awaits one exchange, within the budget.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local};
 use leasehold_core::{Decided, Instant, Limit, Micros, Reason, Request, Verdict};
-use leasehold_sync::{Batch, Call, Purpose, Tuning, central_verdict, free, reset};
+use leasehold_sync::{
+    Batch, COST_LEASED_MAX, Call, Purpose, RETRY_AFTER_MIN, Tuning, central_verdict, free, reset,
+};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,6 +47,15 @@ use crate::sync_task::{Caller, Command};
 #[derive(Clone)]
 pub struct Limiter {
     inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("limits", &self.inner.shared.limits)
+            .field("mode", &self.inner.mode)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Inner {
@@ -137,15 +149,15 @@ impl Limiter {
         let key = key.into();
         match self.decide(key, cost) {
             Ok(verdict) => verdict,
-            Err(now) => self.miss(key, cost, now),
+            Err(_) => self.miss(key, cost),
         }
     }
 
     /// Decides, from what is held here if that suffices, and otherwise after one exchange with
     /// the store, which waiting requests share. Waits no longer than the budget.
     ///
-    /// May be cancelled at any time: nothing is spent on a request that stopped waiting, except
-    /// in the moment in which its verdict is under way.
+    /// May be cancelled at any time. A request that stops waiting costs nothing, with one
+    /// exception: on a key too slow to lease, the store may be charging it at that moment.
     ///
     /// # Panics
     ///
@@ -188,7 +200,7 @@ impl Limiter {
             Ok(verdict) => verdict,
             Err(index) => {
                 let (key, cost) = requests[index];
-                self.miss(key, cost, now)
+                self.miss(key, cost)
             }
         }
     }
@@ -205,6 +217,9 @@ impl Limiter {
     pub async fn peek<'a>(&self, key: impl Into<KeyRef<'a>>) -> Result<Peek, StoreError> {
         let (key, now) = (key.into(), self.inner.shared.now());
         let limit = *self.limit_of(key);
+        if let Some(denial) = self.refuse(key, 0).and_then(|verdict| verdict.denial()) {
+            return Err(StoreError::new(denial.reason));
+        }
         let reply = self.spend_central(key, 0, now).await?;
         let entry = self.inner.shared.cache.get(key);
         let held = entry.map_or(0, |entry| entry.lease.view(now).live);
@@ -290,7 +305,10 @@ impl Limiter {
 
     /// Sends for tokens and does not wait for them.
     #[cold]
-    fn miss(&self, key: KeyRef<'_>, cost: u32, _now: Instant) -> Verdict {
+    fn miss(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
+        if cost > COST_LEASED_MAX {
+            return Verdict::deny(Decided::Local, Reason::TooCostly, None);
+        }
         if self.inner.mode == Mode::Lease {
             let (limit, subject) = (key.limit, key.subject.into());
             // If the task is too busy to hear it, another request will ask.
@@ -394,6 +412,9 @@ impl Limiter {
             if let Ok(verdict) = self.decide_all(requests, now) {
                 return verdict;
             }
+            if requests.iter().any(|(_, cost)| *cost > COST_LEASED_MAX) {
+                return Verdict::deny(Decided::Local, Reason::TooCostly, None);
+            }
             // All that lacks is asked for before any answer is awaited.
             let lacking = self.lacking(requests, now);
             let asked: Vec<_> = lacking
@@ -486,6 +507,7 @@ fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u3
 }
 
 fn exhausted(retry_after: Duration, reset: Duration) -> Verdict {
+    let retry_after = retry_after.max(RETRY_AFTER_MIN);
     Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after)).with_reset(reset)
 }
 

@@ -19,3 +19,8 @@ pub use script::Script;
 pub use settings::{Settings, UrlError, UrlFault};
 pub use store::RedisStore;
 pub use wire::Wire;
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

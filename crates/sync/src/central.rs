@@ -21,8 +21,12 @@ pub fn central_verdict(
         Wait::For(wait) => wait.as_duration().saturating_sub(elapsed),
         Wait::None | Wait::Held => patience,
     };
-    Verdict::deny(Decided::Store, Reason::Exhausted, Some(retry_after)).with_reset(reset)
+    let retry_after = Some(retry_after.max(RETRY_AFTER_MIN));
+    Verdict::deny(Decided::Store, Reason::Exhausted, retry_after).with_reset(reset)
 }
+
+/// A denial never advises to come back at once: that is how storms begin.
+pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 
 /// Whole tokens neither charged nor outstanding.
 pub fn free(reply: &Reply, limit: &Limit) -> u64 {

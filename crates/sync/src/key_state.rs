@@ -16,7 +16,7 @@ use leasehold_core::{
 };
 
 use crate::books::{Books, deadline};
-use crate::central::{central_verdict, reset};
+use crate::central::{RETRY_AFTER_MIN, central_verdict, reset};
 use crate::demand_meter::{DemandMeter, as_float};
 use crate::jitter::Jitter;
 use crate::tokens::Tokens;
@@ -30,7 +30,10 @@ pub(crate) struct KeyState<W> {
     pub(crate) queued: bool,
     pub(crate) in_flight: bool,
     books: Option<Books>,
+    /// Demand of this moment, and demand over the longest time one stays away from a bucket that
+    /// runs short: a single request now says nothing of the next seconds.
     meter: DemandMeter,
+    slow_meter: DemandMeter,
     /// Of the books' spent tokens, those the meter has counted.
     metered: u64,
     line: WaitingLine<W>,
@@ -97,12 +100,15 @@ pub(crate) enum Next {
 
 impl<W: Waiter> KeyState<W> {
     pub(crate) fn new(entry: Arc<Entry>, sizing: &Sizing, now: Instant) -> Self {
+        // Denied at times nobody knows: no measure of the demand from now on.
+        entry.denied.take();
         Self {
             entry,
             queued: false,
             in_flight: false,
             books: None,
-            meter: DemandMeter::new(now),
+            meter: DemandMeter::new(sizing.time_constant, now),
+            slow_meter: DemandMeter::new(sizing.gap_max, now),
             metered: 0,
             line: WaitingLine::new(),
             spending: None,
@@ -166,6 +172,14 @@ impl<W: Waiter> KeyState<W> {
         self.line.drop_gone();
         let waits = self.is_waited_for();
         self.idle = if asked > 0 || waits { 0 } else { self.idle + 1 };
+        if self.quiet_until > now {
+            if asked > 0 || waits {
+                return self.next_quiet(around, now);
+            }
+            // Nobody asks any more: what is held may go back, and the key be forgotten. Its denial
+            // stays.
+            self.quiet_until = Instant::ORIGIN;
+        }
         self.choose_mode(around, 0);
         match &self.books {
             _ if waits => Next::Call,
@@ -281,7 +295,8 @@ impl<W: Waiter> KeyState<W> {
         let asked = allowed + u64::from(self.entry.denied.take());
         around.tokens.spent += allowed;
         self.metered = spent;
-        self.meter.observe(asked, around.sizing.time_constant, now);
+        self.meter.observe(asked, now);
+        self.slow_meter.observe(asked, now);
         asked
     }
 
@@ -290,14 +305,18 @@ impl<W: Waiter> KeyState<W> {
         self.entry.denied.add(cost);
     }
 
-    fn demand(&self, around: &Surroundings<'_>) -> f64 {
-        self.meter.rate(around.sizing.time_constant)
+    /// Demand over the time for which is planned.
+    fn demand(&self) -> &DemandMeter {
+        match self.pressure {
+            Pressure::Short => &self.slow_meter,
+            Pressure::Calm | Pressure::Busy => &self.meter,
+        }
     }
 
     /// Leases once a lease pays, and stops when it pays only half: a key on the edge does not
     /// flap.
     fn choose_mode(&mut self, around: &Surroundings<'_>, needed: u64) {
-        let demand = self.demand(around);
+        let demand = self.demand().rate();
         let time = match self.pressure {
             Pressure::Short => around.sizing.gap_max,
             Pressure::Calm | Pressure::Busy => self.hold,
@@ -314,7 +333,7 @@ impl<W: Waiter> KeyState<W> {
         if !self.leasing || idle {
             return needed;
         }
-        let demand = self.demand(around);
+        let demand = self.demand().rate();
         let ahead = Sizing::tokens_for(demand, self.hold) + Self::watermark(demand, around);
         ahead.max(needed).clamp(1, TOKENS_LEASED_MAX)
     }
@@ -359,9 +378,7 @@ impl<W: Waiter> KeyState<W> {
             },
             lease: Sizing::lease(self.hold, around.tuning),
             expiry: books.expiry,
-            demand: self
-                .meter
-                .report(&around.sizing.limit, around.sizing.time_constant),
+            demand: self.demand().report(&around.sizing.limit),
         })
     }
 
@@ -511,6 +528,11 @@ impl<W: Waiter> KeyState<W> {
         };
     }
 
+    /// The next alarm of a key that may not call yet: in time to see whether anybody still asks.
+    fn next_quiet(&self, around: &Surroundings<'_>, now: Instant) -> Next {
+        Next::Alarm(self.quiet_until.since(now).min(around.sizing.gap_max))
+    }
+
     /// When to call next; denies those for whom nothing was left.
     fn next_leased(
         &mut self,
@@ -520,7 +542,7 @@ impl<W: Waiter> KeyState<W> {
         verdicts: &mut Vec<(W, Verdict)>,
         now: Instant,
     ) -> Next {
-        let demand = self.demand(around);
+        let demand = self.demand().rate();
         if self.pressure != Pressure::Short {
             self.quiet_until = Instant::ORIGIN;
             let watermark = u32::try_from(Self::watermark(demand, around)).unwrap_or(u32::MAX);
@@ -552,7 +574,7 @@ impl<W: Waiter> KeyState<W> {
             self.meter_denied(waiting.cost);
             verdicts.push((waiting.waiter, verdict));
         }
-        Next::Alarm(gap)
+        self.next_quiet(around, now)
     }
 
     /// How soon to report. What is spent and not reported does not drain; that matters once the
@@ -583,6 +605,7 @@ impl<W: Waiter> KeyState<W> {
 }
 
 fn exhausted(retry_after: Duration) -> Verdict {
+    let retry_after = retry_after.max(RETRY_AFTER_MIN);
     Verdict::deny(Decided::Store, Reason::Exhausted, Some(retry_after))
 }
 
@@ -593,4 +616,4 @@ const IDLE_ALARMS: u32 = 2;
 const TOKENS_LEASED_MAX: u64 = (LeaseCell::TOKENS_MAX / 2) as u64;
 
 /// A request that costs more than this is decided by the store itself.
-pub(crate) const COST_LEASED_MAX: u32 = LeaseCell::TOKENS_MAX / 4;
+pub const COST_LEASED_MAX: u32 = LeaseCell::TOKENS_MAX / 4;

@@ -20,7 +20,8 @@ mod tuning;
 mod waiting;
 
 pub use batch::{Answer, Batch, Call, NamedLimit};
-pub use central::{central_verdict, free, reset};
+pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
+pub use key_state::COST_LEASED_MAX;
 pub use syncer::{Syncer, Timeout};
 pub use tokens::Tokens;
 pub use tuning::Tuning;

@@ -26,13 +26,19 @@ impl Sweep {
     }
 
     /// Looks at up to `steps` keys and removes the idle ones from `cache`; returns how many.
-    pub(crate) fn pass(&mut self, cache: &QuotaCache, steps: usize, now: Instant) -> u64 {
+    pub(crate) fn pass(
+        &mut self,
+        cache: &QuotaCache,
+        steps: usize,
+        mercy: Mercy,
+        now: Instant,
+    ) -> u64 {
         let mut removed = 0;
         for _ in 0..steps.min(self.ring.len()) {
             if self.hand >= self.ring.len() {
                 self.hand = 0;
             }
-            if is_idle(&self.ring[self.hand], now) {
+            if is_idle(&self.ring[self.hand], mercy, now) {
                 let entry = self.ring.swap_remove(self.hand);
                 cache.remove(&entry);
                 removed += 1;
@@ -44,11 +50,20 @@ impl Sweep {
     }
 }
 
-fn is_idle(entry: &Entry, now: Instant) -> bool {
-    let busy = entry.slot().is_some();
-    let touched = entry.take_touched();
-    let denied = entry.denies(1, now).is_some() || entry.denied.take() > 0;
-    !busy && !touched && !denied
+/// Which keys stay although nobody asks for them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mercy {
+    /// Those that are denied for now: to forget one costs a call when it comes back.
+    Denied,
+    /// None: room is needed, and whoever drained many keys must not keep it from others.
+    None,
+}
+
+fn is_idle(entry: &Entry, mercy: Mercy, now: Instant) -> bool {
+    if entry.slot().is_some() || entry.take_touched() {
+        return false;
+    }
+    mercy == Mercy::None || entry.denies(1, now).is_none()
 }
 
 #[cfg(test)]
@@ -81,15 +96,39 @@ mod tests {
         entry(b"busy").set_slot(0);
         entry(b"touched").touch();
         entry(b"denied").denial.deny(1, Instant::from_millis(50));
-        assert_eq!(sweep.pass(&cache, 10, NOW), 1);
+        assert_eq!(sweep.pass(&cache, 10, Mercy::Denied, NOW), 1);
         assert_eq!(cache.len(), 3);
-        assert_eq!(sweep.pass(&cache, 10, NOW), 1, "touched once, not since");
         assert_eq!(
-            sweep.pass(&cache, 10, Instant::from_millis(60)),
+            sweep.pass(&cache, 10, Mercy::Denied, NOW),
+            1,
+            "touched once, not since"
+        );
+        assert_eq!(
+            sweep.pass(&cache, 10, Mercy::Denied, Instant::from_millis(60)),
             1,
             "the denial is over"
         );
         assert!(cache.get(key(b"busy")).is_some());
         assert_eq!(sweep.len(), 1);
+    }
+
+    #[test]
+    fn where_room_is_needed_denied_keys_go_unless_they_still_ask() {
+        let cache = QuotaCache::new(Config {
+            keys_max: 10,
+            seed: 1,
+            signals: 4,
+        });
+        let mut sweep = Sweep::default();
+        for subject in [b"silent".as_slice(), b"asking"] {
+            let entry = cache.insert(key(subject)).unwrap();
+            entry.denial.deny(1, Instant::from_millis(50));
+            sweep.add(entry);
+        }
+        let _ = cache.try_acquire(key(b"asking"), 1, NOW);
+        assert_eq!(sweep.pass(&cache, 10, Mercy::Denied, NOW), 0);
+        let _ = cache.try_acquire(key(b"asking"), 1, NOW);
+        assert_eq!(sweep.pass(&cache, 2, Mercy::None, NOW), 1);
+        assert!(cache.get(key(b"asking")).is_some());
     }
 }

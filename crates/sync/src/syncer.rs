@@ -27,7 +27,7 @@ use crate::backoff::Backoff;
 use crate::batch::{Answer, Batch, Call, NamedLimit};
 use crate::jitter::Jitter;
 use crate::key_state::{KeyState, Next, Outcome, Surroundings};
-use crate::sweep::Sweep;
+use crate::sweep::{Mercy, Sweep};
 use crate::timers::Timers;
 use crate::tokens::Tokens;
 use crate::tuning::{Sizing, Tuning};
@@ -155,7 +155,11 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, denial));
             return;
         }
-        let slot = self.slot_of(key, now);
+        // If the key finds no room, an entry that lives only as long as somebody waits on it: the
+        // store decides, and nothing is kept.
+        let entry = self.tracked(key, now);
+        let entry = entry.unwrap_or_else(|| Arc::new(Entry::new(key)));
+        let slot = self.slot_of(&entry, now);
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         match state.handle_waiting(waiter, cost, purpose, now) {
             Some(known) => {
@@ -173,11 +177,13 @@ impl<W: Waiter> Syncer<W> {
         if self.closing || self.backoff.holds(now).is_some() {
             return;
         }
-        let slot = self.slot_of(key, now);
-        self.keys[slot as usize]
-            .as_mut()
-            .expect(LIVE)
-            .handle_missed(cost);
+        // What is leased for a key that found no room could not be found again.
+        let Some(entry) = self.tracked(key, now) else {
+            return;
+        };
+        let slot = self.slot_of(&entry, now);
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        state.handle_missed(cost);
         self.enqueue(slot, now);
     }
 
@@ -326,13 +332,11 @@ impl<W: Waiter> Syncer<W> {
     }
 
     /// The slot of a key's state, made if there is none.
-    fn slot_of(&mut self, key: KeyRef<'_>, now: Instant) -> u32 {
-        let entry = self.entry_of(key, now);
-        entry.touch();
+    fn slot_of(&mut self, entry: &Arc<Entry>, now: Instant) -> u32 {
         if let Some(slot) = entry.slot() {
             return slot;
         }
-        let state = KeyState::new(Arc::clone(&entry), self.sizing_of(key.limit), now);
+        let state = KeyState::new(Arc::clone(entry), self.sizing_of(entry.key().limit), now);
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.keys.push(None);
             u32::try_from(self.keys.len() - 1).expect("as many keys as slots fit no memory")
@@ -342,24 +346,27 @@ impl<W: Waiter> Syncer<W> {
         slot
     }
 
-    /// The key's entry. If the cache is full and nothing can be forgotten, an entry that lives
-    /// only as long as somebody waits on it: the store decides, and nothing is kept.
-    fn entry_of(&mut self, key: KeyRef<'_>, now: Instant) -> Arc<Entry> {
-        if let Some(entry) = self.cache.get(key) {
-            return entry;
-        }
-        if let Ok(entry) = self.cache.insert(key) {
-            self.sweep.add(Arc::clone(&entry));
-            return entry;
-        }
-        self.keys_evicted += self.sweep.pass(&self.cache, SWEEP_WHEN_FULL, now);
-        match self.cache.insert(key) {
-            Ok(entry) => {
-                self.sweep.add(Arc::clone(&entry));
-                entry
-            }
-            Err(_) => Arc::new(Entry::new(key)),
-        }
+    /// The key's entry in the cache, made if there is none; `None` if there is no room and
+    /// nothing can be forgotten.
+    fn tracked(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
+        let entry = match self.cache.get(key) {
+            Some(entry) => entry,
+            None => self.track(key, now)?,
+        };
+        entry.touch();
+        Some(entry)
+    }
+
+    fn track(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
+        let inserted = self.cache.insert(key).or_else(|_| {
+            self.keys_evicted += self
+                .sweep
+                .pass(&self.cache, SWEEP_WHEN_FULL, Mercy::None, now);
+            self.cache.insert(key)
+        });
+        let entry = inserted.ok()?;
+        self.sweep.add(Arc::clone(&entry));
+        Some(entry)
     }
 
     fn sizing_of(&self, LimitId(index): LimitId) -> &Sizing {
@@ -417,7 +424,7 @@ impl<W: Waiter> Syncer<W> {
             self.calling.push_back(slot);
             self.timers.clear(slot);
         } else {
-            let at = state.quiet_until();
+            let at = state.quiet_until().min(now + self.tuning.gap_max);
             self.timers.set(slot, at);
         }
     }
@@ -427,7 +434,16 @@ impl<W: Waiter> Syncer<W> {
     fn set_alarm(&mut self, slot: u32, after: Duration, now: Instant) {
         let quiet_until = self.keys[slot as usize].as_ref().expect(LIVE).quiet_until();
         let early = now + after.saturating_sub(self.jitter.within(after / 5));
-        self.timers.set(slot, early.max(quiet_until));
+        // An alarm that is meant for the end of a quiet time must not ring within it.
+        let within = now + after < quiet_until;
+        self.timers.set(
+            slot,
+            if within {
+                early
+            } else {
+                early.max(quiet_until)
+            },
+        );
     }
 
     fn forget(&mut self, slot: u32) {
@@ -443,7 +459,7 @@ impl<W: Waiter> Syncer<W> {
         let rounds = self.tuning.idle_after.as_nanos() / SWEEP_EVERY.as_nanos();
         let rounds = usize::try_from(rounds.max(1)).unwrap_or(usize::MAX);
         let steps = self.sweep.len().div_ceil(rounds);
-        self.keys_evicted += self.sweep.pass(&self.cache, steps, now);
+        self.keys_evicted += self.sweep.pass(&self.cache, steps, Mercy::Denied, now);
         self.next_sweep = now + SWEEP_EVERY;
     }
 }

@@ -20,6 +20,8 @@ pub struct Tokens {
 impl Tokens {
     /// Tokens granted of which nothing has been heard since.
     pub const fn held(&self) -> u64 {
-        self.granted - self.spent - self.released - self.expired
+        let gone = self.spent + self.released + self.expired;
+        // Counts read while they change may be a moment apart.
+        self.granted.saturating_sub(gone)
     }
 }

@@ -9,7 +9,7 @@ fn limit() -> leasehold::Limit {
 }
 
 fn error(builder: Builder) -> BuildError {
-    builder.build().err().expect("it cannot be built")
+    builder.build().expect_err("it cannot be built")
 }
 
 #[tokio::test]
