@@ -27,6 +27,7 @@ use crate::birth::Birth;
 use crate::bucket::Bucket;
 use crate::limit::Limit;
 use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
+use crate::scale::LEVEL_END;
 use crate::time::{Micros, StoreTime};
 
 /// What the store knows of one key.
@@ -136,9 +137,9 @@ impl Ledger {
                 rest if exact => (rest * weight).div_ceil(self.weight),
                 _ => weight,
             };
-            // A level beyond the new capacity says no more than a level at it, for as long as
-            // it is not far beyond; the cap keeps it exact.
-            let tokens = tokens.min(limit.capacity());
+            // Capped only to stay exact. A cap at the new capacity would forget what was charged,
+            // and while a deployment mixes two limits, each of its calls would forget it again.
+            let tokens = tokens.min(LEVEL_END / weight - 1);
             self.bucket.level = tokens * weight + rest;
             self.weight = weight;
         }
@@ -225,8 +226,9 @@ impl Ledger {
         }
         // The lease cannot have expired, so the store has forgotten it, or its last grants.
         let mut record = stored.unwrap_or_else(|| Record::settled(request));
-        self.outstanding += request.granted - record.granted;
-        record.granted = request.granted;
+        let granted = request.granted.min(CLAIM_MAX);
+        self.outstanding += granted.saturating_sub(record.granted);
+        record.granted = record.granted.max(granted);
         Some((record, Status::Reasserted))
     }
 
@@ -330,8 +332,8 @@ impl Record {
     /// What the replica is done with of a lease that the store has forgotten. It is not charged
     /// again: it was before the replica left, or counts as spent with all the store forgot.
     fn settled(request: &LeaseRequest) -> Self {
-        let spent = request.spent.min(request.granted);
-        let released = request.released.min(request.granted - spent);
+        let spent = request.spent.min(request.granted).min(CLAIM_MAX);
+        let released = request.released.min(request.granted.min(CLAIM_MAX) - spent);
         Self {
             granted: spent + released,
             spent,
@@ -344,6 +346,9 @@ impl Record {
 
 /// Kept beyond the last effect, so that a replica that is late by less is still known.
 const LIFETIME_MARGIN: Micros = Micros(1_000_000);
+
+/// More than any replica can have been granted: a sum of claims stays within its integer.
+const CLAIM_MAX: u64 = 1 << 52;
 
 /// Two numbers below this have a product below 2^52.
 const WEIGHT_EXACT: u64 = 1 << 26;

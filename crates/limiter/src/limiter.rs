@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local};
-use leasehold_core::{Decided, Instant, Limit, Micros, Reason, Request, Verdict};
+use leasehold_core::{Decided, Instant, Limit, Reason, Request, Verdict};
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, Purpose, RETRY_AFTER_MIN, Tuning, central_verdict, free, reset,
 };
@@ -387,7 +387,7 @@ impl Limiter {
             // No lease is named, so nobody is.
             replica: 0,
             known_birth: shared.known_birth(),
-            hold: Micros::from_duration(self.inner.tuning.lease_max),
+            hold: self.inner.tuning.hold(),
             limits: Arc::clone(&shared.limits),
             calls: vec![Call {
                 entry: Arc::new(Entry::new(key)),

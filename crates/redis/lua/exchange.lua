@@ -35,6 +35,8 @@ local LIFETIME_MARGIN = 1000000
 local LENGTHEN_MAX = 60000000
 -- 142 years. A longer wait might not be exact, and is none the shorter.
 local FOREVER = 2 ^ 52
+-- scale.rs: LEVEL_END
+local LEVEL_END = 2 ^ 52
 
 local keys, limits, requests = KEYS, ARGV[2], ARGV[3]
 local clock = call('TIME')
@@ -98,7 +100,7 @@ local function adopt()
       rest = weight
     end
   end
-  level, weighed = min(tokens, capacity) * weight + rest, weight
+  level, weighed = min(tokens, floor(LEVEL_END / weight) - 1) * weight + rest, weight
 end
 
 -- Ledger::charge

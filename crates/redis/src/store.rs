@@ -128,7 +128,7 @@ impl Shop {
             exchange: Script::new(EXCHANGE),
             greet: Script::new(GREET),
             server: Mutex::new(RunId::from_info(b"")),
-            hold_micros: AtomicU64::new(Micros::from_duration(Tuning::default().lease_max).0),
+            hold_micros: AtomicU64::new(Tuning::default().hold().0),
         }
     }
 

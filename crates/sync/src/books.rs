@@ -7,6 +7,8 @@
 //! reported as spent, so a report never claims more than was truly spent; and no count ever
 //! shrinks.
 
+use std::time::Duration;
+
 use leasehold_cache::Account;
 use leasehold_core::{Instant, Micros, RecordId, StoreTime};
 
@@ -52,12 +54,26 @@ impl Books {
     }
 
     /// Learns of a grant; returns how many tokens are new.
+    ///
+    /// A reply is taken whole or not at all. Tokens of one and the deadline of another would be a
+    /// lease that the store never gave: if it forgot the longer one in between, they would be
+    /// spent beyond the expiry that it knows.
     pub(crate) fn grant(&mut self, granted: u64, expiry: StoreTime, deadline: Instant) -> u64 {
-        let new = granted.saturating_sub(self.granted);
-        self.granted += new;
-        self.expiry = self.expiry.max(expiry);
-        self.deadline = self.deadline.max(deadline);
+        if granted < self.granted || deadline < self.deadline {
+            return 0;
+        }
+        let new = granted - self.granted;
+        self.granted = granted;
+        self.expiry = expiry;
+        self.deadline = deadline;
         new
+    }
+
+    /// The shortest lease to ask for now, so that the reply's deadline is no earlier than the one
+    /// in force.
+    pub(crate) fn lease_min(&self, now: Instant) -> Micros {
+        let left = self.deadline.since(now);
+        Micros::from_duration(left + left / 9 + Duration::from_micros(1))
     }
 
     /// Writes off tokens that will never be spent.
@@ -127,10 +143,12 @@ mod tests {
         let (entry, mut books) = (entry(), books());
         let deadline = Instant::from_millis(1000);
         assert_eq!(books.grant(10, StoreTime::from_micros(5), deadline), 10);
+        let again = books.grant(10, StoreTime::from_micros(5), deadline);
+        assert_eq!(again, 0, "told twice, granted once");
+        let older = books.grant(12, StoreTime::from_micros(4), NOW);
         assert_eq!(
-            books.grant(10, StoreTime::from_micros(4), NOW),
-            0,
-            "told twice, granted once"
+            older, 0,
+            "a reply with an earlier deadline is not taken at all"
         );
         assert_eq!(books.expiry, StoreTime::from_micros(5));
         entry.lease.deposit(10, deadline, NOW);
@@ -149,6 +167,16 @@ mod tests {
         assert_eq!(books.unsettled(), 10);
         books.confirm(3, 7);
         assert!(books.are_settled());
+    }
+
+    #[test]
+    fn a_renewal_asks_for_no_less_time_than_is_left() {
+        let (mut books, sent) = (books(), Instant::from_millis(3));
+        books.grant(1, StoreTime::from_micros(9), Instant::from_millis(1003));
+        let lease = books.lease_min(sent);
+        assert!(super::deadline(sent, lease) >= Instant::from_millis(1003));
+        assert!(super::deadline(sent, lease) < Instant::from_millis(1004));
+        assert!(books.lease_min(Instant::from_millis(2000)) <= Micros(1));
     }
 
     #[test]

@@ -376,7 +376,7 @@ impl<W: Waiter> KeyState<W> {
             } else {
                 needed + u64::from(account.pending)
             },
-            lease: Sizing::lease(self.hold, around.tuning),
+            lease: Sizing::lease(self.hold, around.tuning).max(books.lease_min(now)),
             expiry: books.expiry,
             demand: self.demand().report(&around.sizing.limit),
         })

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
-use leasehold_core::{Decided, Instant, Micros, Reason, StoreTime, Verdict};
+use leasehold_core::{Decided, Instant, Reason, StoreTime, Verdict};
 
 use crate::backoff::Backoff;
 use crate::batch::{Answer, Batch, Call, NamedLimit};
@@ -296,7 +296,7 @@ impl<W: Waiter> Syncer<W> {
         Some(Batch {
             replica: self.replica,
             known_birth: self.known_birth,
-            hold: Micros::from_duration(self.tuning.lease_max),
+            hold: self.tuning.hold(),
             limits: Arc::clone(&self.limits),
             calls,
             sent: now,

@@ -62,6 +62,14 @@ impl Default for Tuning {
     }
 }
 
+impl Tuning {
+    /// How long a store that has forgotten its leases must wait before it grants again: the
+    /// longest lease, and what renewals round it up by.
+    pub fn hold(&self) -> Micros {
+        Micros::from_duration(self.lease_max + Duration::from_millis(1))
+    }
+}
+
 /// What the tuning means for one limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Sizing {
