@@ -26,7 +26,17 @@ impl Backoff {
         self.until = Instant::ORIGIN;
     }
 
-    pub(crate) fn handle_failure(&mut self, jitter: &mut Jitter, now: Instant) {
+    /// Whether the last that was heard of the store is that it failed: one call at a time finds
+    /// out whether it is back.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// What was sent before the wait that is on, or was on last, says nothing new.
+    pub(crate) fn handle_failure(&mut self, sent: Instant, jitter: &mut Jitter, now: Instant) {
+        if self.failures > 0 && sent < self.until {
+            return;
+        }
         let ceiling = FIRST * 2u32.pow(self.failures.min(DOUBLINGS));
         // At least half the first step, so that a failure is never answered at once.
         self.until = now + FIRST / 2 + jitter.within(ceiling.min(LONGEST));
@@ -43,7 +53,7 @@ impl Backoff {
 const FIRST: Duration = Duration::from_millis(50);
 
 /// A store that comes back is noticed within this.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// 50 ms doubled six times is beyond the longest.
 const DOUBLINGS: u32 = 6;
@@ -58,7 +68,8 @@ mod tests {
         let now = Instant::from_millis(1000);
         let mut longest = Duration::ZERO;
         for failure in 0..40u32 {
-            backoff.handle_failure(&mut jitter, now);
+            let now = backoff.until;
+            backoff.handle_failure(now, &mut jitter, now);
             let wait = backoff.until.since(now);
             let ceiling = FIRST * 2u32.pow(failure.min(DOUBLINGS));
             assert!(

@@ -49,6 +49,8 @@ pub(crate) struct KeyState<W> {
     hold: Duration,
     /// No call before this, unless to give back.
     quiet_until: Instant,
+    /// Central calls in a row that the store refused.
+    refusals: u32,
     /// Alarms in a row at which nothing had happened.
     idle: u32,
 }
@@ -118,6 +120,7 @@ impl<W: Waiter> KeyState<W> {
             pressure: Pressure::Calm,
             hold: sizing.interval,
             quiet_until: Instant::ORIGIN,
+            refusals: 0,
             idle: 0,
         }
     }
@@ -323,7 +326,8 @@ impl<W: Waiter> KeyState<W> {
         };
         let expected = demand * time.as_secs_f64() + as_float(needed);
         let pays = around.tuning.lease_pays;
-        let share = as_float(around.sizing.limit.capacity()) / as_float(self.replicas);
+        // One more may come at any time, and must find something.
+        let share = as_float(around.sizing.limit.capacity()) / as_float(self.replicas + 1);
         let enough = if self.leasing { pays / 2.0 } else { pays };
         self.leasing = expected >= enough && share >= pays;
     }
@@ -404,9 +408,13 @@ impl<W: Waiter> KeyState<W> {
                 around.tokens.granted += cost;
                 around.tokens.spent += cost;
                 self.pressure = Pressure::Calm;
+                self.refusals = 0;
             }
             Some(retry_after) => {
                 self.pressure = Pressure::Short;
+                let retry_after = retry_after.max(self.give_way(sizing));
+                let verdict = exhausted(retry_after).with_reset(verdict.reset);
+                verdicts[0].1 = verdict;
                 self.entry.denial.deny(waiting.cost, now + retry_after);
                 let as_costly = |other: &Waiting<W>| other.cost >= waiting.cost;
                 for other in self.line.take_served(as_costly) {
@@ -417,6 +425,17 @@ impl<W: Waiter> KeyState<W> {
         }
         let next = self.next_central(around);
         Outcome { verdicts, next }
+    }
+
+    /// How long to stay away from a bucket that refused again after the time at which it promised
+    /// room: others were faster. Twice as long each time.
+    fn give_way(&mut self, sizing: &Sizing) -> Duration {
+        let doublings = self.refusals.min(REFUSALS_MAX);
+        self.refusals += u32::from(doublings == self.refusals);
+        match doublings {
+            0 => Duration::ZERO,
+            again => (sizing.interval / 4 * 2u32.pow(again)).min(sizing.gap_max),
+        }
     }
 
     fn next_central(&self, around: &Surroundings<'_>) -> Next {
@@ -583,12 +602,19 @@ impl<W: Waiter> KeyState<W> {
         if self.pressure == Pressure::Calm {
             return self.hold;
         }
+        // However many replicas there are, together they report four times in the shortest interval.
+        let replicas = u32::try_from(self.replicas).unwrap_or(u32::MAX);
+        let soonest = around.tuning.interval_min;
+        let soonest = (soonest / 4)
+            .saturating_mul(replicas)
+            .max(soonest)
+            .min(self.hold);
         let tokens = reply.level / around.sizing.limit.scale().weight;
         around
             .sizing
             .limit
             .time_for(tokens)
-            .clamp(around.tuning.interval_min, self.hold)
+            .clamp(soonest, self.hold)
     }
 
     /// Ends the lease here: the store has ended it, or nothing is left to say about it. What is
@@ -611,6 +637,10 @@ fn exhausted(retry_after: Duration) -> Verdict {
 
 /// Alarms in a row without a request after which a lease is given back.
 const IDLE_ALARMS: u32 = 2;
+
+/// Refusals beyond this change nothing: a quarter of the shortest interval doubled so often is
+/// more than a second.
+const REFUSALS_MAX: u32 = 8;
 
 /// Half a cell, so that a renewal always fits beside what is left.
 const TOKENS_LEASED_MAX: u64 = (LeaseCell::TOKENS_MAX / 2) as u64;

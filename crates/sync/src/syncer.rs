@@ -149,7 +149,7 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, denial));
             return;
         }
-        if let Some(until) = self.backoff.holds(now) {
+        if let Some(until) = self.away_until(now) {
             let retry_after = Some(until.since(now));
             let denial = Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, retry_after);
             self.verdicts.push_back((waiter, denial));
@@ -235,7 +235,8 @@ impl<W: Waiter> Syncer<W> {
     /// A batch failed, or nobody knows what became of it.
     pub fn handle_failure(&mut self, batch: &Batch, now: Instant) {
         self.flights -= 1;
-        self.backoff.handle_failure(&mut self.jitter, now);
+        self.backoff
+            .handle_failure(batch.sent, &mut self.jitter, now);
         let retry_after = self
             .backoff
             .holds(now)
@@ -268,7 +269,7 @@ impl<W: Waiter> Syncer<W> {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timeout)> {
         let key = self.timers.poll_timeout().map(|at| (at, Timeout::Key));
         let sweep = (self.sweep.len() > 0).then_some((self.next_sweep, Timeout::Sweep));
-        let waits = !self.calling.is_empty() && self.flights < self.tuning.batches_in_flight;
+        let waits = !self.calling.is_empty() && self.flights < self.flights_max();
         let batch = waits.then(|| {
             let at = self.backoff.holds(now).unwrap_or(self.next_batch);
             (at.max(self.next_batch), Timeout::Batch)
@@ -281,7 +282,7 @@ impl<W: Waiter> Syncer<W> {
 
     /// The next batch to send now, if there is one.
     pub fn poll_batch(&mut self, now: Instant) -> Option<Batch> {
-        if self.flights >= self.tuning.batches_in_flight || self.backoff.holds(now).is_some() {
+        if self.flights >= self.flights_max() || self.backoff.holds(now).is_some() {
             return None;
         }
         if self.calling.len() < self.tuning.batch_keys && self.next_batch > now {
@@ -306,6 +307,23 @@ impl<W: Waiter> Syncer<W> {
     /// A request that has its verdict.
     pub fn poll_verdict(&mut self) -> Option<(W, Verdict)> {
         self.verdicts.pop_front()
+    }
+
+    /// Until when nobody is to wait for the store, if it is away: while the wait after a failure
+    /// lasts, and while the one call that looks for it is under way.
+    fn away_until(&self, now: Instant) -> Option<Instant> {
+        let probing = self.backoff.is_in_doubt() && self.flights > 0;
+        self.backoff
+            .holds(now)
+            .or(probing.then(|| now + self.round_trip))
+    }
+
+    fn flights_max(&self) -> usize {
+        if self.backoff.is_in_doubt() {
+            1
+        } else {
+            self.tuning.batches_in_flight
+        }
     }
 
     fn next_calls(&mut self, now: Instant) -> Vec<Call> {
@@ -454,13 +472,15 @@ impl<W: Waiter> Syncer<W> {
         }
     }
 
-    /// Passes over as many keys as it takes to go round once in the idle time.
+    /// Passes over so many keys, and so often, that all have been passed once in the idle time.
     fn sweep_some(&mut self, now: Instant) {
-        let rounds = self.tuning.idle_after.as_nanos() / SWEEP_EVERY.as_nanos();
-        let rounds = usize::try_from(rounds.max(1)).unwrap_or(usize::MAX);
-        let steps = self.sweep.len().div_ceil(rounds);
+        let keys = self.sweep.len().max(1);
+        let per_key = self.tuning.idle_after / u32::try_from(keys).unwrap_or(u32::MAX);
+        let pause = per_key.max(SWEEP_EVERY);
+        let steps = (pause.as_nanos() / per_key.as_nanos().max(1)).max(1);
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX);
         self.keys_evicted += self.sweep.pass(&self.cache, steps, Mercy::Denied, now);
-        self.next_sweep = now + SWEEP_EVERY;
+        self.next_sweep = now + pause;
     }
 }
 

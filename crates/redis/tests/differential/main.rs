@@ -125,7 +125,7 @@ const PLANTED: &[(&str, &str)] = &[
         "rest = floor(rest * weight / weighed)",
     ),
     (
-        "min(tokens, capacity) * weight + rest",
+        "min(tokens, floor(LEVEL_END / weight) - 1) * weight + rest",
         "tokens * weight + rest",
     ),
     ("at < emptied", "at <= emptied"),
