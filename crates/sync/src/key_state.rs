@@ -7,16 +7,16 @@
 //! closed by the store's word that it is over; between the two every token of the lease is in
 //! the cell, spent, or written off.
 
+mod replies;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, LeaseCell};
-use leasehold_core::{
-    Decided, Demand, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Status, Verdict, Wait,
-};
+use leasehold_core::{Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Verdict};
 
-use crate::books::{Books, deadline};
-use crate::central::{RETRY_AFTER_MIN, central_verdict, reset};
+use crate::books::Books;
+use crate::central::RETRY_AFTER_MIN;
 use crate::demand_meter::{DemandMeter, as_float};
 use crate::jitter::Jitter;
 use crate::tokens::Tokens;
@@ -130,7 +130,8 @@ impl<W: Waiter> KeyState<W> {
         self.books.as_ref().map_or(0, Books::unsettled)
     }
 
-    /// Somebody waits for `cost` tokens. Returns the verdict if it is known already.
+    /// Somebody waits for `cost` tokens. Returns the verdict if it is known already: since the
+    /// request found the cell short, a reply may have filled it, or said that there is no more.
     pub(crate) fn handle_waiting(
         &mut self,
         waiter: W,
@@ -138,7 +139,12 @@ impl<W: Waiter> KeyState<W> {
         purpose: Purpose,
         now: Instant,
     ) -> Option<(W, Verdict)> {
-        if let Some(until) = self.entry.denies(cost, now) {
+        if let Some(left) = self.take(cost, purpose, now) {
+            let reset = self.entry.full_at().since(now);
+            let verdict = Verdict::allow(Decided::Local, u64::from(left), reset);
+            return Some((waiter, verdict));
+        }
+        if let Some(until) = self.refused_until(cost, now) {
             self.meter_denied(cost);
             return Some((waiter, exhausted(until.since(now))));
         }
@@ -148,6 +154,26 @@ impl<W: Waiter> KeyState<W> {
             purpose,
         });
         None
+    }
+
+    /// Takes `cost` tokens from the cell, or sees that they are there, unless others came first;
+    /// returns what is left.
+    fn take(&self, cost: u32, purpose: Purpose, now: Instant) -> Option<u32> {
+        if !self.line.is_empty() {
+            return None;
+        }
+        match purpose {
+            Purpose::Spend => self.entry.lease.spend(cost, now).ok().map(|left| left.live),
+            Purpose::Stock => Some(self.entry.lease.view(now).live).filter(|live| *live >= cost),
+        }
+    }
+
+    /// Until when `cost` tokens cannot be had, if that is known: nobody waits for the end of a
+    /// time in which no call will go.
+    fn refused_until(&self, cost: u32, now: Instant) -> Option<Instant> {
+        let quiet = self.quiet_until > now && !self.in_flight;
+        let quiet = quiet.then_some(self.quiet_until);
+        self.entry.denies(cost, now).or(quiet)
     }
 
     /// Somebody would have liked `cost` tokens to be here, and did not wait.
@@ -191,9 +217,16 @@ impl<W: Waiter> KeyState<W> {
                 self.close_books(around, now);
                 Next::Nothing
             }
-            // A lull is not yet the end.
-            Some(_) if self.idle < IDLE_ALARMS && self.idle > 0 && self.leasing => {
-                Next::Alarm(self.hold)
+            // A lull is not yet the end, unless the lease ends before it: what is held then is lost.
+            Some(books) if self.idle < IDLE_ALARMS && self.idle > 0 && self.leasing => {
+                let lead = (around.round_trip + around.tuning.call_gap) * 2;
+                match books.deadline.since(now).saturating_sub(lead) {
+                    Duration::ZERO => {
+                        self.idle = IDLE_ALARMS;
+                        Next::Call
+                    }
+                    left => Next::Alarm(self.hold.min(left)),
+                }
             }
             // There is something to report or to give back, or tokens will be wanted.
             Some(_) => Next::Call,
@@ -386,237 +419,6 @@ impl<W: Waiter> KeyState<W> {
         })
     }
 
-    fn handle_spent(
-        &mut self,
-        cost: u64,
-        reply: &Reply,
-        sent: Instant,
-        around: &mut Surroundings<'_>,
-        now: Instant,
-    ) -> Outcome<W> {
-        let waiting = self
-            .spending
-            .take()
-            .expect("a central call is for a request that waits");
-        self.meter_denied(waiting.cost);
-        let sizing = around.sizing;
-        let verdict = central_verdict(reply, &sizing.limit, now.since(sent), sizing.interval);
-        self.entry.set_full_at(now + verdict.reset);
-        let mut verdicts = vec![(waiting.waiter, verdict)];
-        match verdict.retry_after() {
-            None => {
-                around.tokens.granted += cost;
-                around.tokens.spent += cost;
-                self.pressure = Pressure::Calm;
-                self.refusals = 0;
-            }
-            Some(retry_after) => {
-                self.pressure = Pressure::Short;
-                let retry_after = retry_after.max(self.give_way(sizing));
-                let verdict = exhausted(retry_after).with_reset(verdict.reset);
-                verdicts[0].1 = verdict;
-                self.entry.denial.deny(waiting.cost, now + retry_after);
-                let as_costly = |other: &Waiting<W>| other.cost >= waiting.cost;
-                for other in self.line.take_served(as_costly) {
-                    self.meter_denied(other.cost);
-                    verdicts.push((other.waiter, verdict));
-                }
-            }
-        }
-        let next = self.next_central(around);
-        Outcome { verdicts, next }
-    }
-
-    /// How long to stay away from a bucket that refused again after the time at which it promised
-    /// room: others were faster. Twice as long each time.
-    fn give_way(&mut self, sizing: &Sizing) -> Duration {
-        let doublings = self.refusals.min(REFUSALS_MAX);
-        self.refusals += u32::from(doublings == self.refusals);
-        match doublings {
-            0 => Duration::ZERO,
-            again => (sizing.interval / 4 * 2u32.pow(again)).min(sizing.gap_max),
-        }
-    }
-
-    fn next_central(&self, around: &Surroundings<'_>) -> Next {
-        if self.is_waited_for() {
-            Next::Call
-        } else {
-            Next::Alarm(around.sizing.time_constant * 4)
-        }
-    }
-
-    fn handle_leased(
-        &mut self,
-        request: &LeaseRequest,
-        reply: &Reply,
-        sent: Instant,
-        around: &mut Surroundings<'_>,
-        now: Instant,
-    ) -> Outcome<W> {
-        let Some(books) = &mut self.books else {
-            unreachable!("books stay open while a call about them is under way");
-        };
-        if reply.status == Status::Over {
-            self.close_books(around, now);
-            return Outcome {
-                verdicts: Vec::new(),
-                next: Next::Call,
-            };
-        }
-        self.entry
-            .set_full_at(now + reset(reply, &around.sizing.limit));
-        books.confirm(request.spent, request.released);
-        let end = deadline(sent, request.lease);
-        let granted = books.grant(reply.granted, reply.expiry, end);
-        around.tokens.granted += granted;
-        let lease_end = books.deadline;
-        let verdicts = self.serve(granted, lease_end, reply, around, now);
-        if reply.status == Status::Left {
-            self.close_books(around, now);
-        }
-        self.judge(reply, around);
-        let mut outcome = Outcome {
-            verdicts,
-            next: Next::Nothing,
-        };
-        outcome.next = self.next_leased(reply, sent, around, &mut outcome.verdicts, now);
-        outcome
-    }
-
-    /// Serves those who wait from what was granted and what is in the cell, in order, before
-    /// anybody else can take it; the rest goes into the cell.
-    fn serve(
-        &mut self,
-        granted: u64,
-        lease_end: Instant,
-        reply: &Reply,
-        around: &mut Surroundings<'_>,
-        now: Instant,
-    ) -> Vec<(W, Verdict)> {
-        let out = self
-            .entry
-            .lease
-            .withdraw(if self.line.is_empty() { u32::MAX } else { 0 }, now);
-        let arrived_dead = if lease_end <= now { granted } else { 0 };
-        let mut pot = granted - arrived_dead + u64::from(out.live);
-        let mut stocked = 0;
-        self.line.drop_gone();
-        let served = self.line.take_served(|waiting| {
-            let cost = u64::from(waiting.cost);
-            let fits = pot - stocked >= cost;
-            match waiting.purpose {
-                _ if !fits => {}
-                Purpose::Spend => pot -= cost,
-                Purpose::Stock => stocked += cost,
-            }
-            fits
-        });
-        // Refunds may come at any time, so their room is kept free.
-        let account = self.entry.account(now);
-        let room = u64::from(LeaseCell::TOKENS_MAX) - u64::from(account.unspent());
-        let deposit = u32::try_from(pot.min(room)).expect("room in a cell fits 32 bits");
-        let overflow = pot - u64::from(deposit);
-        let dead = u64::from(self.entry.lease.deposit(deposit, lease_end, now));
-        let dead = dead + u64::from(out.dead) + arrived_dead;
-        if let Some(books) = &mut self.books {
-            books.release(dead + overflow);
-        }
-        around.tokens.expired += dead;
-        around.tokens.released += overflow;
-        let left = u64::from(deposit);
-        let verdict = Verdict::allow(Decided::Store, left, reset(reply, &around.sizing.limit));
-        served
-            .into_iter()
-            .map(|waiting| (waiting.waiter, verdict))
-            .collect()
-    }
-
-    /// Learns how the bucket does.
-    fn judge(&mut self, reply: &Reply, around: &Surroundings<'_>) {
-        let busy = reply.demand * 10 >= u64::from(Demand::ONE.0) * 9;
-        self.replicas = reply.replicas.max(1);
-        self.pressure = match reply.wait {
-            Wait::For(_) | Wait::Held => Pressure::Short,
-            Wait::None if busy => Pressure::Busy,
-            Wait::None => Pressure::Calm,
-        };
-        self.hold = match self.pressure {
-            Pressure::Calm => (self.hold * 2).min(around.sizing.hold_max),
-            Pressure::Busy | Pressure::Short => around.sizing.interval,
-        };
-    }
-
-    /// The next alarm of a key that may not call yet: in time to see whether anybody still asks.
-    fn next_quiet(&self, around: &Surroundings<'_>, now: Instant) -> Next {
-        Next::Alarm(self.quiet_until.since(now).min(around.sizing.gap_max))
-    }
-
-    /// When to call next; denies those for whom nothing was left.
-    fn next_leased(
-        &mut self,
-        reply: &Reply,
-        sent: Instant,
-        around: &mut Surroundings<'_>,
-        verdicts: &mut Vec<(W, Verdict)>,
-        now: Instant,
-    ) -> Next {
-        let demand = self.demand().rate();
-        if self.pressure != Pressure::Short {
-            self.quiet_until = Instant::ORIGIN;
-            let watermark = u32::try_from(Self::watermark(demand, around)).unwrap_or(u32::MAX);
-            self.entry
-                .set_watermark(if self.leasing { watermark } else { 0 });
-            return match (self.is_waited_for(), &self.books) {
-                (true, _) => Next::Call,
-                (false, Some(_)) => Next::Alarm(self.report_within(reply, around)),
-                (false, None) => Next::Alarm(around.sizing.time_constant * 4),
-            };
-        }
-        let wanted = Sizing::tokens_for(demand, around.sizing.gap_max);
-        let gap = around.sizing.gap(reply.replicas, wanted);
-        let known = match reply.wait {
-            Wait::For(wait) => (sent + wait.as_duration()).since(now),
-            Wait::None | Wait::Held => Duration::ZERO,
-        };
-        // Replicas that ran short together come back apart.
-        let gap = gap.max(known) + around.jitter.within(gap / 8);
-        self.quiet_until = now + gap;
-        // To lease for the whole gap keeps this replica among those the store counts.
-        self.hold = self.hold.max(gap.min(around.sizing.gap_max));
-        self.entry.set_watermark(0);
-        // Until the next call is answered: whoever comes before finds nothing either.
-        let answered = self.quiet_until + around.round_trip;
-        self.entry.denial.deny(1, answered);
-        let verdict = exhausted(gap).with_reset(reset(reply, &around.sizing.limit));
-        while let Some(waiting) = self.line.pop() {
-            self.meter_denied(waiting.cost);
-            verdicts.push((waiting.waiter, verdict));
-        }
-        self.next_quiet(around, now)
-    }
-
-    /// How soon to report. What is spent and not reported does not drain; that matters once the
-    /// bucket has nothing else to drain, while more is asked for than comes in.
-    fn report_within(&self, reply: &Reply, around: &Surroundings<'_>) -> Duration {
-        if self.pressure == Pressure::Calm {
-            return self.hold;
-        }
-        // However many replicas there are, together they report four times in the shortest interval.
-        let replicas = u32::try_from(self.replicas).unwrap_or(u32::MAX);
-        let soonest = around.tuning.interval_min;
-        let soonest = (soonest / 4)
-            .saturating_mul(replicas)
-            .max(soonest)
-            .min(self.hold);
-        let tokens = reply.level / around.sizing.limit.scale().weight;
-        around
-            .sizing
-            .limit
-            .time_for(tokens)
-            .clamp(soonest, self.hold)
-    }
-
     /// Ends the lease here: the store has ended it, or nothing is left to say about it. What is
     /// still in the cell has been charged at the store.
     fn close_books(&mut self, around: &mut Surroundings<'_>, now: Instant) {
@@ -638,12 +440,68 @@ fn exhausted(retry_after: Duration) -> Verdict {
 /// Alarms in a row without a request after which a lease is given back.
 const IDLE_ALARMS: u32 = 2;
 
-/// Refusals beyond this change nothing: a quarter of the shortest interval doubled so often is
-/// more than a second.
-const REFUSALS_MAX: u32 = 8;
-
 /// Half a cell, so that a renewal always fits beside what is left.
 const TOKENS_LEASED_MAX: u64 = (LeaseCell::TOKENS_MAX / 2) as u64;
 
 /// A request that costs more than this is decided by the store itself.
 pub const COST_LEASED_MAX: u32 = LeaseCell::TOKENS_MAX / 4;
+
+#[cfg(test)]
+mod tests {
+    use leasehold_cache::{KeyRef, LimitId};
+
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(1000);
+
+    #[derive(Debug, Eq, PartialEq)]
+    struct Caller;
+
+    impl Waiter for Caller {
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    /// A key that holds `tokens` tokens and may not call for a second.
+    fn quiet_key(tokens: u32) -> KeyState<Caller> {
+        let sizing = Sizing::new("1000/s".parse().unwrap(), &Tuning::default());
+        let entry = Entry::new(KeyRef {
+            limit: LimitId(0),
+            subject: b"k",
+        });
+        entry.lease.deposit(tokens, Instant::from_millis(5000), NOW);
+        let mut key = KeyState::new(Arc::new(entry), &sizing, NOW);
+        key.quiet_until = Instant::from_millis(2000);
+        key
+    }
+
+    fn wait(key: &mut KeyState<Caller>, cost: u32, purpose: Purpose) -> Option<Verdict> {
+        let known = key.handle_waiting(Caller, cost, purpose, NOW);
+        known.map(|(_, verdict)| verdict)
+    }
+
+    /// A request that found the cell short and reached the task just after a reply had filled it
+    /// once waited out the whole quiet time beside the tokens.
+    #[test]
+    fn who_comes_just_after_a_reply_is_served_from_what_it_brought() {
+        let mut key = quiet_key(5);
+        assert!(wait(&mut key, 5, Purpose::Stock).unwrap().is_allowed());
+        assert!(wait(&mut key, 3, Purpose::Spend).unwrap().is_allowed());
+        assert_eq!(key.entry.lease.view(NOW).live, 2);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_end_of_a_time_in_which_no_call_goes() {
+        let mut key = quiet_key(2);
+        let denied = wait(&mut key, 3, Purpose::Spend).unwrap();
+        assert_eq!(denied.retry_after(), Some(Duration::from_secs(1)));
+        key.in_flight = true;
+        assert_eq!(
+            wait(&mut key, 3, Purpose::Spend),
+            None,
+            "an answer is coming"
+        );
+        assert_eq!(wait(&mut key, 1, Purpose::Spend), None, "others came first");
+    }
+}

@@ -48,6 +48,8 @@ struct Outcome {
     store_round_trips: u64,
     /// Network exchanges as the server counted them.
     server_script_calls: Option<u64>,
+    /// Keys exchanged as the server counted them.
+    server_keys_read: Option<u64>,
     redis_cpu_us_per_decision: Option<f64>,
     decision_ns: Percentiles,
     /// Replicas that ended before their time.
@@ -152,16 +154,23 @@ impl Report {
                     run.store_failures
                 ));
             }
-            let counted = run
-                .server_script_calls
-                .filter(|_| run.replicas_lost.is_empty());
-            if counted.is_some_and(|counted| counted != run.store_round_trips) {
-                lines.push(format!(
-                    "{name}: the server counted {} script calls where the replicas counted {}; \
-                     somebody else uses it, or answers were lost.",
-                    counted.unwrap_or_default(),
-                    run.store_round_trips
-                ));
+            if !run.replicas_lost.is_empty() {
+                continue;
+            }
+            for (what, counted, told) in [
+                (
+                    "script calls",
+                    run.server_script_calls,
+                    run.store_round_trips,
+                ),
+                ("keys", run.server_keys_read, run.store_calls),
+            ] {
+                if let Some(counted) = counted.filter(|counted| *counted != told) {
+                    lines.push(format!(
+                        "{name}: the server counted {counted} {what} where the replicas counted \
+                         {told}; somebody else uses it, or answers were lost."
+                    ));
+                }
             }
         }
         lines.join("\n")
@@ -193,6 +202,7 @@ impl Outcome {
             store_calls: sum(|summary| summary.store_calls),
             store_round_trips: sum(|summary| summary.store_round_trips),
             server_script_calls: run.server.map(|server| server.script_calls),
+            server_keys_read: run.server.map(|server| server.keys_read),
             redis_cpu_us_per_decision: cpu.map(|cpu| part(cpu, offered)),
             decision_ns: Percentiles::of(&run.records),
             replicas_lost: run.lost.iter().map(|(replica, _)| *replica).collect(),

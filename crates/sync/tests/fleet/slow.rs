@@ -1,7 +1,10 @@
 //! Keys on the edge between leases and central decisions.
 
+use std::time::Duration;
+
+use crate::report::Report;
 use crate::steady::even;
-use crate::world::Setup;
+use crate::world::{Setup, World};
 
 #[test]
 fn a_few_tokens_a_minute_are_all_used_at_few_calls() {
@@ -47,4 +50,20 @@ fn a_slow_key_just_above_its_limit_is_used_up() {
     );
     assert_eq!(report.judged.overshoot, 0);
     assert!(report.utilisation() >= 0.97);
+}
+
+/// Tokens leased just before a pause that outlasts the lease were once charged when it ended: a
+/// twentieth of the limit was lost.
+#[test]
+fn what_is_held_when_demand_pauses_goes_back_before_it_expires() {
+    let mut world = World::new(&Setup::new("100/min", 4));
+    for turn in 0..40_usize {
+        world.offer(|replica| if replica == turn % 4 { 33.0 } else { 0.0 });
+        world.run(Duration::from_millis(1500));
+        world.offer(|_| 0.0);
+        world.run(Duration::from_millis(13_500));
+    }
+    let report = Report::of("r 100/min N=4 on and off", &mut world);
+    assert_eq!(report.judged.overshoot, 0);
+    assert!(report.utilisation() >= 0.98);
 }
