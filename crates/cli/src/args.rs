@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, Parser, Subcommand};
 use leasehold::{Limit, LimitError, Rate};
 
-use crate::judge::JudgedLimit;
+use crate::judge::{self, JudgedLimit};
 use crate::judge_command::JudgeArguments;
 
 /// A two-tier rate limiter: exact token leases from Redis, decisions in nanoseconds.
@@ -47,17 +47,8 @@ pub(crate) struct DemoArguments {
     /// Tokens per period: 1000/s, 5/min, 1000000/day.
     #[arg(long, default_value = "1000/s", allow_hyphen_values = true)]
     pub(crate) rate: Rate,
-    /// Tokens that may be spent at once [default: those of one period].
-    #[arg(long, allow_hyphen_values = true, value_name = "TOKENS")]
-    pub(crate) burst: Option<String>,
-    /// Tokens that may be admitted beyond burst and rate: 50, or 1% of the burst.
-    #[arg(
-        long,
-        default_value = "0",
-        allow_hyphen_values = true,
-        value_name = "TOKENS"
-    )]
-    pub(crate) overshoot: String,
+    #[command(flatten)]
+    pub(crate) beyond: BeyondRate,
     /// Requests offered to all replicas together.
     #[arg(
         long,
@@ -95,32 +86,43 @@ pub(crate) struct DemoArguments {
     pub(crate) admissions: Option<PathBuf>,
 }
 
-impl DemoArguments {
-    /// The limit that rate, burst and overshoot make.
-    pub(crate) fn limit(&self) -> Result<Limit, LimitError> {
-        limit_of(self.rate, self.burst.as_deref(), &self.overshoot)
+// What a limit says beside its rate. (No doc comment: clap would print it as the command's.)
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BeyondRate {
+    /// Tokens that may be spent at once [default: those of one period].
+    #[arg(long, allow_hyphen_values = true, value_name = "TOKENS")]
+    pub(crate) burst: Option<String>,
+    /// Tokens that may be admitted beyond burst and rate: 50, or 1% of the burst.
+    #[arg(
+        long,
+        default_value = "0",
+        allow_hyphen_values = true,
+        value_name = "TOKENS"
+    )]
+    pub(crate) overshoot: String,
+}
+
+impl BeyondRate {
+    /// The limit that this makes of `rate`.
+    pub(crate) fn limit(&self, rate: Rate) -> Result<Limit, LimitError> {
+        let tokens = rate.tokens.to_string();
+        let burst = self.burst.as_deref().unwrap_or(&tokens);
+        format!("{rate} burst {burst} overshoot {}", self.overshoot).parse()
     }
 }
 
-/// The limit that rate, burst and overshoot make.
-pub(crate) fn limit_of(
-    rate: Rate,
-    burst: Option<&str>,
-    overshoot: &str,
-) -> Result<Limit, LimitError> {
-    let burst = burst.map_or_else(|| rate.tokens.to_string(), str::to_owned);
-    format!("{rate} burst {burst} overshoot {overshoot}").parse()
-}
-
 /// A limit in the judge's own terms.
-pub(crate) fn judged_limit(limit: &Limit) -> JudgedLimit {
+///
+/// # Errors
+///
+/// If its numbers are too large for the judge, who counts in nanoseconds: a period of decades.
+pub(crate) fn judged_limit(limit: &Limit) -> Result<JudgedLimit, judge::LimitError> {
     let rate = limit.rate();
     JudgedLimit::new(
         rate.tokens,
         rate.period.0.saturating_mul(1000),
         limit.burst(),
     )
-    .expect("a limit that is kept exact is far below 2^60")
 }
 
 /// Prints a line; whoever stopped reading has seen enough.

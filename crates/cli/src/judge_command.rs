@@ -9,10 +9,10 @@ use clap::Args;
 use leasehold::{LimitError, Rate};
 use thiserror::Error;
 
-use crate::args::{judged_limit, limit_of, print};
-use crate::judge::Arrivals;
+use crate::args::{BeyondRate, judged_limit, print};
 use crate::judge::record::{CsvError, read_csv};
 use crate::judge::virtual_queue::worst_overshoot;
+use crate::judge::{self, Arrivals};
 
 /// Judges admitted requests by the limit they were to keep: how many tokens beyond burst and rate
 /// were admitted in the worst of all windows. A request counts in a window only if it lies wholly
@@ -24,26 +24,14 @@ pub(crate) struct JudgeArguments {
     /// Tokens per period: 1000/s, 5/min, 1000000/day.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) rate: Rate,
-    /// Tokens that may be spent at once [default: those of one period].
-    #[arg(long, allow_hyphen_values = true, value_name = "TOKENS")]
-    pub(crate) burst: Option<String>,
-    /// Tokens that may be admitted beyond burst and rate: 50, or 1% of the burst.
-    #[arg(
-        long,
-        default_value = "0",
-        allow_hyphen_values = true,
-        value_name = "TOKENS"
-    )]
-    pub(crate) overshoot: String,
+    #[command(flatten)]
+    pub(crate) beyond: BeyondRate,
 }
 
 /// Judges; true if the bound was kept.
 pub(crate) fn run(arguments: &JudgeArguments) -> Result<bool, JudgeError> {
-    let limit = limit_of(
-        arguments.rate,
-        arguments.burst.as_deref(),
-        &arguments.overshoot,
-    )?;
+    let limit = arguments.beyond.limit(arguments.rate)?;
+    let judged = judged_limit(&limit)?;
     let file = &arguments.file;
     let opened = File::open(file).map_err(|error| JudgeError::Open {
         file: file.clone(),
@@ -53,7 +41,7 @@ pub(crate) fn run(arguments: &JudgeArguments) -> Result<bool, JudgeError> {
         file: file.clone(),
         error,
     })?;
-    let worst = worst_overshoot(&Arrivals::new(&records), judged_limit(&limit));
+    let worst = worst_overshoot(&Arrivals::new(&records), judged);
     let admissions = records.len();
     let Some((key, worst)) = worst.filter(|(_, worst)| !worst.tokens.is_zero()) else {
         print(&format!(
@@ -80,6 +68,8 @@ pub(crate) fn run(arguments: &JudgeArguments) -> Result<bool, JudgeError> {
 pub(crate) enum JudgeError {
     #[error("this limit cannot be: {0}")]
     Limit(#[from] LimitError),
+    #[error("this limit cannot be judged: {0}; use a shorter period")]
+    Judged(#[from] judge::LimitError),
     #[error("cannot open {}: {error}", file.display())]
     Open { file: PathBuf, error: io::Error },
     #[error("{}: {error}", file.display())]
@@ -90,7 +80,7 @@ impl JudgeError {
     /// 2 for what the command line asked for, 1 for what failed.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Limit(_) => ExitCode::from(2),
+            Self::Limit(_) | Self::Judged(_) => ExitCode::from(2),
             Self::Open { .. } | Self::Read { .. } => ExitCode::FAILURE,
         }
     }

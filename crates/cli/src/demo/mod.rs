@@ -72,6 +72,8 @@ fn write_admissions(file: File, records: &[Record]) -> io::Result<()> {
 pub(crate) enum DemoError {
     #[error("this limit cannot be: {0}")]
     Limit(LimitError),
+    #[error("this limit cannot be judged: {0}; use a shorter period")]
+    Judged(crate::judge::LimitError),
     #[error("a demo of less than 0.1s shows nothing: give a longer --duration")]
     TooShort,
     #[error(
@@ -98,7 +100,9 @@ impl DemoError {
     /// 2 for what the command line asked for, 1 for what failed.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Limit(_) | Self::TooShort | Self::TooMany | Self::Url(_) => ExitCode::from(2),
+            Self::Limit(_) | Self::Judged(_) | Self::TooShort | Self::TooMany | Self::Url(_) => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::FAILURE,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold::{Limit, Mode};
 use serde::{Deserialize, Serialize};
 
-use crate::args::DemoArguments;
+use crate::args::{DemoArguments, judged_limit};
 use crate::demo::DemoError;
 
 /// One run of the demo. Replica processes read it as JSON.
@@ -32,7 +32,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(arguments: &DemoArguments) -> Result<Self, DemoError> {
-        let limit = arguments.limit().map_err(DemoError::Limit)?;
+        let limit = arguments
+            .beyond
+            .limit(arguments.rate)
+            .map_err(DemoError::Limit)?;
+        judged_limit(&limit).map_err(DemoError::Judged)?;
         let rate = arguments.offered;
         #[expect(clippy::cast_precision_loss, reason = "a load need not be exact")]
         let offered = rate.tokens as f64 * 1e6 / rate.period.0 as f64;

@@ -179,7 +179,8 @@ impl Report {
 
 impl Outcome {
     fn new(plan: &Plan, run: &Run) -> Self {
-        let judged = Judgement::of(&run.records, judged_limit(&plan.limit));
+        let limit = judged_limit(&plan.limit).expect("checked when the plan was made");
+        let judged = Judgement::of(&run.records, limit);
         let offered = judged.offered.requests;
         let sum = |count: fn(&crate::demo::replica::Summary) -> u64| {
             run.summaries
