@@ -1,0 +1,29 @@
+//! The limiter under virtual time: which setting is exact, and what it costs the store.
+//!
+//! # Invariant
+//!
+//! A run is a function of its scenario and its seed, byte for byte: one thread, integer
+//! nanoseconds, events in order of (time, number), one random stream per component.
+//!
+//! Nothing here decides, leases or reconciles. Replicas are the real [`QuotaCache`] and
+//! [`Syncer`], the store is the real [`Ledger`]; this crate drives them, as the tokio driver does.
+//! What other limiters do is modelled in [`rivals`], and serves for comparison only.
+//!
+//! [`QuotaCache`]: leasehold_cache::QuotaCache
+//! [`Syncer`]: leasehold_sync::Syncer
+//! [`Ledger`]: leasehold_core::Ledger
+
+pub mod arrival;
+pub mod balance;
+pub mod clients;
+pub mod faults;
+pub mod fleet;
+pub mod judge;
+pub mod keys;
+pub mod load;
+pub mod network;
+pub mod rivals;
+pub mod scheme;
+pub mod server;
+pub mod stream;
+pub mod units;
