@@ -148,6 +148,14 @@ impl QuotaCache {
         self.table.get(key)
     }
 
+    /// Whether fewer than `cost` tokens of `key` are live here at `now`.
+    pub fn lacks(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> bool {
+        let table = self.table.pin();
+        table
+            .find(key)
+            .is_none_or(|entry| entry.lease.view(now).live < cost)
+    }
+
     /// How many keys are known.
     pub fn len(&self) -> usize {
         self.table.len()

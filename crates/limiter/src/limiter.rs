@@ -468,10 +468,8 @@ impl Limiter {
 
     /// Those of `requests` that need more than is held here.
     fn lacking<'a>(&self, requests: &[(KeyRef<'a>, u32)], now: Instant) -> Vec<(KeyRef<'a>, u32)> {
-        let lacks = |(key, cost): &&(KeyRef<'a>, u32)| {
-            let entry = self.inner.shared.cache.get(*key);
-            entry.is_none_or(|entry| entry.lease.view(now).live < *cost)
-        };
+        let cache = &self.inner.shared.cache;
+        let lacks = |(key, cost): &&(KeyRef<'a>, u32)| cache.lacks(*key, *cost, now);
         requests.iter().filter(lacks).copied().collect()
     }
 

@@ -20,6 +20,6 @@ pub struct Origin {
     pub load: u16,
     /// How often the same request was tried before.
     pub tries: u16,
-    /// Which of the load's clients; 0 if it has none.
+    /// Which of the load's clients; in a load without clients, whatever finds a retry again.
     pub client: u32,
 }

@@ -13,6 +13,7 @@
 //! [`Syncer`]: leasehold_sync::Syncer
 //! [`Ledger`]: leasehold_core::Ledger
 
+mod agenda;
 pub mod arrival;
 pub mod balance;
 pub mod clients;
@@ -20,10 +21,18 @@ pub mod faults;
 pub mod fleet;
 pub mod judge;
 pub mod keys;
+pub mod leased;
 pub mod load;
+pub mod metrics;
 pub mod network;
+pub mod record;
+pub mod report;
 pub mod rivals;
+pub mod run;
+pub mod scenario;
 pub mod scheme;
 pub mod server;
 pub mod stream;
+pub mod trace;
 pub mod units;
+mod world;

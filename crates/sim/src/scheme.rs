@@ -4,9 +4,12 @@
 //! arrivals, networks, stores and faults.
 
 use leasehold_core::{Instant, Limit, StoreTime};
+use serde::Serialize;
+
+use crate::record::{Answered, Asked};
 
 /// What a request costs under one limit.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Demand {
     /// Which limit, by position.
     pub limit: u32,
@@ -65,6 +68,9 @@ pub struct Outbox<M> {
     pub messages: Vec<M>,
     /// Verdicts for those who wait.
     pub verdicts: Vec<Verdict>,
+    /// Whether what [`Node::poll_timeout`] says may have changed in [`Node::acquire`]; after
+    /// everything else it may have in any case.
+    pub stirred: bool,
 }
 
 impl<M> Default for Outbox<M> {
@@ -72,6 +78,7 @@ impl<M> Default for Outbox<M> {
         Self {
             messages: Vec::new(),
             verdicts: Vec::new(),
+            stirred: false,
         }
     }
 }
@@ -172,11 +179,25 @@ pub trait Keeper: Clone {
     /// Forgets everything, as on a restart without saved data.
     fn forget(&mut self);
 
+    /// The server has started from what it had saved, or a copy of another server's state has been
+    /// promoted: whoever connects to it can tell that it is another server.
+    fn restart(&mut self, _now: StoreTime) {}
+
     /// What a message costs and carries, for the store's account.
     fn weigh(message: &Self::Message) -> Weight;
 
     /// Keys of which something is remembered.
     fn keys(&self) -> usize;
+
+    /// What a message asks for, for the record.
+    fn asked(_message: &Self::Message) -> Vec<Asked> {
+        Vec::new()
+    }
+
+    /// What a message was answered, for the record.
+    fn answered(_message: &Self::Message, _answer: &Self::Answer) -> Vec<Answered> {
+        Vec::new()
+    }
 }
 
 /// What a message is to the store.

@@ -81,9 +81,16 @@ impl FromStr for Span {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let bad = || UnitError::new(text, "a time of at most 584 years, such as `1.5ms` or `2min`");
+        let bad = || {
+            UnitError::new(
+                text,
+                "a time of at most 584 years, such as `1.5ms` or `2min`",
+            )
+        };
         let duration: jiff::SignedDuration = text.trim().parse().map_err(|_| bad())?;
-        u64::try_from(duration.as_nanos()).map(Self).map_err(|_| bad())
+        u64::try_from(duration.as_nanos())
+            .map(Self)
+            .map_err(|_| bad())
     }
 }
 
@@ -107,7 +114,9 @@ impl FromStr for PerSecond {
             "ms" => 0.001,
             _ => return Err(bad()),
         };
-        let number = scaled(number).filter(|number| *number >= 0.0).ok_or_else(bad)?;
+        let number = scaled(number)
+            .filter(|number| *number >= 0.0)
+            .ok_or_else(bad)?;
         Ok(Self(number / seconds))
     }
 }
@@ -262,10 +271,9 @@ mod tests {
 
     #[test]
     fn numbers_have_units() {
-        let all: All = toml::from_str(
-            "span = \"1.5ms\"\nrate = \"50k/s\"\nshare = \"5%\"\ncount = \"100k\"",
-        )
-        .unwrap();
+        let all: All =
+            toml::from_str("span = \"1.5ms\"\nrate = \"50k/s\"\nshare = \"5%\"\ncount = \"100k\"")
+                .unwrap();
         assert_eq!(all.span, Span::from_micros(1500));
         assert_eq!(all.rate, PerSecond(50_000.0));
         assert_eq!(all.share, Share::new(0.05).unwrap());
@@ -277,7 +285,11 @@ mod tests {
     #[test]
     fn a_number_without_its_unit_is_refused_and_the_message_names_a_mend() {
         let error = |text: &str| toml::from_str::<All>(text).unwrap_err().to_string();
-        assert!(error("span = 5").contains("such as \"1.5ms\""), "{}", error("span = 5"));
+        assert!(
+            error("span = 5").contains("such as \"1.5ms\""),
+            "{}",
+            error("span = 5")
+        );
         assert!(error("span = \"fast\"").contains("`fast` is not a time"));
         assert!("1000".parse::<PerSecond>().is_err());
         assert!("-1/s".parse::<PerSecond>().is_err());

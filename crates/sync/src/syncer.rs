@@ -17,6 +17,7 @@
 //! handed out comes back exactly once, as answered or as failed.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,10 +83,9 @@ impl<W: Waiter> Syncer<W> {
         replica: u64,
         seed: u64,
     ) -> Self {
-        let sizings = limits.iter().map(|named| Sizing::new(named.limit, &tuning));
         Self {
             cache,
-            sizings: sizings.collect(),
+            sizings: sizings(&limits, &tuning),
             limits,
             tuning,
             replica,
@@ -209,6 +209,21 @@ impl<W: Waiter> Syncer<W> {
         }
     }
 
+    /// From now on these numbers apply under the same names. What is leased already stays usable;
+    /// each key's next call brings it under its new limit. A denial that is known here lasts for
+    /// as long as it would have.
+    ///
+    /// # Panics
+    ///
+    /// If the names or their order differ.
+    pub fn set_limits(&mut self, limits: Arc<[NamedLimit]>) {
+        let names = |limits: &[NamedLimit]| limits.iter().map(|named| named.name.clone()).collect();
+        let (old, new): (Vec<_>, Vec<_>) = (names(&self.limits), names(&limits));
+        assert_eq!(old, new, "keys name limits by position");
+        self.sizings = sizings(&limits, &self.tuning);
+        self.limits = limits;
+    }
+
     /// The store's answer to a batch.
     ///
     /// # Panics
@@ -225,10 +240,18 @@ impl<W: Waiter> Syncer<W> {
         self.known_birth = self.known_birth.max(answer.birth.since);
         // The mean of about the last eight.
         self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
+        // Levels in a reply are weighed by the limits that travelled with the request.
+        let current = (!Arc::ptr_eq(&batch.limits, &self.limits)).then(|| {
+            let then = sizings(&batch.limits, &self.tuning);
+            mem::replace(&mut self.sizings, then)
+        });
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
             let (slot, state, mut around) = self.parts(&call.entry);
             let outcome = state.handle_reply(&call.request, reply, batch.sent, &mut around, now);
             self.apply(slot, outcome, now);
+        }
+        if let Some(current) = current {
+            self.sizings = current;
         }
     }
 
@@ -482,6 +505,12 @@ impl<W: Waiter> Syncer<W> {
         self.keys_evicted += self.sweep.pass(&self.cache, steps, Mercy::Denied, now);
         self.next_sweep = now + pause;
     }
+}
+
+/// What the tuning means for each limit.
+fn sizings(limits: &[NamedLimit], tuning: &Tuning) -> Vec<Sizing> {
+    let sizing = |named: &NamedLimit| Sizing::new(named.limit, tuning);
+    limits.iter().map(sizing).collect()
 }
 
 /// Why a slot taken from an entry is occupied.

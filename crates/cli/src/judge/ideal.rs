@@ -15,6 +15,8 @@
 //! but not the same ones. So a denial is held against the limiter only where there was no
 //! contention: where the ideal denied nothing on that key within a second either way.
 
+use leasehold_sim::judge::IdealBucket;
+
 use super::{Arrivals, JudgedLimit, Tally};
 
 /// The answers of the ideal bucket.
@@ -31,12 +33,12 @@ pub(crate) fn ideal(arrivals: &Arrivals<'_>, limit: JudgedLimit) -> Ideal {
     let mut admitted = Tally::default();
     let mut allowed = vec![false; arrivals.records.len()];
     for requests in arrivals.groups() {
-        let mut bucket = Bucket::full(limit);
+        let mut bucket = IdealBucket::full(limit);
         for &index in requests {
             let request = &arrivals.records[index];
             if bucket.spend(request.cost, request.start_ns) {
                 allowed[index] = true;
-                admitted.add(request);
+                admitted.count(request.cost.into());
             }
         }
     }
@@ -78,37 +80,6 @@ fn any_within(times: &[u64], at: u64, reach: u64) -> bool {
         .is_some_and(|&time| time <= at.saturating_add(reach))
 }
 
-/// The bucket of one key: how much of the burst is in use, in the units of [`JudgedLimit`].
-struct Bucket {
-    limit: JudgedLimit,
-    level: u128,
-    drained_at: u64,
-}
-
-impl Bucket {
-    /// All of the burst is there: nothing is in use.
-    fn full(limit: JudgedLimit) -> Self {
-        Self {
-            limit,
-            level: 0,
-            drained_at: 0,
-        }
-    }
-
-    /// Spends `cost` if it is there. `now` never goes back.
-    fn spend(&mut self, cost: u32, now: u64) -> bool {
-        let drained = self.limit.drained_in(now - self.drained_at);
-        self.level = self.level.saturating_sub(drained);
-        self.drained_at = now;
-        let wanted = self.level + self.limit.weight(cost.into());
-        let fits = wanted <= self.limit.burst_weight();
-        if fits {
-            self.level = wanted;
-        }
-        fits
-    }
-}
-
 /// How far from contention a denial must be to count as false. Long against the intervals at which
 /// replicas and store agree (milliseconds to tenths of a second), short against a demo.
 const UNCONTENDED_NS: u64 = 1_000_000_000;
@@ -119,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::judge::record::Record;
+    use crate::judge::tally;
 
     fn request(start_ns: u64, key: u32, cost: u32, admitted: bool) -> Record {
         Record {
@@ -199,10 +171,8 @@ mod tests {
             let answers = ideal(&Arrivals::new(&records), limit);
             prop_assert_eq!(&answers.allowed, &allowed_by_definition(&records, limit));
 
-            let mut admitted = Tally::default();
             let allowed = records.iter().zip(&answers.allowed).filter(|(_, allowed)| **allowed);
-            allowed.for_each(|(record, _)| admitted.add(record));
-            prop_assert_eq!(answers.admitted, admitted);
+            prop_assert_eq!(answers.admitted, tally(allowed.map(|(record, _)| record)));
         }
 
         #[test]

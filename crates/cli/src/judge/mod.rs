@@ -8,20 +8,17 @@
 //! - [`mod@ideal`]: the ideal bucket on the same requests, utilisation and false denials.
 //! - [`record`]: the records and their two file formats.
 //!
-//! # Arithmetic
-//!
-//! Exact, in integers. With a rate of `tokens` per `per_ns`, one token weighs `per_ns` units and a
-//! nanosecond drains `tokens` units; nothing is ever divided until a result is shown. Numbers of
-//! limits are at most 2^60, times below 2^64 and records below 2^32 of a cost below 2^32, so each
-//! product is below 2^124 and no sum of the few here reaches 2^128.
+//! The simulator has a judge that sees a run while it goes on and keeps no records. The limit with
+//! its exact arithmetic and the ideal bucket are its own, and are used here; what needs records, or
+//! doubts when a decision fell, is here. Both give the same answer where there is no doubt.
 
 pub(crate) mod ideal;
 pub(crate) mod record;
 pub(crate) mod virtual_queue;
 
-use std::cmp::Ordering;
-
-use thiserror::Error;
+#[cfg(test)]
+use leasehold_sim::judge::LIMIT_MOST;
+pub(crate) use leasehold_sim::judge::{ExactTokens, JudgedLimit, LimitError, Tally};
 
 use self::ideal::{false_denials, ideal, utilisation};
 use self::record::Record;
@@ -64,11 +61,11 @@ impl Judgement {
         let ideal = ideal(&arrivals, limit);
         let worst = worst_overshoot(&arrivals, limit);
         let exceeded = worst.filter(|(_, overshoot)| !overshoot.tokens.is_zero());
-        let admitted = Tally::of(records.iter().filter(|record| record.admitted));
+        let admitted = tally(records.iter().filter(|record| record.admitted));
         Self {
-            offered: Tally::of(records),
+            offered: tally(records),
             admitted,
-            denied: Tally::of(records.iter().filter(|record| !record.admitted)),
+            denied: tally(records.iter().filter(|record| !record.admitted)),
             ideal_admitted: ideal.admitted,
             utilisation: utilisation(&admitted, &ideal),
             overshoot: exceeded.map_or(ExactTokens::zero(limit), |(_, overshoot)| overshoot.tokens),
@@ -79,129 +76,13 @@ impl Judgement {
     }
 }
 
-/// The limit that was promised for each key: `tokens` per `per_ns`, and a burst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct JudgedLimit {
-    tokens: u64,
-    per_ns: u64,
-    burst: u64,
-}
-
-impl JudgedLimit {
-    /// A rate of `tokens` per `per_ns` nanoseconds, with a burst of `burst` tokens.
-    ///
-    /// # Errors
-    ///
-    /// [`LimitError`] if `per_ns` is 0 or a number is above 2^60.
-    pub(crate) fn new(tokens: u64, per_ns: u64, burst: u64) -> Result<Self, LimitError> {
-        if per_ns == 0 {
-            return Err(LimitError::NoTime);
-        }
-        for (what, number) in [("tokens", tokens), ("per_ns", per_ns), ("burst", burst)] {
-            if number > LIMIT_MOST {
-                return Err(LimitError::TooLarge { what, number });
-            }
-        }
-        Ok(Self {
-            tokens,
-            per_ns,
-            burst,
-        })
+/// Counts requests and their tokens.
+fn tally<'a>(records: impl IntoIterator<Item = &'a Record>) -> Tally {
+    let mut tally = Tally::default();
+    for record in records {
+        tally.count(record.cost.into());
     }
-
-    /// Units that so many tokens weigh.
-    fn weight(self, tokens: u64) -> u128 {
-        u128::from(tokens) * u128::from(self.per_ns)
-    }
-
-    /// Units that the burst weighs.
-    fn burst_weight(self) -> u128 {
-        self.weight(self.burst)
-    }
-
-    /// Units that drain in so much time.
-    fn drained_in(self, elapsed_ns: u64) -> u128 {
-        u128::from(elapsed_ns) * u128::from(self.tokens)
-    }
-}
-
-/// Why a limit cannot be judged.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum LimitError {
-    /// The rate divides by zero.
-    #[error("a rate needs a time: per_ns is 0")]
-    NoTime,
-    /// The arithmetic would overflow.
-    #[error("{what} is {number}, above 2^60")]
-    TooLarge { what: &'static str, number: u64 },
-}
-
-/// A number of tokens, exact to the smallest fraction. Those of one limit compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ExactTokens {
-    /// In units of the limit, `per_ns` of which are a token.
-    units: u128,
-    per_ns: u64,
-}
-
-impl ExactTokens {
-    fn of(units: u128, limit: JudgedLimit) -> Self {
-        Self {
-            units,
-            per_ns: limit.per_ns,
-        }
-    }
-
-    fn zero(limit: JudgedLimit) -> Self {
-        Self::of(0, limit)
-    }
-
-    /// Whether it is none at all, not the smallest fraction.
-    pub(crate) fn is_zero(self) -> bool {
-        self.units == 0
-    }
-
-    /// Whole tokens, rounded up: a limiter is never flattered.
-    pub(crate) fn rounded_up(self) -> u64 {
-        let tokens = self.units.div_ceil(self.per_ns.into());
-        tokens
-            .try_into()
-            .expect("an overshoot is no more than was admitted")
-    }
-
-    /// For display.
-    #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-    pub(crate) fn as_f64(self) -> f64 {
-        self.units as f64 / self.per_ns as f64
-    }
-}
-
-impl PartialOrd for ExactTokens {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self.per_ns == other.per_ns).then(|| self.units.cmp(&other.units))
-    }
-}
-
-/// How many requests, and the tokens they needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Requests.
-    pub(crate) requests: u64,
-    /// Tokens, their costs summed.
-    pub(crate) tokens: u64,
-}
-
-impl Tally {
-    fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
-        let mut tally = Self::default();
-        records.into_iter().for_each(|record| tally.add(record));
-        tally
-    }
-
-    fn add(&mut self, record: &Record) {
-        self.requests += 1;
-        self.tokens += u64::from(record.cost);
-    }
+    tally
 }
 
 /// Records grouped by key; those of one key in order of their starts, ties in their own order.
@@ -235,11 +116,12 @@ impl<'a> Arrivals<'a> {
     }
 }
 
-/// Keeps the arithmetic below 128 bits. As nanoseconds, 36 years.
-const LIMIT_MOST: u64 = 1 << 60;
-
 #[cfg(test)]
 mod tests {
+    use leasehold_sim::judge::{Findings, Judge, JudgeSetup, SLICE_NS};
+    use leasehold_sim::scheme::Demand;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn request(start_ns: u64, key: u32, cost: u32, admitted: bool) -> Record {
@@ -344,18 +226,59 @@ mod tests {
         assert_eq!(groups, [&[1][..], &[3, 0, 2]]);
     }
 
-    #[test]
-    fn limits_that_cannot_be_judged_are_refused() {
-        assert_eq!(JudgedLimit::new(1, 0, 1), Err(LimitError::NoTime));
-        let error = JudgedLimit::new(1, 1, LIMIT_MOST + 1).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "burst is 1152921504606846977, above 2^60"
-        );
-        assert!(
-            JudgedLimit::new(0, 1, 0).is_ok(),
-            "a limit of nothing is a limit"
-        );
+    /// The judge of the simulator, told of each request at its only instant.
+    fn judged_as_it_goes(records: &[Record], limit: JudgedLimit) -> Findings {
+        let mut order: Vec<&Record> = records.iter().collect();
+        order.sort_by_key(|record| record.start_ns);
+        let mut judge = Judge::new(&JudgeSetup {
+            limits: vec![(limit, 3)],
+            replicas_max: 1,
+            measure_from_ns: 0,
+            slice_ns: SLICE_NS,
+        });
+        for &record in &order {
+            let at_ns = record.start_ns;
+            let demand = Demand {
+                limit: 0,
+                key: record.key,
+                cost: record.cost,
+            };
+            let arrived = judge.arrive(at_ns, record.replica, &[demand]);
+            if record.admitted {
+                judge.take(at_ns, demand);
+            }
+            judge.decide(at_ns, arrived, record.replica, &[demand], record.admitted);
+        }
+        judge.finish(order.last().map_or(0, |record| record.start_ns))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Two algorithms, one answer: with records and a search, and without either.
+        #[test]
+        fn the_judge_of_the_simulator_finds_the_same(
+            requests in prop::collection::vec((0_u64..40, 0_u32..3, 1_u32..5, any::<bool>()), 0..40),
+            (per_quarters, burst) in (1_u64..20, 0_u64..12),
+        ) {
+            let quarter = SECOND / 4;
+            let limit = JudgedLimit::new(3, per_quarters * quarter, burst).unwrap();
+            let point = |(at, key, cost, admitted)| Record {
+                end_ns: at * quarter,
+                ..request(at * quarter, key, cost, admitted)
+            };
+            let records: Vec<Record> = requests.into_iter().map(point).collect();
+            let by_records = Judgement::of(&records, limit);
+            let as_it_goes = judged_as_it_goes(&records, limit);
+
+            prop_assert_eq!(Some(by_records.overshoot), as_it_goes.overshoot());
+            prop_assert_eq!(by_records.ideal_admitted, as_it_goes.total.ideal_admitted);
+            prop_assert_eq!(by_records.false_denials, as_it_goes.false_denials);
+            prop_assert_eq!(by_records.utilisation, as_it_goes.utilisation);
+            prop_assert_eq!(by_records.offered, as_it_goes.total.offered);
+            prop_assert_eq!(by_records.admitted, as_it_goes.total.admitted);
+            prop_assert_eq!(by_records.denied, as_it_goes.total.denied);
+        }
     }
 
     const SECOND: u64 = 1_000_000_000;

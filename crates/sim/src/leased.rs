@@ -1,0 +1,77 @@
+//! The limiter itself under virtual time: real quota caches, real syncers, real ledgers.
+//!
+//! # Invariant
+//!
+//! Nothing is decided, leased or reconciled here. A node does what the crate `leasehold` does
+//! around the same two types: it asks the cache, passes what the cache cannot decide to the sync
+//! task, and does what the syncer says. The keeper does what the Redis script does around the
+//! ledger.
+//!
+//! The sync task hears of the request path a moment later, as a real task does that must be woken:
+//! see [`Leased::wake_ns`].
+
+mod books;
+mod joint;
+mod keeper;
+mod node;
+
+use std::sync::Arc;
+
+use leasehold_core::Limit;
+use leasehold_sync::{NamedLimit, Tuning};
+
+use crate::scheme::Scheme;
+use crate::units::Span;
+
+pub use self::keeper::LeasedKeeper;
+pub use self::node::LeasedNode;
+
+/// The limiter of this project.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// What may be tuned.
+    pub tuning: Tuning,
+    /// Most keys that a replica remembers.
+    pub keys_max: usize,
+    /// From a request's call on the sync task until that runs. In a real process this is the time
+    /// in which a thread is woken.
+    pub wake_ns: u64,
+    /// Whether every spend is held against the deadline of its lease, and the books against each
+    /// other. Costs time.
+    pub checked: bool,
+}
+
+impl Default for Leased {
+    fn default() -> Self {
+        Self {
+            tuning: Tuning::default(),
+            keys_max: 100_000,
+            wake_ns: Span::from_micros(50).0,
+            checked: false,
+        }
+    }
+}
+
+impl Scheme for Leased {
+    type Message = node::Message;
+    type Answer = keeper::Answered;
+    type Node = LeasedNode;
+    type Keeper = LeasedKeeper;
+
+    fn node(&self, id: u64, seed: u64, limits: &[Limit]) -> LeasedNode {
+        LeasedNode::new(self, id, seed, &named(limits))
+    }
+
+    fn keeper(&self, _limits: &[Limit]) -> LeasedKeeper {
+        LeasedKeeper::default()
+    }
+}
+
+/// Limits under names: their positions.
+fn named(limits: &[Limit]) -> Arc<[NamedLimit]> {
+    let named = limits.iter().enumerate().map(|(index, limit)| NamedLimit {
+        name: index.to_string().into(),
+        limit: *limit,
+    });
+    named.collect()
+}

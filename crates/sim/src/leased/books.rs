@@ -1,0 +1,118 @@
+//! The books of one replica, kept beside the limiter's own and held against them.
+//!
+//! # Invariant
+//!
+//! Whatever was granted is spent, released, expired, or in a cell; and no token is taken at or
+//! after the deadline that the store's replies give. Both are counted here from what passes in and
+//! out, not from the limiter's own state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use leasehold_cache::{LimitId, QuotaCache};
+use leasehold_core::{Instant, Request};
+use leasehold_sync::{Answer, Batch, Syncer};
+
+use crate::leased::node::{Caller, key_of, number_of};
+use crate::scheme::Demand;
+
+#[derive(Debug)]
+pub(crate) struct Books {
+    checked: bool,
+    /// Tokens that requests took, from cells or by the store.
+    taken: u64,
+    /// Keys that were ever asked for.
+    keys: BTreeSet<(u32, u32)>,
+    /// Until when tokens of a key may be taken: what the store last promised, counted from when
+    /// it was asked.
+    deadlines: BTreeMap<(u32, u32), Instant>,
+}
+
+impl Books {
+    pub(crate) fn new(checked: bool) -> Self {
+        Self {
+            checked,
+            taken: 0,
+            keys: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
+        }
+    }
+
+    /// Tokens of a lease are taken.
+    #[inline]
+    pub(crate) fn take(&mut self, demand: Demand, now: Instant) {
+        self.taken += u64::from(demand.cost);
+        if self.checked {
+            let key = (demand.limit, demand.key);
+            let deadline = self.deadlines.get(&key);
+            assert!(
+                deadline.is_some_and(|deadline| now < *deadline),
+                "tokens of {key:?} are taken at {now:?}, but its leases end at {deadline:?}"
+            );
+        }
+    }
+
+    /// The store has spent tokens itself, for a request that hears of it now.
+    pub(crate) fn spent_by_store(&mut self, demand: Demand) {
+        self.taken += u64::from(demand.cost);
+    }
+
+    /// The store has answered.
+    pub(crate) fn hear(&mut self, batch: &Batch, answer: &Answer) {
+        if !self.checked {
+            return;
+        }
+        for (call, reply) in batch.calls.iter().zip(&answer.replies) {
+            let LimitId(limit) = call.entry.key().limit;
+            let key = (limit, number_of(call.entry.key()));
+            self.keys.insert(key);
+            if matches!(call.request, Request::Lease(_)) && reply.expiry > reply.now {
+                let lease = reply.expiry.as_micros() - reply.now.as_micros();
+                let deadline = self.deadlines.entry(key).or_insert(Instant::ORIGIN);
+                *deadline = (*deadline).max(batch.sent + Duration::from_micros(lease));
+            }
+        }
+    }
+
+    /// Holds the books against the limiter's after each step that touches them.
+    pub(crate) fn settle(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
+        if self.checked && self.keys.len() <= KEYS_PER_STEP {
+            self.check(syncer, cache, now);
+        }
+    }
+
+    /// Panics if something was granted that nobody accounts for, or the other way round.
+    pub(crate) fn check(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
+        if !self.checked {
+            return;
+        }
+        let cells: u64 = self.keys.iter().map(|key| in_cell(cache, *key, now)).sum();
+        let tokens = syncer.tokens();
+        assert_eq!(
+            tokens.granted,
+            self.taken + tokens.released + tokens.expired + cells,
+            "granted is not spent + released + expired + held: {tokens:?}, taken {}, in cells {cells}",
+            self.taken,
+        );
+        // Spends that the syncer has yet to look at are among what it believes is held.
+        assert_eq!(
+            tokens.held() + tokens.spent,
+            cells + self.taken,
+            "what the syncer believes is held or spent: {tokens:?}, taken {}, in cells {cells}",
+            self.taken,
+        );
+    }
+}
+
+fn in_cell(cache: &QuotaCache, (limit, key): (u32, u32), now: Instant) -> u64 {
+    let demand = Demand {
+        limit,
+        key,
+        cost: 0,
+    };
+    let entry = cache.get(key_of(&demand, &key.to_be_bytes()));
+    entry.map_or(0, |entry| u64::from(entry.account(now).unspent()))
+}
+
+/// With more keys than this, the sum over all of them is taken only when asked for.
+const KEYS_PER_STEP: usize = 16;

@@ -1,0 +1,427 @@
+//! One replica: its quota cache, its syncer, and the little that a driver does around them.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use leasehold_cache::{Config, KeyRef, LimitId, Local, QuotaCache};
+use leasehold_core::{Instant, Limit, Request, Status};
+use leasehold_sync::{Batch, Call, NamedLimit, Purpose, RETRY_AFTER_MIN, Syncer, Waiter};
+
+use crate::leased::books::Books;
+use crate::leased::joint::{Joint, Joints};
+use crate::leased::keeper::Answered;
+use crate::leased::{Leased, named};
+use crate::scheme::{Decision, Demand, Node, Outbox, Outcome, Ticket, Verdict};
+
+/// A batch, shared by its copies.
+pub(crate) type Message = Rc<Batch>;
+
+/// One replica of the limiter.
+#[derive(Debug)]
+pub struct LeasedNode {
+    cache: Arc<QuotaCache>,
+    syncer: Syncer<Caller>,
+    limits: Arc<[NamedLimit]>,
+    /// What callers look at to see whether their time is over.
+    clock: Rc<Cell<Instant>>,
+    /// What the request path has asked of the sync task.
+    inbox: VecDeque<Command>,
+    /// When the sync task runs next, if it has been woken.
+    runs_at: Option<Instant>,
+    wake_ns: u64,
+    joints: Joints,
+    books: Books,
+}
+
+/// What the request path asks of the sync task.
+#[derive(Debug)]
+struct Command {
+    demand: Demand,
+    purpose: Purpose,
+    caller: Caller,
+}
+
+/// Somebody who waits for the syncer.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) ticket: Ticket,
+    pub(crate) demand: Demand,
+    purpose: Purpose,
+    until: Instant,
+    clock: Rc<Cell<Instant>>,
+    /// Of a request under several limits: whether it still waits.
+    joint: Option<Rc<Cell<bool>>>,
+}
+
+impl Waiter for Caller {
+    fn is_gone(&self) -> bool {
+        self.until <= self.clock.get() || self.joint.as_ref().is_some_and(|waits| !waits.get())
+    }
+}
+
+impl LeasedNode {
+    pub(crate) fn new(scheme: &Leased, id: u64, seed: u64, limits: &Arc<[NamedLimit]>) -> Self {
+        let cache = Arc::new(QuotaCache::new(Config {
+            keys_max: scheme.keys_max,
+            seed,
+            signals: SIGNALS,
+        }));
+        let limits = Arc::clone(limits);
+        let (shared, for_syncer) = (Arc::clone(&cache), Arc::clone(&limits));
+        Self {
+            cache,
+            // The syncer's chance must not be the cache's.
+            syncer: Syncer::new(shared, for_syncer, scheme.tuning, id, !seed),
+            limits,
+            clock: Rc::new(Cell::new(Instant::ORIGIN)),
+            inbox: VecDeque::new(),
+            runs_at: None,
+            wake_ns: scheme.wake_ns,
+            joints: Joints::default(),
+            books: Books::new(scheme.checked),
+        }
+    }
+
+    fn acquire_one(
+        &mut self,
+        demand: Demand,
+        ticket: Ticket,
+        deadline: Instant,
+        now: Instant,
+    ) -> Decision {
+        let subject = demand.key.to_be_bytes();
+        match self
+            .cache
+            .try_acquire(key_of(&demand, &subject), demand.cost, now)
+        {
+            Local::Allow { wake, .. } => {
+                if wake {
+                    self.wake(now);
+                }
+                self.books.take(demand, now);
+                Decision::Allow
+            }
+            Local::Deny { until, .. } => denied_until(until, now),
+            Local::Short { .. } | Local::Unknown if self.is_too_costly(&demand) => TOO_COSTLY,
+            Local::Short { .. } | Local::Unknown => {
+                let caller = self.caller(demand, ticket, Purpose::Spend, deadline, None);
+                self.send(demand, Purpose::Spend, caller, now);
+                Decision::Wait
+            }
+        }
+    }
+
+    /// Takes all demands at once, or sends for what lacks.
+    fn acquire_all(&mut self, joint: Joint, now: Instant) -> Decision {
+        if joint
+            .demands
+            .iter()
+            .any(|demand| self.is_too_costly(demand))
+        {
+            return TOO_COSTLY;
+        }
+        match joint.take(&self.cache, now) {
+            Ok(wake) => {
+                if wake {
+                    self.wake(now);
+                }
+                for &demand in &joint.demands {
+                    self.books.take(demand, now);
+                }
+                Decision::Allow
+            }
+            Err(Some(until)) => denied_until(until, now),
+            Err(None) if joint.is_beyond_leases() => TOO_COSTLY,
+            Err(None) => {
+                let lacking = joint.lacking(&self.cache, now);
+                let waits = Rc::new(Cell::new(true));
+                for &demand in &lacking {
+                    let joined = Some(Rc::clone(&waits));
+                    let caller =
+                        self.caller(demand, joint.ticket, Purpose::Stock, joint.deadline, joined);
+                    self.send(demand, Purpose::Stock, caller, now);
+                }
+                self.joints.wait(joint, lacking.len(), waits);
+                Decision::Wait
+            }
+        }
+    }
+
+    fn is_too_costly(&self, demand: &Demand) -> bool {
+        let limit = &self.limits[demand.limit as usize].limit;
+        u64::from(demand.cost) > limit.burst()
+    }
+
+    fn caller(
+        &self,
+        demand: Demand,
+        ticket: Ticket,
+        purpose: Purpose,
+        until: Instant,
+        joint: Option<Rc<Cell<bool>>>,
+    ) -> Caller {
+        Caller {
+            ticket,
+            demand,
+            purpose,
+            until,
+            clock: Rc::clone(&self.clock),
+            joint,
+        }
+    }
+
+    fn send(&mut self, demand: Demand, purpose: Purpose, caller: Caller, now: Instant) {
+        self.inbox.push_back(Command {
+            demand,
+            purpose,
+            caller,
+        });
+        self.wake(now);
+    }
+
+    fn wake(&mut self, now: Instant) {
+        let at = Instant::from_nanos(now.as_nanos() + self.wake_ns);
+        self.runs_at = Some(self.runs_at.map_or(at, |runs_at| runs_at.min(at)));
+    }
+
+    /// The sync task has been woken: it hears what the request path said.
+    fn run_task(&mut self, now: Instant) {
+        self.runs_at = None;
+        while let Some(command) = self.inbox.pop_front() {
+            let subject = command.demand.key.to_be_bytes();
+            let key = key_of(&command.demand, &subject);
+            let cost = command.demand.cost;
+            self.syncer
+                .acquire(key, cost, command.purpose, command.caller, now);
+        }
+        self.syncer.handle_signals(now);
+    }
+
+    /// Does all that the syncer says. `by_store` lists the demands that the store itself spent.
+    fn pump(&mut self, by_store: &mut Vec<Demand>, now: Instant, out: &mut Outbox<Message>) {
+        loop {
+            while let Some(batch) = self.syncer.poll_batch(now) {
+                out.messages.push(Rc::new(batch));
+            }
+            let Some((caller, verdict)) = self.syncer.poll_verdict() else {
+                break;
+            };
+            let retry_after = verdict.retry_after();
+            let allowed = verdict.is_allowed();
+            match caller.purpose {
+                Purpose::Spend => {
+                    let outcome = if allowed {
+                        self.allowed(&caller, by_store, now)
+                    } else {
+                        Outcome::Denied {
+                            retry_after_ns: retry_after.map(nanos),
+                        }
+                    };
+                    let ticket = caller.ticket;
+                    out.verdicts.push(Verdict { ticket, outcome });
+                }
+                Purpose::Stock => {
+                    let retry_after_ns = retry_after.map(nanos);
+                    self.stocked(&caller, allowed, retry_after_ns, now, out);
+                }
+            }
+        }
+        assert!(
+            by_store.is_empty(),
+            "what the store spent was spent on nobody"
+        );
+        self.books.settle(&self.syncer, &self.cache, now);
+    }
+
+    fn allowed(&mut self, caller: &Caller, by_store: &mut Vec<Demand>, now: Instant) -> Outcome {
+        let index = by_store.iter().position(|spent| *spent == caller.demand);
+        if let Some(index) = index {
+            by_store.swap_remove(index);
+            self.books.spent_by_store(caller.demand);
+            Outcome::AllowedByStore
+        } else {
+            assert!(!caller.is_gone(), "a leased token was spent on nobody");
+            self.books.take(caller.demand, now);
+            Outcome::AllowedHere
+        }
+    }
+
+    /// One of the limits of a request has its tokens in stock, or has been denied.
+    fn stocked(
+        &mut self,
+        caller: &Caller,
+        allowed: bool,
+        retry_after_ns: Option<u64>,
+        now: Instant,
+        out: &mut Outbox<Message>,
+    ) {
+        let ticket = caller.ticket;
+        if !allowed {
+            if self.joints.cancel(ticket) {
+                let outcome = Outcome::Denied { retry_after_ns };
+                out.verdicts.push(Verdict { ticket, outcome });
+            }
+            return;
+        }
+        let Some(joint) = self.joints.stocked(ticket) else {
+            return;
+        };
+        if joint.deadline <= now {
+            return;
+        }
+        let outcome = match self.acquire_all(joint, now) {
+            Decision::Allow => Outcome::AllowedHere,
+            Decision::Deny { retry_after_ns } => Outcome::Denied { retry_after_ns },
+            Decision::Wait => return,
+        };
+        out.verdicts.push(Verdict { ticket, outcome });
+    }
+}
+
+impl Node for LeasedNode {
+    type Message = Message;
+    type Answer = Answered;
+
+    fn acquire(
+        &mut self,
+        demands: &[Demand],
+        ticket: Ticket,
+        deadline: Instant,
+        now: Instant,
+        out: &mut Outbox<Message>,
+    ) -> Decision {
+        self.clock.set(now);
+        let woken = self.runs_at;
+        let decision = if let &[demand] = demands {
+            self.acquire_one(demand, ticket, deadline, now)
+        } else {
+            let demands = demands.to_vec();
+            let joint = Joint {
+                ticket,
+                demands,
+                deadline,
+            };
+            self.acquire_all(joint, now)
+        };
+        out.stirred |= self.runs_at != woken;
+        decision
+    }
+
+    fn handle_answer(
+        &mut self,
+        message: &Message,
+        answer: &Answered,
+        now: Instant,
+        out: &mut Outbox<Message>,
+    ) {
+        self.clock.set(now);
+        self.books.hear(message, answer);
+        self.syncer.handle_answer(message, answer, now);
+        let replies = message.calls.iter().zip(&answer.replies);
+        let mut by_store: Vec<Demand> = replies
+            .filter(|(_, reply)| reply.status == Status::Spent)
+            .map(|(call, _)| demand_of(call))
+            .collect();
+        self.pump(&mut by_store, now, out);
+    }
+
+    fn handle_failure(&mut self, message: &Message, now: Instant, out: &mut Outbox<Message>) {
+        self.clock.set(now);
+        self.syncer.handle_failure(message, now);
+        self.pump(&mut Vec::new(), now, out);
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: &mut Outbox<Message>) {
+        self.clock.set(now);
+        if self.runs_at.is_some_and(|at| at <= now) {
+            self.run_task(now);
+        }
+        let due = self.syncer.poll_timeout(now);
+        if due.is_some_and(|(at, _)| at <= now) {
+            self.syncer.handle_timeout(now);
+        }
+        self.pump(&mut Vec::new(), now, out);
+    }
+
+    fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.syncer.poll_timeout(now).map(|(at, _)| at);
+        match (self.runs_at, due) {
+            (Some(runs_at), Some(due)) => Some(runs_at.min(due)),
+            (runs_at, due) => runs_at.or(due),
+        }
+    }
+
+    fn shut_down(&mut self, now: Instant, out: &mut Outbox<Message>) {
+        self.clock.set(now);
+        self.run_task(now);
+        self.syncer.shut_down(now);
+        self.pump(&mut Vec::new(), now, out);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.syncer.is_drained()
+    }
+
+    fn set_limits(&mut self, limits: &[Limit], _now: Instant) {
+        self.limits = named(limits);
+        self.syncer.set_limits(Arc::clone(&self.limits));
+    }
+
+    fn held(&self) -> u64 {
+        self.syncer.tokens().held()
+    }
+
+    fn check(&self) {
+        self.books
+            .check(&self.syncer, &self.cache, self.clock.get());
+    }
+}
+
+/// The number of a key that this crate has named.
+pub(crate) fn number_of(key: KeyRef<'_>) -> u32 {
+    u32::from_be_bytes(key.subject.try_into().expect("keys here are numbers"))
+}
+
+pub(crate) fn key_of<'a>(demand: &Demand, subject: &'a [u8; 4]) -> KeyRef<'a> {
+    KeyRef {
+        limit: LimitId(demand.limit),
+        subject,
+    }
+}
+
+/// What a call is about, and what it is to spend at once.
+pub(crate) fn demand_of(call: &Call) -> Demand {
+    let key = call.entry.key();
+    let LimitId(limit) = key.limit;
+    let cost = match call.request {
+        Request::Spend { cost } => cost,
+        Request::Lease(_) => 0,
+    };
+    Demand {
+        limit,
+        key: number_of(key),
+        cost: u32::try_from(cost).expect("costs are 32 bits"),
+    }
+}
+
+/// As the crate `leasehold` says it.
+fn denied_until(until: Instant, now: Instant) -> Decision {
+    let retry_after = until.since(now).max(RETRY_AFTER_MIN);
+    Decision::Deny {
+        retry_after_ns: Some(nanos(retry_after)),
+    }
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// More than the burst: no wait will help.
+const TOO_COSTLY: Decision = Decision::Deny {
+    retry_after_ns: None,
+};
+
+/// As many as a real limiter has.
+const SIGNALS: usize = 4096;

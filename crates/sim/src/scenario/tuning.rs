@@ -1,0 +1,148 @@
+//! The tuning of the limiter, as scenarios write it: what is left out keeps its default.
+
+use std::fmt;
+
+use leasehold_sync::Tuning;
+use serde::Deserialize;
+
+use crate::units::Span;
+
+/// As [`Tuning`], each field optional.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(
+    missing_docs,
+    reason = "each is the field of `Tuning` of the same name"
+)]
+pub struct TuningConfig {
+    pub interval_min: Option<Span>,
+    pub interval_max: Option<Span>,
+    pub hold_max: Option<Span>,
+    pub gap_max: Option<Span>,
+    pub lease_min: Option<Span>,
+    pub lease_max: Option<Span>,
+    pub lease_pays: Option<f64>,
+    pub call_gap: Option<Span>,
+    pub batch_keys: Option<usize>,
+    pub batches_in_flight: Option<usize>,
+    pub idle_after: Option<Span>,
+}
+
+impl TuningConfig {
+    /// The tuning, with defaults where nothing is said.
+    pub fn tuning(&self) -> Tuning {
+        let mut tuning = Tuning::default();
+        let spans = [
+            (&mut tuning.interval_min, self.interval_min),
+            (&mut tuning.interval_max, self.interval_max),
+            (&mut tuning.hold_max, self.hold_max),
+            (&mut tuning.gap_max, self.gap_max),
+            (&mut tuning.lease_min, self.lease_min),
+            (&mut tuning.lease_max, self.lease_max),
+            (&mut tuning.call_gap, self.call_gap),
+            (&mut tuning.idle_after, self.idle_after),
+        ];
+        for (field, span) in spans {
+            *field = span.map_or(*field, Span::as_duration);
+        }
+        tuning.lease_pays = self.lease_pays.unwrap_or(tuning.lease_pays);
+        tuning.batch_keys = self.batch_keys.unwrap_or(tuning.batch_keys);
+        let in_flight = self.batches_in_flight;
+        tuning.batches_in_flight = in_flight.unwrap_or(tuning.batches_in_flight);
+        tuning
+    }
+
+    /// What a limiter cannot work with.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let tuning = self.tuning();
+        let say = |field: &str, rule: &str| Err(format!("[tuning] {field} {rule}"));
+        if tuning.interval_min.is_zero() {
+            return say("interval-min", "must be above 0");
+        }
+        if tuning.interval_max < tuning.interval_min {
+            return say("interval-max", "must be at least interval-min");
+        }
+        if tuning.lease_min.is_zero() || tuning.lease_max < tuning.lease_min {
+            return say("lease-max", "must be at least lease-min, and that above 0");
+        }
+        if tuning.batch_keys == 0 || tuning.batches_in_flight == 0 {
+            return say("batch-keys and batches-in-flight", "must be above 0");
+        }
+        if !tuning.lease_pays.is_finite() || tuning.lease_pays < 0.0 {
+            return say("lease-pays", "must be a number of tokens");
+        }
+        if tuning.idle_after.is_zero() {
+            return say("idle-after", "must be above 0");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for TuningConfig {
+    /// The table to paste into a scenario.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[tuning]")?;
+        let spans = [
+            ("interval-min", self.interval_min),
+            ("interval-max", self.interval_max),
+            ("hold-max", self.hold_max),
+            ("gap-max", self.gap_max),
+            ("lease-min", self.lease_min),
+            ("lease-max", self.lease_max),
+            ("call-gap", self.call_gap),
+            ("idle-after", self.idle_after),
+        ];
+        for (field, span) in spans {
+            if let Some(span) = span {
+                writeln!(f, "{field} = \"{span}\"")?;
+            }
+        }
+        if let Some(tokens) = self.lease_pays {
+            writeln!(f, "lease-pays = {tokens:?}")?;
+        }
+        for (field, number) in [
+            ("batch-keys", self.batch_keys),
+            ("batches-in-flight", self.batches_in_flight),
+        ] {
+            if let Some(number) = number {
+                writeln!(f, "{field} = {number}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_keeps_its_default_and_what_is_said_comes_back() {
+        assert_eq!(TuningConfig::default().tuning(), Tuning::default());
+        let text = "interval-max = \"50ms\"\nlease-pays = 2.0\nbatch-keys = 7";
+        let config: TuningConfig = toml::from_str(text).unwrap();
+        let tuning = config.tuning();
+        assert_eq!(tuning.interval_max.as_millis(), 50);
+        assert_eq!(tuning.batch_keys, 7);
+        assert_eq!(tuning.hold_max, Tuning::default().hold_max);
+        let table: toml::Table = toml::from_str(&config.to_string()).unwrap();
+        let again: TuningConfig = table["tuning"].clone().try_into().unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn what_no_limiter_can_work_with_is_refused() {
+        let check = |text: &str| toml::from_str::<TuningConfig>(text).unwrap().check();
+        assert!(check("").is_ok());
+        assert!(check("interval-min = \"0s\"").is_err());
+        assert!(
+            check("interval-max = \"1ms\"")
+                .unwrap_err()
+                .contains("interval-max")
+        );
+        assert!(check("batch-keys = 0").is_err());
+        assert!(check("lease-min = \"9s\"").is_err());
+        assert!(check("lease-pays = nan").is_err());
+        assert!(toml::from_str::<TuningConfig>("intervall = 1").is_err());
+    }
+}

@@ -1,0 +1,229 @@
+//! What becomes of a message: it travels, is executed or lost, and is answered or given up on.
+
+use std::collections::BTreeMap;
+
+use crate::fleet::FleetConfig;
+use crate::network::Delivery;
+use crate::record::Happening;
+use crate::scheme::{Keeper, Node, Scheme};
+use crate::server::{Admission, Turn};
+use crate::world::{Event, World};
+
+/// Messages under way. Maps in order of sending: small, and their order is everybody's.
+pub(crate) struct Calls<S: Scheme> {
+    /// Those that a replica waits for.
+    awaited: BTreeMap<u64, Call<S::Message>>,
+    sent: u64,
+    /// Copies of messages that have reached the store, or are on their way back with an answer.
+    parcels: BTreeMap<u64, Parcel<S>>,
+    posted: u64,
+    timeout_ns: u64,
+    /// When the store's next turn is planned.
+    turn_at: Option<u64>,
+}
+
+struct Call<M> {
+    replica: u32,
+    message: M,
+}
+
+/// One copy of a message.
+struct Parcel<S: Scheme> {
+    call: u64,
+    replica: u32,
+    message: S::Message,
+    /// What the way back takes.
+    back_ns: u64,
+    /// Whether the script travels with it.
+    reloads: bool,
+}
+
+/// What comes back.
+pub(crate) enum Reply<S: Scheme> {
+    /// The store has executed the message.
+    Answer(S::Answer),
+    /// The store has refused it, or the connection broke.
+    Broken,
+    /// The store has lost the script.
+    ScriptMissing,
+}
+
+impl<S: Scheme> Calls<S> {
+    pub(crate) fn new(fleet: &FleetConfig) -> Self {
+        Self {
+            awaited: BTreeMap::new(),
+            sent: 0,
+            parcels: BTreeMap::new(),
+            posted: 0,
+            timeout_ns: fleet.call_timeout.0,
+            turn_at: None,
+        }
+    }
+
+    pub(crate) fn replica_of(&self, call: u64) -> Option<u32> {
+        self.awaited.get(&call).map(|call| call.replica)
+    }
+
+    /// A process has ended: it hears no answers.
+    pub(crate) fn forget(&mut self, replica: u32) {
+        self.awaited.retain(|_, call| call.replica != replica);
+    }
+}
+
+impl<S: Scheme> World<'_, S> {
+    /// A replica sends a message.
+    pub(super) fn send(&mut self, replica: u32, message: S::Message) {
+        let call = self.calls.sent;
+        self.calls.sent += 1;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&Happening::Sent {
+                at_ns: self.now_ns,
+                call,
+                replica,
+                keys: S::Keeper::asked(&message),
+            });
+        }
+        self.post(call, replica, &message, false);
+        self.calls.awaited.insert(call, Call { replica, message });
+        let overdue = self.now_ns + self.calls.timeout_ns;
+        self.agenda.plan(overdue, Event::Overdue { call });
+    }
+
+    /// Gives a message to the network.
+    fn post(&mut self, call: u64, replica: u32, message: &S::Message, reloads: bool) {
+        let deliveries = self.links[replica as usize].to_store(self.now_ns);
+        for Delivery { at_ns, back_ns } in deliveries {
+            let parcel = Parcel {
+                call,
+                replica,
+                message: message.clone(),
+                back_ns,
+                reloads,
+            };
+            let number = self.calls.posted;
+            self.calls.posted += 1;
+            self.calls.parcels.insert(number, parcel);
+            self.agenda.plan(at_ns, Event::AtStore { parcel: number });
+        }
+    }
+
+    /// A message reaches the store.
+    pub(super) fn receive(&mut self, number: u64) {
+        let parcel = &self.calls.parcels[&number];
+        let (replica, reloads) = (parcel.replica, parcel.reloads);
+        let admission = self
+            .store
+            .receive(number, replica, &parcel.message, reloads, self.now_ns);
+        match admission {
+            Admission::Queued => self.plan_turn(),
+            Admission::Refused => self.reply(number, Reply::Broken),
+            Admission::Swallowed => {
+                self.calls.parcels.remove(&number);
+            }
+        }
+    }
+
+    /// The store may have changed its mind about when it wants to hear of the time.
+    pub(super) fn plan_turn(&mut self) {
+        let at_ns = self.store.poll_timeout();
+        if at_ns != self.calls.turn_at {
+            self.calls.turn_at = at_ns;
+            if let Some(at_ns) = at_ns {
+                self.agenda.plan(at_ns.max(self.now_ns), Event::Turn);
+            }
+        }
+    }
+
+    /// The store gets round to messages.
+    pub(super) fn take_turns(&mut self) {
+        self.calls.turn_at = None;
+        while let Some(turn) = self.store.handle_timeout(self.now_ns) {
+            match turn {
+                Turn::ScriptMissing { flight } => self.reply(flight, Reply::ScriptMissing),
+                Turn::Execute { flight, side } => {
+                    let parcel = &self.calls.parcels[&flight];
+                    let (judge, now_ns) = (&mut self.judge, self.now_ns);
+                    let mut spent = |demand| judge.take(now_ns, demand);
+                    let answer = self
+                        .store
+                        .execute(side, &parcel.message, now_ns, &mut spent);
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.record(&Happening::Executed {
+                            at_ns: now_ns,
+                            call: parcel.call,
+                            keys: S::Keeper::answered(&parcel.message, &answer),
+                        });
+                    }
+                    self.reply(flight, Reply::Answer(answer));
+                }
+            }
+        }
+        self.plan_turn();
+    }
+
+    /// What the store says to one copy of a message goes back to its sender.
+    pub(super) fn reply(&mut self, number: u64, reply: Reply<S>) {
+        let parcel = self.calls.parcels.remove(&number);
+        let Parcel {
+            call,
+            replica,
+            back_ns,
+            ..
+        } = parcel.expect("each copy has one answer");
+        let link = &mut self.links[replica as usize];
+        if let Some(at_ns) = link.to_replica(self.now_ns, back_ns) {
+            self.agenda.plan(at_ns, Event::Reply { call, reply });
+        }
+    }
+
+    /// Something comes back to a replica. What is late, or comes twice, finds nobody.
+    pub(super) fn hear(&mut self, call: u64, reply: Reply<S>) {
+        let answer = match reply {
+            Reply::Broken => return self.fail(call),
+            Reply::ScriptMissing => {
+                if let Some(Call { replica, message }) = self.calls.awaited.get(&call) {
+                    let (replica, message) = (*replica, message.clone());
+                    self.post(call, replica, &message, true);
+                }
+                return;
+            }
+            Reply::Answer(answer) => answer,
+        };
+        let Some(Call { replica, message }) = self.calls.awaited.remove(&call) else {
+            return;
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&Happening::Heard {
+                at_ns: self.now_ns,
+                call,
+                replica,
+            });
+        }
+        let hearer = &mut self.replicas[replica as usize];
+        let now = hearer.clock.reading(self.now_ns);
+        if let Some(node) = &mut hearer.node {
+            node.handle_answer(&message, &answer, now, &mut self.out);
+            self.do_as_told(replica);
+        }
+    }
+
+    /// A message was not answered in time, or the store refused it.
+    pub(super) fn fail(&mut self, call: u64) {
+        let Some(Call { replica, message }) = self.calls.awaited.remove(&call) else {
+            return;
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&Happening::Failed {
+                at_ns: self.now_ns,
+                call,
+                replica,
+            });
+        }
+        let sender = &mut self.replicas[replica as usize];
+        let now = sender.clock.reading(self.now_ns);
+        if let Some(node) = &mut sender.node {
+            node.handle_failure(&message, now, &mut self.out);
+            self.do_as_told(replica);
+        }
+    }
+}

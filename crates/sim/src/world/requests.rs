@@ -1,0 +1,288 @@
+//! What becomes of a request: it arrives, is decided or waits, and is answered.
+
+use ahash::{HashMap, RandomState};
+
+use crate::arrival::{Arrival, Origin};
+use crate::judge::Arrived;
+use crate::record::Happening;
+use crate::scenario::{Per, Scenario};
+use crate::scheme::{Decision, Demand, Node, Outcome, Scheme, Ticket, Verdict};
+use crate::world::{Event, World};
+
+/// Requests that wait, and what all have in common.
+pub(crate) struct Requests {
+    waiting: HashMap<Ticket, Waiting>,
+    tickets: u64,
+    budget_ns: u64,
+    per: Vec<Per>,
+    /// To which replica a load is pinned, by load.
+    pinned: Vec<Option<u32>>,
+    /// The demands of the request at hand.
+    demands: Vec<Demand>,
+    /// Requests that came while no replica lived.
+    pub(crate) unserved: u64,
+}
+
+/// A request that waits.
+struct Waiting {
+    arrival: Arrival,
+    arrived: Arrived,
+    replica: u32,
+}
+
+/// How a request was decided.
+struct Answer {
+    allowed: bool,
+    decided: &'static str,
+    retry_after_ns: Option<u64>,
+    taken_ns: Option<u64>,
+}
+
+impl Requests {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self {
+            waiting: HashMap::with_hasher(fixed()),
+            tickets: 0,
+            budget_ns: scenario.fleet.budget.0,
+            per: scenario.limits.iter().map(|it| it.per).collect(),
+            pinned: scenario.loads.iter().map(|it| it.replica).collect(),
+            demands: Vec::with_capacity(scenario.limits.len()),
+            unserved: 0,
+        }
+    }
+
+    pub(crate) fn replica_of(&self, ticket: Ticket) -> Option<u32> {
+        self.waiting.get(&ticket).map(|waiting| waiting.replica)
+    }
+
+    /// Puts down what a request costs under each limit.
+    fn demand(&mut self, arrival: &Arrival) {
+        self.demands.clear();
+        for (limit, per) in (0..).zip(&self.per) {
+            self.demands.push(Demand {
+                limit,
+                key: per.bucket(arrival.key),
+                cost: arrival.cost,
+            });
+        }
+    }
+}
+
+impl<S: Scheme> World<'_, S> {
+    /// A request comes, and a replica is chosen for it.
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        let pinned = self.requests.pinned[usize::from(arrival.origin.load)];
+        let pinned = pinned.filter(|replica| self.living.contains(replica));
+        let replica = match (pinned, self.living.as_slice()) {
+            (Some(replica), _) => replica,
+            (None, []) => {
+                self.requests.unserved += 1;
+                if self.clients.listens(arrival.origin.load) {
+                    self.clients.answered(&arrival, false, None, self.now_ns);
+                }
+                return;
+            }
+            (None, living) => {
+                let replicas = &self.replicas;
+                let busy = |replica: u32| replicas[replica as usize].waiting;
+                self.balancer.pick(
+                    self.now_ns,
+                    arrival.key,
+                    self.clients.caller(&arrival),
+                    living,
+                    &busy,
+                )
+            }
+        };
+        self.requests.demand(&arrival);
+        let arrived = self
+            .judge
+            .arrive(self.now_ns, replica, &self.requests.demands);
+        if self.replicas[replica as usize].backlog.is_some() {
+            self.hold(replica, arrival, arrived);
+            return;
+        }
+        self.ask(replica, arrival, arrived, None);
+    }
+
+    /// A request to a replica that is paused: it waits at the door.
+    fn hold(&mut self, replica: u32, arrival: Arrival, arrived: Arrived) {
+        let ticket = self.wait(replica, arrival, arrived);
+        let held = Event::Held {
+            replica,
+            arrival,
+            ticket,
+        };
+        let backlog = self.replicas[replica as usize].backlog.as_mut();
+        backlog.expect("just seen").push(held);
+    }
+
+    /// Its replica goes on, and sees the request now.
+    pub(super) fn admit_held(&mut self, replica: u32, arrival: Arrival, ticket: Ticket) {
+        if let Some(waiting) = self.requests.waiting.remove(&ticket) {
+            self.replicas[replica as usize].waiting -= 1;
+            self.ask(replica, arrival, waiting.arrived, Some(ticket));
+        }
+    }
+
+    /// Asks the replica.
+    fn ask(&mut self, index: u32, arrival: Arrival, arrived: Arrived, ticket: Option<Ticket>) {
+        self.requests.demand(&arrival);
+        let ticket = ticket.unwrap_or_else(|| {
+            self.requests.tickets += 1;
+            Ticket(self.requests.tickets)
+        });
+        let now_ns = self.now_ns;
+        let replica = &mut self.replicas[index as usize];
+        let now = replica.clock.reading(now_ns);
+        let deadline = now + std::time::Duration::from_nanos(self.requests.budget_ns);
+        let Some(node) = &mut replica.node else {
+            return;
+        };
+        let demands = &self.requests.demands;
+        let decision = node.acquire(demands, ticket, deadline, now, &mut self.out);
+        match decision {
+            Decision::Allow => {
+                for demand in demands {
+                    self.judge.take(now_ns, *demand);
+                }
+                let answer = Answer {
+                    allowed: true,
+                    decided: "local",
+                    retry_after_ns: None,
+                    taken_ns: Some(now_ns),
+                };
+                self.answer(index, &arrival, arrived, &answer);
+            }
+            Decision::Deny { retry_after_ns } => {
+                let answer = Answer {
+                    allowed: false,
+                    decided: "local",
+                    retry_after_ns,
+                    taken_ns: None,
+                };
+                self.answer(index, &arrival, arrived, &answer);
+            }
+            Decision::Wait => {
+                let waiting = Waiting {
+                    arrival,
+                    arrived,
+                    replica: index,
+                };
+                self.requests.waiting.insert(ticket, waiting);
+                self.replicas[index as usize].waiting += 1;
+                let at_ns = now_ns + self.requests.budget_ns;
+                self.agenda.plan(at_ns, Event::GiveUp { ticket });
+            }
+        }
+        if self.out.stirred || !self.out.messages.is_empty() || !self.out.verdicts.is_empty() {
+            self.do_as_told(index);
+        }
+    }
+
+    fn wait(&mut self, replica: u32, arrival: Arrival, arrived: Arrived) -> Ticket {
+        self.requests.tickets += 1;
+        let ticket = Ticket(self.requests.tickets);
+        let waiting = Waiting {
+            arrival,
+            arrived,
+            replica,
+        };
+        self.requests.waiting.insert(ticket, waiting);
+        self.replicas[replica as usize].waiting += 1;
+        ticket
+    }
+
+    /// The answer to a request that waited. Those who were told otherwise meanwhile do not hear.
+    pub(super) fn hear_verdict(&mut self, index: u32, verdict: Verdict) {
+        let Some(waiting) = self.requests.waiting.remove(&verdict.ticket) else {
+            assert!(
+                verdict.outcome != Outcome::AllowedHere,
+                "tokens were taken for a request that nobody waits for"
+            );
+            return;
+        };
+        self.replicas[index as usize].waiting -= 1;
+        self.requests.demand(&waiting.arrival);
+        let (allowed, retry_after_ns, taken_ns) = match verdict.outcome {
+            Outcome::AllowedHere => {
+                for demand in &self.requests.demands {
+                    self.judge.take(self.now_ns, *demand);
+                }
+                (true, None, Some(self.now_ns))
+            }
+            Outcome::AllowedByStore => (true, None, None),
+            Outcome::Denied { retry_after_ns } => (false, retry_after_ns, None),
+        };
+        let answer = Answer {
+            allowed,
+            decided: "store",
+            retry_after_ns,
+            taken_ns,
+        };
+        self.answer(index, &waiting.arrival, waiting.arrived, &answer);
+    }
+
+    /// A request has waited for as long as it may.
+    pub(super) fn give_up(&mut self, ticket: Ticket) {
+        let Some(waiting) = self.requests.waiting.remove(&ticket) else {
+            return;
+        };
+        self.replicas[waiting.replica as usize].waiting -= 1;
+        self.requests.demand(&waiting.arrival);
+        let answer = Answer {
+            allowed: false,
+            decided: "budget",
+            retry_after_ns: Some(self.requests.budget_ns),
+            taken_ns: None,
+        };
+        self.answer(waiting.replica, &waiting.arrival, waiting.arrived, &answer);
+    }
+
+    /// All requests that wait at a replica whose process ends fail.
+    pub(super) fn abandon(&mut self, replica: u32) {
+        let waiting = self.requests.waiting.iter();
+        let mut tickets: Vec<Ticket> = waiting
+            .filter(|(_, waiting)| waiting.replica == replica)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        // The order of a hash map is nobody's order.
+        tickets.sort_unstable();
+        for ticket in tickets {
+            self.give_up(ticket);
+        }
+    }
+
+    /// A request has its answer.
+    fn answer(&mut self, index: u32, arrival: &Arrival, arrived: Arrived, answer: &Answer) {
+        let now_ns = self.now_ns;
+        let demands = &self.requests.demands;
+        self.judge
+            .decide(now_ns, arrived, index, demands, answer.allowed);
+        self.meters
+            .decided(arrival.at_ns, now_ns, answer.decided == "local");
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&Happening::Decision {
+                at_ns: now_ns,
+                arrived_ns: arrival.at_ns,
+                taken_ns: answer.taken_ns,
+                replica: index,
+                demands,
+                allowed: answer.allowed,
+                decided: answer.decided,
+                retry_after_ns: answer.retry_after_ns,
+                rule_version: self.replicas[index as usize].rule_version,
+            });
+        }
+        let Origin { load, .. } = arrival.origin;
+        if self.clients.listens(load) {
+            self.clients
+                .answered(arrival, answer.allowed, answer.retry_after_ns, now_ns);
+        }
+    }
+}
+
+/// Hashes tickets the same way in every run.
+fn fixed() -> RandomState {
+    RandomState::with_seeds(1, 2, 3, 4)
+}
