@@ -10,6 +10,8 @@ use leasehold::{Limit, LimitError, Rate};
 
 use crate::judge::{self, JudgedLimit};
 use crate::judge_command::JudgeArguments;
+use crate::simulate::SimulateArguments;
+use crate::simulate::sweep::SweepArguments;
 
 /// A two-tier rate limiter: exact token leases from Redis, decisions in nanoseconds.
 #[derive(Debug, Parser)]
@@ -25,6 +27,10 @@ pub(crate) enum Command {
     Demo(Box<DemoArguments>),
     /// Judge admitted requests from a file.
     Judge(JudgeArguments),
+    /// Run scenarios under virtual time and hold the results against what they expect.
+    Simulate(SimulateArguments),
+    /// Run one scenario over several settings: accuracy against load of the store.
+    Sweep(SweepArguments),
     /// One replica of a demo, in a process of its own.
     #[command(hide = true)]
     DemoReplica,

@@ -4,6 +4,7 @@ mod args;
 mod demo;
 mod judge;
 mod judge_command;
+mod simulate;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -13,12 +14,17 @@ use clap::Parser;
 use crate::args::{Arguments, Command};
 use crate::demo::DemoError;
 use crate::judge_command::JudgeError;
+use crate::simulate::SimulateError;
 
 fn main() -> ExitCode {
     start_log();
     match Arguments::parse().command {
         Command::Demo(arguments) => end(demo::run(&arguments), DemoError::exit_code),
         Command::Judge(arguments) => end(judge_command::run(&arguments), JudgeError::exit_code),
+        Command::Simulate(arguments) => end(simulate::run(&arguments), SimulateError::exit_code),
+        Command::Sweep(arguments) => {
+            end(simulate::sweep::run(&arguments), SimulateError::exit_code)
+        }
         Command::DemoReplica => end(demo::replica_process::run(), DemoError::exit_code),
     }
 }

@@ -1,7 +1,7 @@
 //! What happens when: events in order of time, those of one time in the order they were planned.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// The events to come.
 ///
@@ -55,6 +55,42 @@ impl<E> Agenda<E> {
     }
 }
 
+/// Deadlines that are all equally far away when they are set: the first set is the first due, and no
+/// heap is needed.
+#[derive(Debug)]
+pub(crate) struct Deadlines<T> {
+    queue: VecDeque<(u64, T)>,
+    after_ns: u64,
+}
+
+impl<T> Deadlines<T> {
+    /// Each is due `after_ns` after it was set.
+    pub(crate) const fn new(after_ns: u64) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            after_ns,
+        }
+    }
+
+    /// Times never fall from call to call.
+    #[inline]
+    pub(crate) fn set(&mut self, now_ns: u64, item: T) {
+        self.queue.push_back((now_ns + self.after_ns, item));
+    }
+
+    /// When the next is due.
+    #[inline]
+    pub(crate) fn next_at(&self) -> Option<u64> {
+        self.queue.front().map(|(at_ns, _)| *at_ns)
+    }
+
+    /// The next.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.queue.pop_front().map(|(_, item)| item)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +112,16 @@ mod tests {
         assert_eq!(order, "ab--cd");
         assert_eq!(agenda.planned(), 6);
         assert!(agenda.events.len() <= 5, "places are used again");
+    }
+
+    #[test]
+    fn deadlines_are_due_in_the_order_in_which_they_were_set() {
+        let mut deadlines = Deadlines::new(100);
+        deadlines.set(1, 'a');
+        deadlines.set(1, 'b');
+        deadlines.set(7, 'c');
+        assert_eq!(deadlines.next_at(), Some(101));
+        assert_eq!((deadlines.pop(), deadlines.pop()), (Some('a'), Some('b')));
+        assert_eq!(deadlines.next_at(), Some(107));
     }
 }

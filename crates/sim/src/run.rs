@@ -44,6 +44,8 @@ impl Default for Options {
 
 /// One run that is to be done.
 struct Task<'p> {
+    /// The scenario's.
+    name: &'p str,
     point: &'p Point,
     limiter: &'p str,
     seed: u64,
@@ -63,14 +65,15 @@ pub fn run_all(
     let tasks = tasks(scenarios, options);
     let runs = tasks.par_iter().map(|task| {
         let scenario = &task.point.scenario;
-        let mut run = run_one(
+        let run = run_one(
             scenario,
             task.limiter,
             task.seed,
             traces,
             options.checked,
             None,
-        )?;
+        );
+        let mut run = run.map_err(|error| format!("{}: {error}", task.name))?;
         if task.seed != options.seed {
             run.series = Vec::new();
         }
@@ -102,12 +105,16 @@ pub fn runs(scenarios: &[Points], options: &Options) -> usize {
 }
 
 fn tasks<'p>(scenarios: &'p [Points], options: &Options) -> Vec<Task<'p>> {
-    let points = scenarios.iter().flat_map(|points| &points.points);
+    let points = scenarios.iter().flat_map(|scenario| {
+        let named = scenario.points.iter();
+        named.map(|point| (scenario.name.as_str(), point))
+    });
     let mut tasks = Vec::new();
-    for point in points {
+    for (name, point) in points {
         for limiter in limiters(&point.scenario, options) {
             for seed in seeds(&point.scenario, options) {
                 tasks.push(Task {
+                    name,
                     point,
                     limiter,
                     seed,
@@ -142,8 +149,16 @@ fn report(point: &Point, options: &Options, runs: &mut impl Iterator<Item = Run>
         .collect();
     let expected = point.scenario.expect.0.iter();
     let measured = |label: &str| limiters.iter().any(|it| it.limiter == label);
+    // What compares with a rival that did not run says nothing.
+    let rivals = |it: &Expectation| {
+        it.bound
+            .names()
+            .into_iter()
+            .filter_map(rival_of)
+            .all(measured)
+    };
     let checks = expected
-        .filter(|it| measured(&it.of))
+        .filter(|it| measured(&it.of) && rivals(it))
         .map(|expectation| check(expectation, &point.scenario, &limiters));
     PointReport {
         settings: point.settings.clone(),
@@ -239,6 +254,11 @@ fn check(expectation: &Expectation, scenario: &Scenario, limiters: &[LimiterRepo
         }
     }
     worst.expect("at least one seed ran")
+}
+
+/// The rival that a name in a formula speaks of, if it does.
+fn rival_of(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(label, _)| label)
 }
 
 /// How far a measure is on the wrong side of its bound; negative on the right side.

@@ -231,15 +231,19 @@ impl<'a, S: Scheme> World<'a, S> {
     }
 
     fn run_until(&mut self, end_ns: u64, offered: bool) {
+        let never = u64::MAX;
         loop {
-            let event_at = self.agenda.next_at().unwrap_or(u64::MAX);
+            let event_at = self.agenda.next_at().unwrap_or(never);
+            let give_up_at = self.requests.next_give_up().unwrap_or(never);
+            let overdue_at = self.calls.next_overdue().unwrap_or(never);
             let (load_at, client_at) = if offered {
-                let load_at = self.load.next_at().unwrap_or(u64::MAX);
-                (load_at, self.clients.next_at().unwrap_or(u64::MAX))
+                let load_at = self.load.next_at().unwrap_or(never);
+                (load_at, self.clients.next_at().unwrap_or(never))
             } else {
-                (u64::MAX, u64::MAX)
+                (never, never)
             };
-            let next = event_at.min(load_at).min(client_at);
+            let planned = event_at.min(give_up_at).min(overdue_at);
+            let next = planned.min(load_at).min(client_at);
             if next >= end_ns {
                 break;
             }
@@ -247,6 +251,12 @@ impl<'a, S: Scheme> World<'a, S> {
             if event_at == next {
                 let (_, event) = self.agenda.pop().expect("just seen");
                 self.happen(event);
+            } else if overdue_at == next {
+                let call = self.calls.pop_overdue().expect("just seen");
+                self.happen(Event::Overdue { call });
+            } else if give_up_at == next {
+                let ticket = self.requests.pop_give_up().expect("just seen");
+                self.happen(Event::GiveUp { ticket });
             } else if load_at == next {
                 let arrival = self.load.pop();
                 self.arrive(arrival);

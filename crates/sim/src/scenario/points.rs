@@ -38,13 +38,16 @@ pub struct Vary {
 impl Point {
     /// What sets it apart from the other points of its file.
     pub fn label(&self) -> String {
-        let settings = self.settings.iter();
-        let said = settings.map(|(field, value)| match field.as_str() {
-            VARIANT => value.clone(),
-            field => format!("{field}={value}"),
-        });
-        said.collect::<Vec<_>>().join(" ")
+        label(&self.settings)
     }
+}
+
+fn label(settings: &[(String, String)]) -> String {
+    let said = settings.iter().map(|(field, value)| match field.as_str() {
+        VARIANT => value.clone(),
+        field => format!("{field}={value}"),
+    });
+    said.collect::<Vec<_>>().join(" ")
 }
 
 impl Points {
@@ -91,7 +94,7 @@ impl Points {
         let points = bases.into_iter().map(|(settings, table)| {
             let at = |message: String| match settings.as_slice() {
                 [] => error(message),
-                settings => error(format!("with {settings:?}: {message}")),
+                settings => error(format!("with {}: {message}", label(settings))),
             };
             let scenario = Scenario::deserialize(table).map_err(|it| at(it.to_string()))?;
             scenario.check().map_err(at)?;

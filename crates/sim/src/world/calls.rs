@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::agenda::Deadlines;
 use crate::fleet::FleetConfig;
 use crate::network::Delivery;
 use crate::record::Happening;
@@ -17,7 +18,7 @@ pub(crate) struct Calls<S: Scheme> {
     /// Copies of messages that have reached the store, or are on their way back with an answer.
     parcels: BTreeMap<u64, Parcel<S>>,
     posted: u64,
-    timeout_ns: u64,
+    overdue: Deadlines<u64>,
     /// When the store's next turn is planned.
     turn_at: Option<u64>,
 }
@@ -55,13 +56,23 @@ impl<S: Scheme> Calls<S> {
             sent: 0,
             parcels: BTreeMap::new(),
             posted: 0,
-            timeout_ns: fleet.call_timeout.0,
+            overdue: Deadlines::new(fleet.call_timeout.0),
             turn_at: None,
         }
     }
 
     pub(crate) fn replica_of(&self, call: u64) -> Option<u32> {
         self.awaited.get(&call).map(|call| call.replica)
+    }
+
+    /// When the next message may have gone unanswered for too long.
+    #[inline]
+    pub(crate) fn next_overdue(&self) -> Option<u64> {
+        self.overdue.next_at()
+    }
+
+    pub(crate) fn pop_overdue(&mut self) -> Option<u64> {
+        self.overdue.pop()
     }
 
     /// A process has ended: it hears no answers.
@@ -85,8 +96,7 @@ impl<S: Scheme> World<'_, S> {
         }
         self.post(call, replica, &message, false);
         self.calls.awaited.insert(call, Call { replica, message });
-        let overdue = self.now_ns + self.calls.timeout_ns;
-        self.agenda.plan(overdue, Event::Overdue { call });
+        self.calls.overdue.set(self.now_ns, call);
     }
 
     /// Gives a message to the network.

@@ -13,6 +13,8 @@ pub(crate) struct Meters {
     local: u64,
     waits: Histogram<u64>,
     last_calls: u64,
+    /// Calls of the slice at hand from before the account was cleared.
+    carried_calls: u64,
     held_sum: f64,
     held_max: u64,
     slices: u64,
@@ -60,6 +62,7 @@ impl Meters {
             local: 0,
             waits: histogram(),
             last_calls: 0,
+            carried_calls: 0,
             held_sum: 0.0,
             held_max: 0,
             slices: 0,
@@ -72,8 +75,10 @@ impl Meters {
 
     /// The warm-up is over.
     pub(crate) fn start<K: Keeper>(&mut self, store: &mut Store<K>) {
-        store.begin_measuring();
+        // A slice may end later than the warm-up, or at once after it.
+        self.carried_calls = store.account().traffic().calls - self.last_calls;
         self.last_calls = 0;
+        store.begin_measuring();
     }
 
     /// No more requests come.
@@ -99,6 +104,7 @@ impl Meters {
     /// A slice of time is over.
     pub(crate) fn slice<K: Keeper>(&mut self, now_ns: u64, held: u64, store: &Store<K>) {
         let calls = store.account().traffic().calls;
+        let carried = std::mem::take(&mut self.carried_calls);
         if now_ns > self.measure_from_ns {
             #[expect(clippy::cast_precision_loss, reason = "a mean for show")]
             let tokens = held as f64;
@@ -108,7 +114,7 @@ impl Meters {
         }
         self.series.push(StoreSlice {
             at_ns: now_ns,
-            calls: calls - self.last_calls,
+            calls: carried + calls - self.last_calls,
             held,
         });
         self.last_calls = calls;

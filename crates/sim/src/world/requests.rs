@@ -2,6 +2,7 @@
 
 use ahash::{HashMap, RandomState};
 
+use crate::agenda::Deadlines;
 use crate::arrival::{Arrival, Origin};
 use crate::judge::Arrived;
 use crate::record::Happening;
@@ -14,6 +15,7 @@ pub(crate) struct Requests {
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
     budget_ns: u64,
+    give_ups: Deadlines<Ticket>,
     per: Vec<Per>,
     /// To which replica a load is pinned, by load.
     pinned: Vec<Option<u32>>,
@@ -44,6 +46,7 @@ impl Requests {
             waiting: HashMap::with_hasher(fixed()),
             tickets: 0,
             budget_ns: scenario.fleet.budget.0,
+            give_ups: Deadlines::new(scenario.fleet.budget.0),
             per: scenario.limits.iter().map(|it| it.per).collect(),
             pinned: scenario.loads.iter().map(|it| it.replica).collect(),
             demands: Vec::with_capacity(scenario.limits.len()),
@@ -53,6 +56,16 @@ impl Requests {
 
     pub(crate) fn replica_of(&self, ticket: Ticket) -> Option<u32> {
         self.waiting.get(&ticket).map(|waiting| waiting.replica)
+    }
+
+    /// When the next request may have waited for long enough.
+    #[inline]
+    pub(crate) fn next_give_up(&self) -> Option<u64> {
+        self.give_ups.next_at()
+    }
+
+    pub(crate) fn pop_give_up(&mut self) -> Option<Ticket> {
+        self.give_ups.pop()
     }
 
     /// Puts down what a request costs under each limit.
@@ -121,13 +134,13 @@ impl<S: Scheme> World<'_, S> {
     pub(super) fn admit_held(&mut self, replica: u32, arrival: Arrival, ticket: Ticket) {
         if let Some(waiting) = self.requests.waiting.remove(&ticket) {
             self.replicas[replica as usize].waiting -= 1;
+            self.requests.demand(&arrival);
             self.ask(replica, arrival, waiting.arrived, Some(ticket));
         }
     }
 
-    /// Asks the replica.
+    /// Asks the replica about the demands at hand, which are the request's.
     fn ask(&mut self, index: u32, arrival: Arrival, arrived: Arrived, ticket: Option<Ticket>) {
-        self.requests.demand(&arrival);
         let ticket = ticket.unwrap_or_else(|| {
             self.requests.tickets += 1;
             Ticket(self.requests.tickets)
@@ -171,8 +184,7 @@ impl<S: Scheme> World<'_, S> {
                 };
                 self.requests.waiting.insert(ticket, waiting);
                 self.replicas[index as usize].waiting += 1;
-                let at_ns = now_ns + self.requests.budget_ns;
-                self.agenda.plan(at_ns, Event::GiveUp { ticket });
+                self.requests.give_ups.set(now_ns, ticket);
             }
         }
         if self.out.stirred || !self.out.messages.is_empty() || !self.out.verdicts.is_empty() {

@@ -1,0 +1,57 @@
+//! `leasehold sweep`: one scenario over several settings, accuracy against load of the store.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::job::Job;
+use super::{How, SimulateError, Varied, json, parse_varied, print_outcome, table};
+use crate::args::print;
+
+/// Runs one scenario with every combination of some settings, and shows what each costs the store
+/// and how exact it is. Exits 1 if an expectation failed, 2 if the scenario cannot be run.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SweepArguments {
+    /// A scenario file.
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Let a field take these values, as in replicas=1,2,5. Given more than once, every combination
+    /// is run; plots run over the first.
+    #[arg(long, value_name = "FIELD=A,B,C", required = true, value_parser = parse_varied)]
+    pub(crate) vary: Vec<Varied>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// Runs the sweep; true if all came as expected.
+pub(crate) fn run(arguments: &SweepArguments) -> Result<bool, SimulateError> {
+    let path = &arguments.path;
+    if path.is_dir() {
+        return Err(SimulateError::Narrow(format!(
+            "{}: a sweep is of one scenario; name a file",
+            path.display()
+        )));
+    }
+    arguments.how.check_files()?;
+    let job = Job::read(std::slice::from_ref(path), &arguments.vary, &arguments.how)?;
+    let report = job.run()?;
+    let lead = arguments.vary[0].text.split_once('=');
+    let lead = lead.map(|(field, _)| field.trim());
+    let how = &arguments.how;
+    how.write_files(&report, lead)?;
+    if how.json {
+        print(&json(&report));
+    } else {
+        print(&(table::trade(&report.scenarios[0]) + "\n"));
+        print_outcome(&report, &job);
+    }
+    Ok(report.all_met())
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  leasehold sweep steady.toml --vary replicas=1,2,5,10,50,100 --html sweep.html
+      How accuracy and load of the store change with the number of replicas.
+  leasehold sweep steady.toml --vary interval=10ms,100ms,1s --vary lease=100ms,1s --seeds 5
+      Which settings are worth choosing.";
