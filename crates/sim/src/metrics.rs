@@ -81,6 +81,8 @@ pub struct Summary {
     pub tries: f64,
     /// Keys that the store remembers at the end.
     pub store_keys: u64,
+    /// Most keys that one replica remembers at the end of demand.
+    pub replica_keys: u64,
     /// Store time lost: seconds that messages waited for the store, 99th percentile.
     pub queue_p99: f64,
 }
@@ -197,6 +199,7 @@ pub const METRICS: &[Metric] = metrics! {
     "stranded-max", "tokens", Number, |it| Some(count(it.stranded_max)), "lying at replicas, most";
     "lost", "tokens", Number, |it| Some(count(it.lost)), "gone with killed replicas";
     "tries", "", Number, |it| Some(it.tries), "tries per request that was wanted";
+    "replica-keys", "keys", Number, |it| Some(count(it.replica_keys)), "remembered by a replica, most";
     "store-keys", "keys", Number, |it| Some(count(it.store_keys)), "remembered at the end";
 };
 

@@ -156,6 +156,11 @@ pub trait Node {
         0
     }
 
+    /// Keys of which the node remembers something.
+    fn keys(&self) -> usize {
+        0
+    }
+
     /// Panics if the node's own books do not balance; see the node.
     fn check(&self) {}
 }

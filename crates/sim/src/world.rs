@@ -205,6 +205,8 @@ impl<'a, S: Scheme> World<'a, S> {
         let end_ns = self.scenario.duration.0;
         self.run_until(end_ns, true);
         self.meters.stop(&self.store);
+        let nodes = self.replicas.iter().filter_map(|it| it.node.as_ref());
+        self.meters.replica_keys = nodes.map(|node| node.keys() as u64).max().unwrap_or(0);
         // Whoever still waits gets an answer or gives up.
         let patience = self.scenario.fleet.budget.0 + self.scenario.fleet.call_timeout.0;
         self.run_until(end_ns + patience, false);

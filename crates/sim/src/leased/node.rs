@@ -373,6 +373,10 @@ impl Node for LeasedNode {
         self.syncer.tokens().held()
     }
 
+    fn keys(&self) -> usize {
+        self.cache.len()
+    }
+
     fn check(&self) {
         self.books
             .check(&self.syncer, &self.cache, self.clock.get());

@@ -20,6 +20,8 @@ pub(crate) struct Meters {
     slices: u64,
     /// Tokens that went with replicas that were killed.
     pub(crate) lost: u64,
+    /// Most keys that one replica remembers.
+    pub(crate) replica_keys: u64,
     series: Vec<StoreSlice>,
     store: Traffic,
     queueing: Histogram<u64>,
@@ -49,6 +51,7 @@ pub(crate) struct Readings {
     pub(crate) held_mean: f64,
     pub(crate) held_max: u64,
     pub(crate) lost: u64,
+    pub(crate) replica_keys: u64,
     pub(crate) keys: u64,
     pub(crate) tries: f64,
 }
@@ -67,6 +70,7 @@ impl Meters {
             held_max: 0,
             slices: 0,
             lost: 0,
+            replica_keys: 0,
             series: Vec::new(),
             store: Traffic::default(),
             queueing: histogram(),
@@ -135,6 +139,7 @@ impl Meters {
             held_mean: self.held_sum / slices,
             held_max: self.held_max,
             lost: self.lost,
+            replica_keys: self.replica_keys,
             keys: store.keeper().keys() as u64,
             tries,
         }

@@ -91,6 +91,7 @@ impl Outcome {
             lost: readings.lost,
             tries: readings.tries,
             store_keys: readings.keys,
+            replica_keys: readings.replica_keys,
         }
     }
 
