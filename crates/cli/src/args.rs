@@ -10,8 +10,12 @@ use leasehold::{Limit, LimitError, Rate};
 
 use crate::judge::{self, JudgedLimit};
 use crate::judge_command::JudgeArguments;
+use crate::replay_command::ReplayArguments;
 use crate::simulate::SimulateArguments;
 use crate::simulate::sweep::SweepArguments;
+use crate::swarm_command::SwarmArguments;
+use crate::tune_command::TuneArguments;
+use crate::validate::ValidateArguments;
 
 /// A two-tier rate limiter: exact token leases from Redis, decisions in nanoseconds.
 #[derive(Debug, Parser)]
@@ -31,6 +35,14 @@ pub(crate) enum Command {
     Simulate(SimulateArguments),
     /// Run one scenario over several settings: accuracy against load of the store.
     Sweep(SweepArguments),
+    /// Run random worlds with random faults and hold the limiter to its promises.
+    Swarm(SwarmArguments),
+    /// Hold what the simulator predicts against real processes on a real server.
+    Validate(ValidateArguments),
+    /// Find the setting that meets objectives at the fewest store calls.
+    Tune(Box<TuneArguments>),
+    /// Replay a recorded trace: what a limit would have admitted, and at what cost.
+    Replay(Box<ReplayArguments>),
     /// One replica of a demo, in a process of its own.
     #[command(hide = true)]
     DemoReplica,
@@ -146,7 +158,7 @@ fn parse_part(text: &str) -> Result<f64, String> {
     parse_within(text, 1.0).ok_or_else(|| "write a number between 0 and 1, as in `0.8`".to_owned())
 }
 
-fn parse_exponent(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_exponent(text: &str) -> Result<f64, String> {
     parse_within(text, 10.0)
         .ok_or_else(|| "write a number between 0 and 10, as in `0.99`".to_owned())
 }

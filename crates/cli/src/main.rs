@@ -4,7 +4,11 @@ mod args;
 mod demo;
 mod judge;
 mod judge_command;
+mod replay_command;
 mod simulate;
+mod swarm_command;
+mod tune_command;
+mod validate;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -14,7 +18,11 @@ use clap::Parser;
 use crate::args::{Arguments, Command};
 use crate::demo::DemoError;
 use crate::judge_command::JudgeError;
+use crate::replay_command::ReplayError;
 use crate::simulate::SimulateError;
+use crate::swarm_command::SwarmError;
+use crate::tune_command::TuneError;
+use crate::validate::ValidateError;
 
 fn main() -> ExitCode {
     start_log();
@@ -25,6 +33,10 @@ fn main() -> ExitCode {
         Command::Sweep(arguments) => {
             end(simulate::sweep::run(&arguments), SimulateError::exit_code)
         }
+        Command::Validate(arguments) => end(validate::run(&arguments), ValidateError::exit_code),
+        Command::Tune(arguments) => end(tune_command::run(&arguments), TuneError::exit_code),
+        Command::Replay(arguments) => end(replay_command::run(&arguments), ReplayError::exit_code),
+        Command::Swarm(arguments) => end(swarm_command::run(&arguments), SwarmError::exit_code),
         Command::DemoReplica => end(demo::replica_process::run(), DemoError::exit_code),
     }
 }

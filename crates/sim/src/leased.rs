@@ -8,12 +8,14 @@
 //! ledger.
 //!
 //! The sync task hears of the request path a moment later, as a real task does that must be woken:
-//! see [`Leased::wake_ns`].
+//! see [`Leased::wake_ns`]. Its timers ring late, as those of a real runtime: see
+//! [`Leased::timer_tick_ns`].
 
 mod books;
 mod joint;
 mod keeper;
 mod node;
+mod timer;
 
 use std::sync::Arc;
 
@@ -36,6 +38,9 @@ pub struct Leased {
     /// From a request's call on the sync task until that runs. In a real process this is the time
     /// in which a thread is woken.
     pub wake_ns: u64,
+    /// What a replica's timers count in; 0 if they are exact. A timer rings at the first whole
+    /// tick at which it is due, or up to another tick later.
+    pub timer_tick_ns: u64,
     /// Whether every spend is held against the deadline of its lease, and the books against each
     /// other. Costs time.
     pub checked: bool,
@@ -47,6 +52,8 @@ impl Default for Leased {
             tuning: Tuning::default(),
             keys_max: 100_000,
             wake_ns: Span::from_micros(50).0,
+            // As tokio, whose timers the real limiter waits for.
+            timer_tick_ns: Span::from_millis(1).0,
             checked: false,
         }
     }

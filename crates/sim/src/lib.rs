@@ -33,6 +33,8 @@ pub mod scenario;
 pub mod scheme;
 pub mod server;
 pub mod stream;
+pub mod swarm;
 pub mod trace;
+pub mod tune;
 pub mod units;
 mod world;

@@ -15,9 +15,9 @@
 //!
 //! # Invariant
 //!
-//! The requests of a [`Trace`] are in order of time, there is at least one, their keys are numbers
-//! without gaps from 0 in order of first appearance, and no cost is 0. Any bytes are a trace or a
-//! [`TraceError`] that says where and what to do.
+//! The requests of a [`Trace`] are in order of time, there is at least one, and no cost is 0. Keys
+//! that were text are numbers without gaps from 0 in order of first appearance. Any bytes are a
+//! trace or a [`TraceError`] that says where and what to do.
 //!
 //! Times are read digit by digit into whole nanoseconds: stamps since 1970 lose nothing.
 
@@ -187,12 +187,35 @@ impl Trace {
         Ok(reader.trace)
     }
 
+    /// Requests whose keys have numbers already, which they keep: traces that are replayed side
+    /// by side may so share keys.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first request that cannot be, or that there is none.
+    pub fn of(requests: Vec<TracedRequest>) -> Result<Self, Problem> {
+        let last_key = requests.iter().map(|request| request.key).max();
+        let last_key = last_key.ok_or(Problem::Empty)?;
+        if !requests.is_sorted_by_key(|request| request.time_ns) {
+            return Err(Problem::Unsorted);
+        }
+        if requests.iter().any(|request| request.cost == 0) {
+            return Err(Problem::Cost("0".to_owned()));
+        }
+        Ok(Self {
+            requests,
+            keys: last_key.checked_add(1).ok_or(Problem::Keys)?,
+            unit_ns: 1,
+            fraction: None,
+        })
+    }
+
     /// In order of time; at least one.
     pub fn requests(&self) -> &[TracedRequest] {
         &self.requests
     }
 
-    /// How many keys there are, numbered from 0.
+    /// All keys are below this number.
     pub fn keys(&self) -> u32 {
         self.keys
     }
@@ -521,6 +544,20 @@ mod tests {
     fn problem(text: &str) -> (usize, usize, Problem) {
         let error = Trace::parse(text.as_bytes()).unwrap_err();
         (error.line, error.column, error.problem)
+    }
+
+    #[test]
+    fn requests_that_have_numbers_keep_them() {
+        let request = |time_ns, key, cost| TracedRequest { time_ns, key, cost };
+        let trace = Trace::of(vec![request(5, 7, 1), request(5, 2, 3)]).unwrap();
+        assert_eq!((trace.keys(), trace.requests()[1].key), (8, 2));
+        assert_eq!(Trace::of(Vec::new()), Err(Problem::Empty));
+        let unsorted = Trace::of(vec![request(5, 0, 1), request(4, 0, 1)]);
+        assert_eq!(unsorted, Err(Problem::Unsorted));
+        let free = Trace::of(vec![request(5, 0, 0)]);
+        assert_eq!(free, Err(Problem::Cost("0".to_owned())));
+        let many = Trace::of(vec![request(5, u32::MAX, 1)]);
+        assert_eq!(many, Err(Problem::Keys));
     }
 
     #[test]

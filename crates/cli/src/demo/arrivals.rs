@@ -80,6 +80,7 @@ pub(crate) mod tests {
             redis: None,
             processes: false,
             central: false,
+            timed: false,
             prefix: "test".to_owned(),
         }
     }

@@ -1,14 +1,15 @@
 //! `leasehold demo`: real limiters on real load, judged from outside.
 
-mod arrivals;
+pub(crate) mod arrivals;
 mod delayed_store;
-mod plan;
+pub(crate) mod plan;
 mod progress;
-mod replica;
+pub(crate) mod replica;
 pub(crate) mod replica_process;
 mod report;
-mod run;
+pub(crate) mod run;
 mod server;
+pub(crate) mod timed_store;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) processes: bool,
     /// Ask the store for every decision.
     pub(crate) central: bool,
+    /// Tell of every exchange with the store, and stay until the time is over.
+    pub(crate) timed: bool,
     /// Keeps the keys of this run apart from all others.
     pub(crate) prefix: String,
 }
@@ -62,11 +64,8 @@ impl Plan {
             redis: arguments.redis.clone(),
             processes: arguments.processes,
             central: false,
-            prefix: format!(
-                "leasehold-demo-{}-{}",
-                std::process::id(),
-                leasehold::machine_nanos()
-            ),
+            timed: false,
+            prefix: prefix(),
         })
     }
 
@@ -96,6 +95,15 @@ impl Plan {
             (_, all) => self.offered * (1.0 - self.skew) / f64::from(all - 1),
         }
     }
+}
+
+/// Keeps the keys of a run apart from all others.
+pub(crate) fn prefix() -> String {
+    format!(
+        "leasehold-demo-{}-{}",
+        std::process::id(),
+        leasehold::machine_nanos()
+    )
 }
 
 /// Shorter runs show nothing but their start.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::demo::DemoError;
 use crate::demo::arrivals::{Arrival, Arrivals};
 use crate::demo::plan::Plan;
+use crate::demo::timed_store::{Exchange, TimedStore};
 use crate::judge::record::Record;
 
 /// What was seen of one request.
@@ -23,13 +24,15 @@ pub(crate) struct Seen {
 }
 
 /// What a replica says at the end.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Summary {
     pub(crate) store_calls: u64,
     pub(crate) store_round_trips: u64,
     pub(crate) failed_batches: u64,
     /// Tokens that could not be given back.
     pub(crate) unreleased: u64,
+    /// Every exchange before leases were given back, if the plan asked for it.
+    pub(crate) exchanges: Vec<Exchange>,
 }
 
 impl Summary {
@@ -39,6 +42,7 @@ impl Summary {
             store_round_trips: round_trips,
             failed_batches: stats.failed_batches,
             unreleased,
+            exchanges: Vec::new(),
         }
     }
 }
@@ -53,6 +57,13 @@ pub(crate) async fn offer(
     mut stop: watch::Receiver<bool>,
     mut sink: impl FnMut(Seen),
 ) -> Result<Summary, DemoError> {
+    let timed = plan
+        .timed
+        .then(|| Arc::new(TimedStore::new(Arc::clone(&store))));
+    let store = match &timed {
+        Some(timed) => Arc::clone(timed) as Arc<dyn Store>,
+        None => store,
+    };
     let limiter = Limiter::builder()
         .limit("demo", plan.limit)
         .store(Arc::clone(&store))
@@ -83,15 +94,25 @@ pub(crate) async fn offer(
     while let Some(seen) = waiting.next().await {
         sink(seen);
     }
+    if timed.is_some() {
+        // Whoever leaves gives back what it holds, and the others would see more.
+        let end_ns = start_ns + nanos(plan.duration);
+        let left = Duration::from_nanos(end_ns.saturating_sub(machine_nanos()));
+        tokio::select! {
+            () = told_to_stop(&mut stop) => {}
+            () = tokio::time::sleep(left) => {}
+        }
+    }
+    let exchanges = timed.map_or_else(Vec::new, |timed| timed.exchanges());
     let unreleased = limiter
         .shutdown()
         .await
         .map_or_else(|error| error.tokens, |()| 0);
-    Ok(Summary::new(
-        limiter.stats(),
-        store.round_trips(),
-        unreleased,
-    ))
+    let stats = limiter.stats();
+    Ok(Summary {
+        exchanges,
+        ..Summary::new(stats, store.round_trips(), unreleased)
+    })
 }
 
 /// Awaits the word to stop, or the end of whoever might give it.

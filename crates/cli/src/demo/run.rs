@@ -23,9 +23,15 @@ pub(crate) struct Run {
     pub(crate) records: Vec<Record>,
     /// Requests decided without waiting for the store.
     pub(crate) local: u64,
+    /// How long each of the others took.
+    pub(crate) waits_ns: Vec<u64>,
     pub(crate) summaries: Vec<(u32, Summary)>,
     /// Replicas that ended before their time, and how.
     pub(crate) lost: Vec<(u32, String)>,
+    /// When load was first offered, on the machine's clock.
+    pub(crate) start_ns: u64,
+    /// Somebody had enough before the end.
+    pub(crate) interrupted: bool,
     /// From the first request on.
     pub(crate) seconds: f64,
     /// What the server counted itself, if there is one.
@@ -85,6 +91,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Run, DemoError> {
     let mut run = Run::default();
     listen(plan, &mut run, &mut told, &stop).await;
     while replicas.join_next().await.is_some() {}
+    run.start_ns = start_ns;
     run.seconds = seconds(&run.records, start_ns);
     run.server = match (before, server.usage().await?) {
         (Some(before), Some(after)) => Some(ServerUse {
@@ -106,12 +113,16 @@ async fn listen(
 ) {
     let mut progress = Progress::start(plan);
     let mut tick = tokio::time::interval(PROGRESS_EVERY);
-    let mut interrupted = false;
     loop {
         tokio::select! {
             heard = told.recv() => match heard {
                 Some(Told::Seen(seen)) => {
-                    run.local += u64::from(seen.local);
+                    let Record { start_ns, end_ns, .. } = seen.record;
+                    if seen.local {
+                        run.local += 1;
+                    } else {
+                        run.waits_ns.push(end_ns - start_ns);
+                    }
                     run.records.push(seen.record);
                 }
                 Some(Told::Ended { replica, end: Ok(summary) }) => {
@@ -124,8 +135,8 @@ async fn listen(
                 None => break,
             },
             _ = tick.tick() => progress.show(&run.records),
-            _ = tokio::signal::ctrl_c(), if !interrupted => {
-                interrupted = true;
+            _ = tokio::signal::ctrl_c(), if !run.interrupted => {
+                run.interrupted = true;
                 stop.send_replace(true);
                 progress.note("interrupted: judging what there is");
             }

@@ -73,7 +73,8 @@ pub(crate) fn read_traces(
     Ok(())
 }
 
-fn trace(file: &Path) -> Result<Trace, SimulateError> {
+/// Reads a trace.
+pub(crate) fn trace(file: &Path) -> Result<Trace, SimulateError> {
     let bytes = fs::read(file).map_err(|error| read_error(file, error))?;
     Trace::parse(&bytes).map_err(|error| SimulateError::Trace {
         file: file.to_owned(),

@@ -6,6 +6,7 @@ use leasehold_sim::load::Traces;
 use leasehold_sim::report::Report;
 use leasehold_sim::run::{self, Options};
 use leasehold_sim::scenario::Points;
+use leasehold_sim::scenario::expect::Expectations;
 
 use super::progress::Progress;
 use super::{How, SimulateError, Varied, files};
@@ -87,6 +88,12 @@ impl Job {
             )));
         }
         Ok(())
+    }
+
+    /// Whatever comes will do.
+    pub(crate) fn expect_nothing(&mut self) {
+        let points = self.scenarios.iter_mut().flat_map(|it| &mut it.points);
+        points.for_each(|point| point.scenario.expect = Expectations::default());
     }
 
     /// The labels of all points that have one.

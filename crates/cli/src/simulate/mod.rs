@@ -7,18 +7,18 @@
 
 mod columns;
 mod csv;
-mod error;
+pub(crate) mod error;
 mod events;
-mod files;
+pub(crate) mod files;
 mod job;
-mod number;
-mod page;
+pub(crate) mod number;
+pub(crate) mod page;
 mod pareto;
-mod progress;
+pub(crate) mod progress;
 #[cfg(test)]
 mod samples;
 pub(crate) mod sweep;
-mod table;
+pub(crate) mod table;
 
 use std::path::PathBuf;
 
@@ -133,7 +133,7 @@ impl How {
     }
 }
 
-fn json(report: &Report) -> String {
+pub(crate) fn json(report: &Report) -> String {
     #[derive(Serialize)]
     struct Whole<'r> {
         expectations_met: bool,

@@ -6,14 +6,15 @@
 //! after the deadline that the store's replies give. Both are counted here from what passes in and
 //! out, not from the limiter's own state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use leasehold_cache::{LimitId, QuotaCache};
+use leasehold_cache::{Entry, LimitId};
 use leasehold_core::{Instant, Request};
 use leasehold_sync::{Answer, Batch, Syncer};
 
-use crate::leased::node::{Caller, key_of, number_of};
+use crate::leased::node::{Caller, number_of};
 use crate::scheme::Demand;
 
 #[derive(Debug)]
@@ -21,8 +22,9 @@ pub(crate) struct Books {
     checked: bool,
     /// Tokens that requests took, from cells or by the store.
     taken: u64,
-    /// Keys that were ever asked for.
-    keys: BTreeSet<(u32, u32)>,
+    /// The entries of all keys that were ever asked for. A key that finds no room in the cache has
+    /// one for each call, outside.
+    keys: BTreeMap<(u32, u32), Vec<Weak<Entry>>>,
     /// Until when tokens of a key may be taken: what the store last promised, counted from when
     /// it was asked.
     deadlines: BTreeMap<(u32, u32), Instant>,
@@ -33,7 +35,7 @@ impl Books {
         Self {
             checked,
             taken: 0,
-            keys: BTreeSet::new(),
+            keys: BTreeMap::new(),
             deadlines: BTreeMap::new(),
         }
     }
@@ -57,6 +59,11 @@ impl Books {
         self.taken += u64::from(demand.cost);
     }
 
+    /// What lies in cells, given what the syncer believes is `held` and knows as `spent`.
+    pub(crate) fn unspent(&self, held: u64, spent: u64) -> u64 {
+        (held + spent).saturating_sub(self.taken)
+    }
+
     /// The store has answered.
     pub(crate) fn hear(&mut self, batch: &Batch, answer: &Answer) {
         if !self.checked {
@@ -65,7 +72,12 @@ impl Books {
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
             let LimitId(limit) = call.entry.key().limit;
             let key = (limit, number_of(call.entry.key()));
-            self.keys.insert(key);
+            let entries = self.keys.entry(key).or_default();
+            let entry = Arc::downgrade(&call.entry);
+            if !entries.iter().any(|known| known.ptr_eq(&entry)) {
+                entries.retain(|known| known.strong_count() > 0);
+                entries.push(entry);
+            }
             if matches!(call.request, Request::Lease(_)) && reply.expiry > reply.now {
                 let lease = reply.expiry.as_micros() - reply.now.as_micros();
                 let deadline = self.deadlines.entry(key).or_insert(Instant::ORIGIN);
@@ -75,18 +87,37 @@ impl Books {
     }
 
     /// Holds the books against the limiter's after each step that touches them.
-    pub(crate) fn settle(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
+    pub(crate) fn settle(&self, syncer: &Syncer<Caller>, now: Instant) {
         if self.checked && self.keys.len() <= KEYS_PER_STEP {
-            self.check(syncer, cache, now);
+            self.check(syncer, now);
+        }
+    }
+
+    /// Panics if a cell is to be spent from for longer than the store has promised, whether or not
+    /// anybody does.
+    fn check_deadlines(&self, now: Instant) {
+        for (key, entries) in &self.keys {
+            let promised = self.deadlines.get(key).copied();
+            for entry in entries.iter().filter_map(Weak::upgrade) {
+                let deadline = entry.lease.view(now).deadline;
+                assert!(
+                    deadline <= promised.unwrap_or(Instant::ORIGIN),
+                    "tokens of {key:?} may be taken until {deadline:?}, its leases end at {promised:?}"
+                );
+            }
         }
     }
 
     /// Panics if something was granted that nobody accounts for, or the other way round.
-    pub(crate) fn check(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
+    pub(crate) fn check(&self, syncer: &Syncer<Caller>, now: Instant) {
         if !self.checked {
             return;
         }
-        let cells: u64 = self.keys.iter().map(|key| in_cell(cache, *key, now)).sum();
+        self.check_deadlines(now);
+        let entries = self.keys.values().flatten().filter_map(Weak::upgrade);
+        let cells: u64 = entries
+            .map(|entry| u64::from(entry.account(now).unspent()))
+            .sum();
         let tokens = syncer.tokens();
         assert_eq!(
             tokens.granted,
@@ -102,16 +133,6 @@ impl Books {
             self.taken,
         );
     }
-}
-
-fn in_cell(cache: &QuotaCache, (limit, key): (u32, u32), now: Instant) -> u64 {
-    let demand = Demand {
-        limit,
-        key,
-        cost: 0,
-    };
-    let entry = cache.get(key_of(&demand, &key.to_be_bytes()));
-    entry.map_or(0, |entry| u64::from(entry.account(now).unspent()))
 }
 
 /// With more keys than this, the sum over all of them is taken only when asked for.

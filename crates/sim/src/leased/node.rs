@@ -12,6 +12,7 @@ use leasehold_sync::{Batch, Call, NamedLimit, Purpose, RETRY_AFTER_MIN, Syncer, 
 use crate::leased::books::Books;
 use crate::leased::joint::{Joint, Joints};
 use crate::leased::keeper::Answered;
+use crate::leased::timer::Timer;
 use crate::leased::{Leased, named};
 use crate::scheme::{Decision, Demand, Node, Outbox, Outcome, Ticket, Verdict};
 
@@ -31,6 +32,8 @@ pub struct LeasedNode {
     /// When the sync task runs next, if it has been woken.
     runs_at: Option<Instant>,
     wake_ns: u64,
+    keys_max: usize,
+    timer: Timer,
     joints: Joints,
     books: Books,
 }
@@ -79,6 +82,8 @@ impl LeasedNode {
             inbox: VecDeque::new(),
             runs_at: None,
             wake_ns: scheme.wake_ns,
+            keys_max: scheme.keys_max,
+            timer: Timer::new(scheme.timer_tick_ns, seed),
             joints: Joints::default(),
             books: Books::new(scheme.checked),
         }
@@ -232,7 +237,7 @@ impl LeasedNode {
             by_store.is_empty(),
             "what the store spent was spent on nobody"
         );
-        self.books.settle(&self.syncer, &self.cache, now);
+        self.books.settle(&self.syncer, now);
     }
 
     fn allowed(&mut self, caller: &Caller, by_store: &mut Vec<Demand>, now: Instant) -> Outcome {
@@ -339,14 +344,15 @@ impl Node for LeasedNode {
             self.run_task(now);
         }
         let due = self.syncer.poll_timeout(now);
-        if due.is_some_and(|(at, _)| at <= now) {
+        if due.is_some_and(|(at, _)| self.timer.has_rung(at, now)) {
             self.syncer.handle_timeout(now);
         }
         self.pump(&mut Vec::new(), now, out);
     }
 
     fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        let due = self.syncer.poll_timeout(now).map(|(at, _)| at);
+        let due = self.syncer.poll_timeout(now);
+        let due = due.map(|(at, _)| self.timer.rings_at(at, now));
         match (self.runs_at, due) {
             (Some(runs_at), Some(due)) => Some(runs_at.min(due)),
             (runs_at, due) => runs_at.or(due),
@@ -370,7 +376,9 @@ impl Node for LeasedNode {
     }
 
     fn held(&self) -> u64 {
-        self.syncer.tokens().held()
+        // The syncer has yet to look at the latest spends, and believes that they are still held.
+        let tokens = self.syncer.tokens();
+        self.books.unspent(tokens.held(), tokens.spent)
     }
 
     fn keys(&self) -> usize {
@@ -378,8 +386,11 @@ impl Node for LeasedNode {
     }
 
     fn check(&self) {
-        self.books
-            .check(&self.syncer, &self.cache, self.clock.get());
+        assert!(
+            self.cache.len() <= self.keys_max,
+            "the cache remembers more keys than it may"
+        );
+        self.books.check(&self.syncer, self.clock.get());
     }
 }
 

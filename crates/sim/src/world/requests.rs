@@ -148,7 +148,8 @@ impl<S: Scheme> World<'_, S> {
         let now_ns = self.now_ns;
         let replica = &mut self.replicas[index as usize];
         let now = replica.clock.reading(now_ns);
-        let deadline = now + std::time::Duration::from_nanos(self.requests.budget_ns);
+        // When the world gives up, by the replica's own clock: both must mean the same time.
+        let deadline = replica.clock.reading(now_ns + self.requests.budget_ns);
         let Some(node) = &mut replica.node else {
             return;
         };

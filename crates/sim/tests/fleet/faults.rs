@@ -33,7 +33,8 @@ fn nothing_is_admitted_twice_however_messages_travel() {
 #[test]
 fn a_crash_strands_no_more_than_was_outstanding_and_for_one_lease() {
     let crash = "[[fault]]\nkind = \"crash\"\nat = \"10s\"\nreplicas = [3]\n";
-    let run = run(&scenario("1000/s", 4, "3000/s", 30, crash));
+    // In overload it may hold nothing at that moment.
+    let run = run(&scenario("1000/s", 4, "950/s", 30, crash));
     assert!(run.summary.overshoot <= 0.0);
     assert!(run.summary.lost > 0, "it held something");
     // No lease here is longer than a second: from then on the others have the whole limit.

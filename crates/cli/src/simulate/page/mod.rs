@@ -17,7 +17,7 @@ use self::palette::Palette;
 use super::{number, table};
 
 /// The page. `lead` is the field that plots of a sweep run over, if it varies.
-pub(super) fn page(report: &Report, lead: Option<&str>) -> String {
+pub(crate) fn page(report: &Report, lead: Option<&str>) -> String {
     let palette = Palette::of(report);
     let mut html =
         String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
@@ -35,7 +35,10 @@ pub(super) fn page(report: &Report, lead: Option<&str>) -> String {
     put!(
         html,
         "<p class=\"verdict\">{} {}</p>\n",
-        tables::outcome(report.all_met()),
+        match report.checks().next() {
+            Some(_) => tables::outcome(report.all_met()),
+            None => "",
+        },
         table::verdict(report)
     );
     put!(

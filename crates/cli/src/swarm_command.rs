@@ -1,0 +1,189 @@
+//! `leasehold swarm`: random worlds with random faults, and what was found in them.
+//!
+//! # Invariant
+//!
+//! The standard output is a function of the seeds, byte for byte; what depends on this machine goes
+//! to the standard error stream.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{fs, io};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use leasehold_sim::swarm::{self, Finding, Least, Options, SwarmReport};
+use thiserror::Error;
+
+use crate::args::print;
+
+/// Runs random worlds with random faults under virtual time, a world for each seed, and holds the
+/// limiter to its promises: no overshoot beyond what the faults excuse, books that agree, and all of
+/// the limit used once all is well again. Exits 1 if a promise was broken.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SwarmArguments {
+    /// How many worlds.
+    #[arg(long, default_value_t = 1000, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) seeds: u64,
+    /// The first seed; the same seed is always the same world.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
+    pub(crate) seed: u64,
+    /// Threads to run on [default: one for each processor].
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write what is found as scenarios into this folder, to be run by `leasehold simulate`.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) write: Option<PathBuf>,
+    /// Print the world of the first seed as a scenario, and run nothing.
+    #[arg(long, conflicts_with_all = ["json", "write"])]
+    pub(crate) show: bool,
+}
+
+/// Runs the worlds; true if nothing was found.
+pub(crate) fn run(arguments: &SwarmArguments) -> Result<bool, SwarmError> {
+    if arguments.show {
+        print(swarm::scenario_of(arguments.seed).trim_end());
+        return Ok(true);
+    }
+    let threads = arguments.threads.map_or(0, usize::from);
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()?;
+    // Hidden by itself where the error stream is no terminal.
+    let bar = ProgressBar::new(arguments.seeds);
+    let style = ProgressStyle::with_template("[{bar:30}] {pos}/{len} worlds  {elapsed}");
+    bar.set_style(style.expect("the template is ours").progress_chars("=> "));
+    let seeds = arguments.seed..arguments.seed + arguments.seeds;
+    let report = threads.install(|| swarm::run(seeds, &Options::default(), &|_| bar.inc(1)));
+    let seconds = bar.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+    if let Some(folder) = &arguments.write {
+        write(folder, &report.findings)?;
+    }
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&report).expect("a report is plain data");
+        print(&json);
+    } else {
+        print(text(&report).trim_end());
+    }
+    anstream::eprintln!("{} worlds in {seconds:.1} s", report.worlds);
+    Ok(report.findings.is_empty())
+}
+
+fn write(folder: &Path, findings: &[Finding]) -> Result<(), SwarmError> {
+    let failed = |file: &Path, error| SwarmError::Write {
+        file: file.to_owned(),
+        error,
+    };
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    for finding in findings {
+        let file = folder.join(format!("seed-{}.toml", finding.seed));
+        fs::write(&file, &finding.scenario).map_err(|error| failed(&file, error))?;
+    }
+    Ok(())
+}
+
+fn text(report: &SwarmReport) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let Finding {
+            seed,
+            promise,
+            what,
+            replay,
+            world,
+            scenario,
+        } = finding;
+        let _ = writeln!(text, "found: seed {seed}, {promise:?}: {what}");
+        let _ = writeln!(text, "       {world}\n       {replay}");
+        let _ = writeln!(text, "\n{scenario}");
+    }
+    let _ = writeln!(
+        text,
+        "{} worlds from seed {}, {} requests, {} events: {} found",
+        report.worlds,
+        report.seed,
+        report.requests,
+        report.events,
+        report.findings.len()
+    );
+    if let Some(closest) = &report.closest {
+        let _ = writeln!(
+            text,
+            "closest to its bound      {:.2} of {} tokens beyond the burst (seed {})",
+            closest.overshoot, closest.allowed, closest.seed
+        );
+    }
+    let mut least = |name: &str, least: Option<Least>| {
+        if let Some(Least { seed, part }) = least {
+            let _ = writeln!(text, "{name:25} {:.2} % (seed {seed})", part * 100.0);
+        }
+    };
+    least("least used in overload", report.busy);
+    least("least used below", report.calm);
+    least("most that waited", report.waits);
+    let _ = writeln!(text, "\nworlds with");
+    for (sight, worlds) in &report.sights {
+        let _ = writeln!(text, "  {sight:35} {worlds:>7}");
+    }
+    if !report.unseen.is_empty() {
+        let _ = writeln!(text, "never seen: {}", report.unseen.join(", "));
+    }
+    text
+}
+
+/// Why nothing was run, or nothing could be written.
+#[derive(Debug, Error)]
+pub(crate) enum SwarmError {
+    #[error("cannot start the threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    #[error("cannot write {}: {error}", file.display())]
+    Write { file: PathBuf, error: io::Error },
+}
+
+impl SwarmError {
+    /// 1 says that something was found; whatever went wrong here is something else.
+    pub(crate) fn exit_code(_: &Self) -> ExitCode {
+        ExitCode::from(2)
+    }
+}
+
+/// Leaves room for the seeds that follow the first.
+const SEED_MAX: u64 = u64::MAX >> 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  leasehold swarm --seeds 1000
+      What a build should pass.
+  leasehold swarm --seed 397 --seeds 1 --write found
+      Runs one world again; if it breaks a promise, writes it down as small as it can be made.
+  leasehold swarm --seed 397 --show > world.toml && leasehold simulate world.toml --seed 397 --seeds 1
+      The same world as a scenario, as it was drawn.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_says_how_to_see_it_again() {
+        let finding = Finding {
+            seed: 7,
+            promise: swarm::Promise::Safety,
+            what: "overshoot of 3 tokens, 0 are allowed".to_owned(),
+            replay: "leasehold swarm --seed 7 --seeds 1".to_owned(),
+            world: "1 replicas".to_owned(),
+            scenario: "schema = 1".to_owned(),
+        };
+        let report = SwarmReport {
+            findings: vec![finding],
+            ..SwarmReport::default()
+        };
+        let text = text(&report);
+        assert!(text.starts_with("found: seed 7, Safety: overshoot of 3 tokens"));
+        assert!(text.contains("leasehold swarm --seed 7 --seeds 1"));
+    }
+}

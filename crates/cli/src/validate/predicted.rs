@@ -1,0 +1,204 @@
+//! The same requests in the simulator: what it would have said of a real run.
+//!
+//! # Invariant
+//!
+//! The simulator is told what came and how long exchanges took, and nothing of what came of it:
+//! neither verdicts, nor how often the store was asked.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use leasehold_sim::load::Traces;
+use leasehold_sim::record::{Happening, Recorder};
+use leasehold_sim::run::run_one;
+use leasehold_sim::scenario::{LEASED, Points, Scenario};
+use leasehold_sim::trace::Trace;
+
+use super::ValidateError;
+use super::figures::{Figures, float, quantile, seconds};
+use super::observed::Observed;
+use super::setting::Setting;
+
+/// A real run, made ready to be simulated.
+pub(crate) struct Prediction {
+    scenario: Scenario,
+    traces: Traces,
+}
+
+impl Prediction {
+    pub(crate) fn new(setting: &Setting, observed: &Observed) -> Result<Self, ValidateError> {
+        let mut traces = Traces::new();
+        for (replica, requests) in observed.arrivals.iter().enumerate() {
+            // A replica without load has nothing to replay, and is there all the same.
+            if !requests.is_empty() {
+                let trace = Trace::of(requests.clone());
+                let trace = trace.map_err(|error| ValidateError::Simulated(error.to_string()))?;
+                traces.insert(replica.to_string(), Arc::new(trace));
+            }
+        }
+        let text = scenario(setting, &traces, &observed.exchanges_ns);
+        let mut points = Points::parse(&setting.name, &text, &[])
+            .map_err(|error| ValidateError::Simulated(error.to_string()))?;
+        let scenario = points.points.swap_remove(0).scenario;
+        Ok(Self { scenario, traces })
+    }
+
+    /// One run of the simulator. Seeds differ in when which exchange is slow, and in all that a
+    /// replica leaves to chance.
+    pub(crate) fn figures(&self, seed: u64) -> Result<Figures, ValidateError> {
+        let mut clock = ExchangeClock::default();
+        let recorder: &mut dyn Recorder = &mut clock;
+        let (scenario, traces) = (&self.scenario, &self.traces);
+        let run = run_one(scenario, LEASED, seed, traces, false, Some(recorder));
+        let it = run.map_err(ValidateError::Simulated)?.summary;
+        clock.times_ns.sort_unstable();
+        Ok(Figures {
+            requests: float(it.requests),
+            admitted: it.admitted * scenario.duration.as_secs_f64(),
+            overshoot: it.overshoot,
+            local: it.local,
+            store_calls: it.store_calls,
+            round_trips: it.round_trips,
+            unanswered: float(clock.failed),
+            exchange_p50: seconds(quantile(&clock.times_ns, 0.5)),
+            exchange_p99: seconds(quantile(&clock.times_ns, 0.99)),
+            wait_p50: it.wait_p50,
+            wait_p99: it.wait_p99,
+        })
+    }
+}
+
+/// The scenario as its author would write it. The time that the server takes is part of what was
+/// measured of an exchange, so the simulated one takes none.
+fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> String {
+    let Setting {
+        title,
+        limit,
+        replicas,
+        duration,
+        ..
+    } = setting;
+    let mut text = format!(
+        "schema = 1\ntitle = {title:?}\nduration = \"{}ns\"\n[[limit]]\nlimit = \"{limit}\"\n\
+         [fleet]\nreplicas = {replicas}\n[store]\nservice = \"0s\"\nservice-per-call = \"0s\"\n\
+         [network]\nlatency = {{ measured = {} }}\n",
+        duration.0,
+        quantiles(exchanges_ns),
+    );
+    for replica in traces.keys() {
+        let load = format!(
+            "[[load]]\nreplica = {replica}\narrivals = {{ trace = {{ path = \"{replica}\" }} }}\n"
+        );
+        text.push_str(&load);
+    }
+    text
+}
+
+/// Sorted times as `measured` wants them: shares of the times, and what these take at most.
+fn quantiles(sorted: &[u64]) -> String {
+    let points = sorted.len().clamp(1, POINTS_MAX);
+    let mut text = String::from("[");
+    for point in 0..points {
+        #[expect(clippy::cast_precision_loss, reason = "some hundred points")]
+        let share = (point + 1) as f64 / points as f64;
+        let time_ns = quantile(sorted, share);
+        let _ = write!(text, "[{share:.6}, \"{time_ns}ns\"],");
+    }
+    text.push(']');
+    text
+}
+
+/// Times exchanges as they are seen by their replicas.
+#[derive(Default)]
+struct ExchangeClock {
+    sent_ns: BTreeMap<u64, u64>,
+    times_ns: Vec<u64>,
+    failed: u64,
+}
+
+impl Recorder for ExchangeClock {
+    fn record(&mut self, happening: &Happening<'_>) {
+        match *happening {
+            Happening::Sent { at_ns, call, .. } => {
+                self.sent_ns.insert(call, at_ns);
+            }
+            Happening::Heard { at_ns, call, .. } => {
+                let sent_ns = self.sent_ns.remove(&call);
+                self.times_ns.extend(sent_ns.map(|sent_ns| at_ns - sent_ns));
+            }
+            Happening::Failed { .. } => self.failed += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Enough to tell the slowest of a thousand exchanges from the others.
+const POINTS_MAX: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use leasehold_sim::trace::TracedRequest;
+
+    use super::*;
+
+    fn setting(limit: &str) -> Setting {
+        let text = format!(
+            "title = \"t\"\nlimit = \"{limit}\"\nreplicas = 3\noffered = \"1000/s\"\n\
+             duration = \"2s\""
+        );
+        Setting::parse(Path::new("small.toml"), &text).unwrap()
+    }
+
+    /// A thousand requests a second to each of two replicas; the third has none.
+    fn observed() -> Observed {
+        let request = |n: u64| TracedRequest {
+            time_ns: n * 1_000_000,
+            key: 0,
+            cost: 1,
+        };
+        let requests: Vec<_> = (0..2000).map(request).collect();
+        Observed {
+            figures: Figures::default(),
+            arrivals: vec![requests.clone(), Vec::new(), requests],
+            exchanges_ns: (1..=2000).map(|n| n * 1000).collect(),
+            lateness_p99_ns: 0,
+        }
+    }
+
+    #[test]
+    fn a_prediction_is_of_the_requests_that_came_and_repeats_itself() {
+        let prediction = Prediction::new(&setting("500/s burst 500"), &observed()).unwrap();
+        let figures = prediction.figures(1).unwrap();
+        assert_eq!(figures, prediction.figures(1).unwrap());
+        assert!((figures.requests - 4000.0).abs() < 1e-9);
+        // Burst and what two seconds add; what lies at a replica in the end is missing.
+        assert!(
+            (1400.0..1501.0).contains(&figures.admitted),
+            "{}",
+            figures.admitted
+        );
+        assert!(figures.overshoot.abs() < 1e-9);
+    }
+
+    #[test]
+    fn exchanges_take_as_long_as_was_measured() {
+        let prediction = Prediction::new(&setting("500/s burst 500"), &observed()).unwrap();
+        let p50: Vec<f64> = (0..20)
+            .map(|seed| prediction.figures(seed).unwrap().exchange_p50)
+            .collect();
+        let p50 = super::super::figures::median(&p50);
+        assert!((0.0008..0.0012).contains(&p50), "{p50}");
+    }
+
+    #[test]
+    fn quantiles_are_what_the_simulator_reads() {
+        assert_eq!(
+            quantiles(&[5, 7]),
+            "[[0.500000, \"5ns\"],[1.000000, \"7ns\"],]"
+        );
+        assert_eq!(quantiles(&[]), "[[1.000000, \"0ns\"],]");
+    }
+}

@@ -1,0 +1,110 @@
+//! How much overshoot the faults of a world excuse.
+
+use leasehold_core::{Limit, Micros};
+
+use super::draft::{Draft, limit_name};
+use crate::faults::{Circumstances, Excess, FaultEvent};
+use crate::server::StoreChange;
+
+/// What a world does to its limits.
+pub(super) struct Troubles<'t> {
+    pub(super) timeline: &'t [(u64, FaultEvent)],
+    pub(super) circumstances: Circumstances,
+    /// When each replica starts.
+    pub(super) starts_ns: &'t [u64],
+    /// By how much the store's clock is too fast.
+    pub(super) drift_ppm: i32,
+    /// When the store first executed anything.
+    pub(super) first_call_ns: u64,
+}
+
+/// The most tokens beyond the burst that each limit may have admitted, in order.
+///
+/// That is its overshoot budget, and what [`Excess`] says of the timeline; a store's clock that runs
+/// fast adds its drift to the rate. While limits change, a replica may go by any that was in force:
+/// each is held against the largest of them.
+pub(super) fn bounds(draft: &Draft, troubles: &Troubles<'_>) -> Vec<f64> {
+    let excess = Excess::of(troubles.timeline, troubles.circumstances);
+    // What a server had saved before anybody asked it anything is no memory.
+    let blank = troubles.timeline.iter().filter(|(at_ns, event)| {
+        let is_saved = matches!(event, FaultEvent::Store(StoreChange::Snapshot(_)));
+        is_saved && *at_ns <= troubles.first_call_ns
+    });
+    let capacities = float(excess.capacities) + float(blank.count() as u64);
+    let seconds = float(draft.phases.end_ms) / 1000.0;
+    let limits = draft.limits.iter().enumerate();
+    limits
+        .map(|(index, (first, _))| {
+            let changes = changes_of(index, troubles);
+            let heard_of = changes.iter().map(|(limit, _)| *limit);
+            let in_force = changes
+                .iter()
+                .filter(|(_, all)| *all)
+                .map(|(limit, _)| *limit);
+            let all: Vec<Limit> = heard_of.chain([*first]).collect();
+            let epochs: Vec<Limit> = in_force.chain([*first]).collect();
+            let capacity = most(&all, |it| float(it.capacity()));
+            let rate = most(&all, per_second);
+            let mixed = mixed_seconds(index, troubles);
+            let of_epoch = |judged: &Limit| {
+                let faster = (rate - per_second(judged)).max(0.0) * mixed;
+                capacity - float(judged.burst()) + faster.ceil()
+            };
+            let too_fast = rate * seconds * f64::from(troubles.drift_ppm.max(0)) / 1e6;
+            let faults = capacities * capacity + rate * float(excess.rate_ns) / 1e9;
+            most(&epochs, of_epoch) + faults.ceil() + too_fast.ceil()
+        })
+        .collect()
+}
+
+/// For how long some may go by another limit than others.
+fn mixed_seconds(index: usize, troubles: &Troubles<'_>) -> f64 {
+    let own = Some(limit_name(index));
+    let times = troubles.timeline.iter().filter_map(|(at_ns, event)| {
+        let is_own = matches!(event, FaultEvent::Limit { name, .. } if *name == own);
+        is_own.then_some(*at_ns)
+    });
+    let (first, last) = (times.clone().min(), times.max());
+    let between = last
+        .zip(first)
+        .map(|(last, first)| last - first + UNDER_WAY_NS);
+    float(between.unwrap_or(0)) / 1e9
+}
+
+/// What a limit is changed to, and whether all that have started hear of it.
+fn changes_of(index: usize, troubles: &Troubles<'_>) -> Vec<(Limit, bool)> {
+    let own = limit_name(index);
+    let changes = troubles.timeline.iter().filter_map(|(at_ns, event)| {
+        let FaultEvent::Limit {
+            replicas,
+            name,
+            limit,
+        } = event
+        else {
+            return None;
+        };
+        let started = troubles.starts_ns.iter().filter(|start| *start <= at_ns);
+        let is_own = name.as_ref() == Some(&own);
+        is_own.then_some((*limit, replicas.len() >= started.count()))
+    });
+    changes.collect()
+}
+
+/// Tokens per second.
+pub(super) fn per_second(limit: &Limit) -> f64 {
+    let rate = limit.rate();
+    let Micros(period) = rate.period;
+    float(rate.tokens) * 1e6 / float(period)
+}
+
+fn most(limits: &[Limit], of: impl Fn(&Limit) -> f64) -> f64 {
+    limits.iter().map(of).fold(0.0, f64::max)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bounds are not exact")]
+pub(super) const fn float(number: u64) -> f64 {
+    number as f64
+}
+
+/// A call that was sent under an old limit is executed within this, be the store hung meanwhile.
+const UNDER_WAY_NS: u64 = 10_000_000_000;
