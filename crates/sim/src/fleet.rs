@@ -9,6 +9,8 @@
 
 mod clock;
 
+use std::fmt;
+
 use rand::RngExt;
 use serde::Deserialize;
 
@@ -98,6 +100,18 @@ pub enum FleetEvent {
         /// Which one.
         replica: u32,
     },
+}
+
+impl fmt::Display for FleetEvent {
+    /// A few words, for a report.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { replica } => write!(f, "replica {replica}: started"),
+            Self::Drain { replica } => write!(f, "replica {replica}: told to stop"),
+            Self::Gone { replica } => write!(f, "replica {replica}: gone"),
+            Self::Kill { replica } => write!(f, "replica {replica}: killed"),
+        }
+    }
 }
 
 impl Default for FleetConfig {

@@ -10,7 +10,7 @@ use crate::world::{Replica, World};
 
 impl<S: Scheme> World<'_, S> {
     pub(super) fn change_fleet(&mut self, event: FleetEvent) {
-        self.note(&format!("{event:?}"));
+        self.note(&event.to_string());
         match event {
             FleetEvent::Start { replica } => {
                 debug_assert_eq!(replica as usize, self.replicas.len(), "numbered in order");
