@@ -11,8 +11,8 @@
 //! # How times are drawn
 //!
 //! As work, not as time: gaps are drawn with a mean of one request, and pass as fast as the rate
-//! is high at that moment ([`process`]). The rate is the product of what the scenario says
-//! ([`shape`]) and of chance ([`modulation`]). So any law of gaps goes with any shape, evenly
+//! is high at that moment (`load/process.rs`). The rate is the product of what the scenario says
+//! (`load/shape.rs`) and of chance (`load/modulation.rs`). So any law of gaps goes with any shape, evenly
 //! spaced requests stay so at ten times the rate, no draw is thrown away, and a step at 20 s leaves
 //! all that came before as it was.
 //!

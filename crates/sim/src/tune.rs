@@ -7,7 +7,7 @@
 //! meets what the default does not, or saves store calls beyond chance, and so is each of its
 //! parts.
 //!
-//! The settings are those of [`space`], the search is that of [`search`], and every figure comes
+//! The settings are those of `tune/space.rs`, the search is that of `tune/search.rs`, and every figure comes
 //! from runs of the real limiter: one with the load that was asked for, and one in which it drops
 //! to a tenth and comes back. On steady load alone the rarest reports would seem to be the best.
 
