@@ -167,9 +167,9 @@ const SEED_MAX: u64 = u64::MAX / 2;
 
 const EXAMPLES: &str = "\
 Examples:
-  leasehold simulate simulations/scenarios --html report.html
+  leasehold simulate simulations/ --html report.html
       All scenarios, and a page with plots.
-  leasehold simulate steady.toml --vary replicas=1,10,100 --vary latency=1ms,20ms
-      Six points instead of one.
-  leasehold simulate steady.toml --point replicas=10 --seed 3 --seeds 1 --events events.jsonl
+  leasehold simulate simulations/seeds/gateway-50k.toml --vary latency=1ms,5ms
+      Two points instead of one.
+  leasehold simulate simulations/behaviour/steps.toml --seed 3 --seeds 1 --events events.jsonl
       What happened in one run, one thing after the other.";

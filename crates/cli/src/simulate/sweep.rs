@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<bool, SimulateError> {
 
 const EXAMPLES: &str = "\
 Examples:
-  leasehold sweep steady.toml --vary replicas=1,2,5,10,50,100 --html sweep.html
+  leasehold sweep simulations/behaviour/rivals.toml --vary replicas=1,2,5,10,50,100 --html sweep.html
       How accuracy and load of the store change with the number of replicas.
-  leasehold sweep steady.toml --vary interval=10ms,100ms,1s --vary lease=100ms,1s --seeds 5
+  leasehold sweep simulations/behaviour/under-limit.toml --vary interval=50ms,100ms,250ms --seeds 5
       Which settings are worth choosing.";

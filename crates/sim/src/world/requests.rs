@@ -21,8 +21,6 @@ pub(crate) struct Requests {
     pinned: Vec<Option<u32>>,
     /// The demands of the request at hand.
     demands: Vec<Demand>,
-    /// Requests that came while no replica lived.
-    pub(crate) unserved: u64,
 }
 
 /// A request that waits.
@@ -50,7 +48,6 @@ impl Requests {
             per: scenario.limits.iter().map(|it| it.per).collect(),
             pinned: scenario.loads.iter().map(|it| it.replica).collect(),
             demands: Vec::with_capacity(scenario.limits.len()),
-            unserved: 0,
         }
     }
 
@@ -89,7 +86,7 @@ impl<S: Scheme> World<'_, S> {
         let replica = match (pinned, self.living.as_slice()) {
             (Some(replica), _) => replica,
             (None, []) => {
-                self.requests.unserved += 1;
+                // No replica lives: no limiter decides it, so none is judged by it.
                 if self.clients.listens(arrival.origin.load) {
                     self.clients.answered(&arrival, false, None, self.now_ns);
                 }
