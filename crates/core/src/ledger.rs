@@ -10,9 +10,15 @@
 //! while they fit, a report or an expiry moves tokens from outstanding to charged, a release only
 //! lowers outstanding, draining only lowers charged. Since a token is spent only while it is
 //! outstanding, no later than its expiry, what was truly spent never exceeds what is charged or
-//! outstanding. (Two things may raise the sum, and neither is a grant: a smaller limit, and
-//! leases re-asserted to a store that had forgotten them. A charge then stops at the capacity:
-//! by the above, no more than that can truly have been spent and not yet drained.)
+//! outstanding.
+//!
+//! Two things put the sum above the capacity, and neither is a grant. Leases re-asserted to a store
+//! that had forgotten them raise it; a charge then stops at the capacity, as by the above no more
+//! than that can truly have been spent and not yet drained. And while replicas know two limits, it
+//! may have been filled under the larger and be met by a caller with the smaller. So a charge stops
+//! at the [`ceiling`](Ledger::ceiling): the largest capacity that was granted under since the sum
+//! last fitted the caller's own. Were it the caller's, the larger limit would grant again what the
+//! smaller forgot.
 //!
 //! # Order
 //!
@@ -43,6 +49,9 @@ pub struct Ledger {
     pub next_expiry: StoreTime,
     /// What a token weighs in `bucket`, so that a change of the limit can be recognised.
     pub weight: u64,
+    /// Tokens beyond which nothing can be charged: no grant since the sum of charged and
+    /// outstanding last fitted the capacity was made under a larger one.
+    pub ceiling: u64,
     /// One record per lease.
     pub records: BTreeMap<RecordId, Record>,
 }
@@ -87,6 +96,7 @@ impl Ledger {
         ledger.outlive(birth, limit);
         ledger.expire(limit, now);
         ledger.bucket.drain(now, limit);
+        ledger.lower_ceiling(limit);
         match request {
             Request::Spend { cost } => ledger.spend(*cost, limit, now),
             Request::Lease(request) => ledger.lease(request, limit, now),
@@ -95,7 +105,8 @@ impl Ledger {
 
     /// How long the ledger may still matter: until every lease has ended and all has drained.
     pub fn lifetime(&self, limit: &Limit, lease: Micros, now: StoreTime) -> Micros {
-        let outstanding = limit.scale().level(self.outstanding.min(limit.capacity()));
+        let outstanding = self.outstanding.min(self.ceiling(limit));
+        let outstanding = limit.scale().level(outstanding);
         let drained = self
             .bucket
             .time_to_drain(self.bucket.level + outstanding, limit, now);
@@ -119,12 +130,15 @@ impl Ledger {
             demand: 0,
             next_expiry: StoreTime::ZERO,
             weight: limit.scale().weight,
+            ceiling: limit.capacity(),
             records: BTreeMap::new(),
         }
     }
 
-    /// Re-weighs the level if the limit has changed, rounding up: the safe side.
+    /// Raises the ceiling to the capacity, and re-weighs the level if the limit has changed,
+    /// rounding up: the safe side.
     fn adopt(&mut self, limit: &Limit) {
+        self.ceiling = self.ceiling.max(limit.capacity());
         let weight = limit.scale().weight;
         if weight != self.weight {
             let tokens = self.bucket.level / self.weight;
@@ -139,7 +153,7 @@ impl Ledger {
             };
             // Capped only to stay exact. A cap at the new capacity would forget what was charged,
             // and while a deployment mixes two limits, each of its calls would forget it again.
-            let tokens = tokens.min(LEVEL_END / weight - 1);
+            let tokens = tokens.min(tokens_end(limit) - 1);
             self.bucket.level = tokens * weight + rest;
             self.weight = weight;
         }
@@ -149,7 +163,10 @@ impl Ledger {
     /// its bucket counts as spent when all others do.
     fn outlive(&mut self, birth: Birth, limit: &Limit) {
         if self.bucket.at < birth.emptied {
-            self.bucket = Bucket::emptied(birth.emptied, limit);
+            self.bucket = Bucket {
+                level: limit.scale().level(self.ceiling(limit)),
+                at: birth.emptied,
+            };
         }
     }
 
@@ -172,11 +189,25 @@ impl Ledger {
         self.next_expiry = next.unwrap_or(StoreTime::ZERO);
     }
 
-    /// Adds tokens to what is charged, up to the capacity.
+    /// Adds tokens to what is charged, up to the ceiling.
     fn charge(&mut self, tokens: u64, limit: &Limit) {
-        let level = self.bucket.level;
-        let charged = level + limit.scale().level(tokens.min(limit.capacity()));
-        self.bucket.level = level.max(charged.min(limit.capacity_level()));
+        let (level, ceiling) = (self.bucket.level, self.ceiling(limit));
+        let charged = level + limit.scale().level(tokens.min(ceiling));
+        self.bucket.level = level.max(charged.min(limit.scale().level(ceiling)));
+    }
+
+    /// Once all that was granted under a larger limit fits the capacity, the rest of that limit is
+    /// history.
+    fn lower_ceiling(&mut self, limit: &Limit) {
+        let fits = limit.capacity().checked_sub(self.outstanding);
+        if fits.is_some_and(|fits| self.bucket.level <= limit.scale().level(fits)) {
+            self.ceiling = limit.capacity();
+        }
+    }
+
+    /// The ceiling, in tokens of which the level stays exact.
+    fn ceiling(&self, limit: &Limit) -> u64 {
+        self.ceiling.min(tokens_end(limit) - 1)
     }
 
     fn spend(&mut self, cost: u64, limit: &Limit, now: StoreTime) -> Reply {
@@ -342,6 +373,11 @@ impl Record {
             demand: Demand(0),
         }
     }
+}
+
+/// The level of as many tokens is no longer exact.
+const fn tokens_end(limit: &Limit) -> u64 {
+    LEVEL_END / limit.scale().weight
 }
 
 /// Kept beyond the last effect, so that a replica that is late by less is still known.

@@ -508,6 +508,67 @@ fn under_a_lowered_limit_nothing_is_granted_until_what_is_there_fits() {
 }
 
 #[test]
+fn what_was_granted_under_the_larger_of_two_limits_is_charged_whole_by_a_caller_with_the_smaller() {
+    let (small, large) = (limit("1/s burst 10"), limit("1/s burst 1000"));
+    for reported in [true, false] {
+        let mut store = Store::with("1/s burst 1000");
+        let grant = store.lease(needs(A, 900), at(0)).granted;
+        assert_eq!(grant, 900);
+        store.limit = small;
+        if reported {
+            let spent = LeaseRequest {
+                granted: grant,
+                spent: grant,
+                ..wants(A, 0)
+            };
+            store.lease(spent, at(0));
+        }
+        store.look(at(LEASE));
+        store.limit = large;
+        let drained = if reported { LEASE as u64 } else { 0 };
+        assert_eq!(store.charged(), 900 - drained);
+        let most = store.lease(needs(B, 1000), at(LEASE)).granted;
+        assert_eq!(most, 100 + drained, "not granted twice");
+    }
+}
+
+#[test]
+fn once_all_fits_the_smaller_limit_the_larger_is_history() {
+    let (small, large) = (limit("1/s burst 10"), limit("1/s burst 1000"));
+    let mut store = Store::with("1/s burst 1000");
+    store.spend(20, at(0));
+    store.limit = small;
+    store.look(at(9));
+    assert_eq!(store.slot.as_ref().unwrap().ceiling, 1000, "11 are charged");
+    store.look(at(10));
+    assert_eq!(store.slot.as_ref().unwrap().ceiling, 10);
+    store.limit = large;
+    store.look(at(10));
+    assert_eq!(store.slot.as_ref().unwrap().ceiling, 1000);
+}
+
+#[test]
+fn after_a_loss_a_bucket_counts_as_spent_under_the_larger_of_two_limits() {
+    let (small, large) = (limit("1/s burst 10"), limit("1/s burst 1000"));
+    let mut store = Store::with("1/s burst 1000");
+    store.lease(needs(A, 900), at(0));
+    store.birth = Birth::meet(None, store.birth.since, seconds(HOLD), at(1));
+    store.limit = small;
+    store.look(at(2));
+    store.limit = large;
+    assert_eq!(store.spend(1, at(2)).status, Status::Denied);
+}
+
+#[test]
+fn a_lifetime_covers_what_is_outstanding_under_a_larger_limit() {
+    let mut store = Store::with("1/s burst 1000");
+    store.lease(needs(A, 900), at(0));
+    store.limit = limit("1/s burst 10");
+    store.look(at(0));
+    assert_eq!(store.lifetime(at(0)), seconds(900 + LEASE + 1));
+}
+
+#[test]
 fn a_changed_limit_rounds_what_is_charged_up() {
     let mut store = Store::with("7/3s burst 10");
     store.spend(2, at(0));

@@ -136,10 +136,12 @@ const STRING: &[Patch] = &[
 ",
     ),
     (
-        "  drain_to(now)
+        "    ceiling = capacity
+  end
 
   local status",
-        "  drain_to(now)
+        "    ceiling = capacity
+  end
 
   own = string.find(records, id, 1, true)
   while own and (own - 1) % RECORD_SIZE ~= 0 do

@@ -12,9 +12,10 @@
 --        level, outstanding, replicas, demand
 --
 -- The marker is a string: since, emptied, run id. It never expires. A bucket is a hash: in the
--- field `h` level, at, outstanding, demand, next_expiry, weight, replicas, kept; in a field named
--- by its id each record: granted, spent, released, expiry, demand. No value is longer than the 64
--- bytes up to which Redis keeps a small hash in one piece.
+-- field `h` level, at, outstanding, demand, next_expiry, weight, replicas, kept, ceiling; in a field
+-- named by its id each record: granted, spent, released, expiry, demand. No value is longer than
+-- the 64 bytes up to which Redis keeps a small hash in one piece: so the header's numbers take
+-- seven bytes each, but for a sum of claims, which a replica in error could make longer than that.
 --
 -- All numbers are whole and below 2^53 and travel as little-endian doubles, so they are exact, and
 -- so are floor(a / b) and ceil(a / b). `tostring` and `..` would round them to 14 digits. A number
@@ -25,7 +26,7 @@ local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
 local LIMIT, LIMIT_SIZE = '<dddd', 32
 local REQUEST, REQUEST_SIZE = '<c16dddddddddd', 96
-local HEADER, RECORD, REPLY = '<dddddddd', '<ddddd', '<dddddddd'
+local HEADER, RECORD, REPLY = '<I7I7dI7I7I7I7I7I7', '<ddddd', '<dddddddd'
 
 local LEASED, REASSERTED, LEFT, OVER, SPENT, DENIED = 0, 1, 2, 3, 4, 5
 local HELD = -1
@@ -62,7 +63,7 @@ end
 
 -- The limit, the ledger and, for a lease, its stored record (or false): of the request at hand.
 local drain, weight, tick, capacity
-local level, at, outstanding, demand, next_expiry, weighed, replicas, kept
+local level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling
 local own
 
 -- Bucket::drain
@@ -79,8 +80,8 @@ local function drain_to(to)
 end
 
 -- Bucket::emptied
-local function count_as_spent()
-  level, at = capacity * weight, emptied
+local function count_as_spent(tokens)
+  level, at = tokens * weight, emptied
 end
 
 -- Bucket::time_to_drain
@@ -103,9 +104,15 @@ local function adopt()
   level, weighed = min(tokens, floor(LEVEL_END / weight) - 1) * weight + rest, weight
 end
 
+-- Ledger::ceiling
+local function exact_ceiling()
+  return min(ceiling, floor(LEVEL_END / weight) - 1)
+end
+
 -- Ledger::charge
 local function charge(tokens)
-  local charged = min(level + min(tokens, capacity) * weight, capacity * weight)
+  local most = exact_ceiling()
+  local charged = min(level + min(tokens, most) * weight, most * weight)
   if charged > level then
     level = charged
   end
@@ -170,23 +177,30 @@ for number = 2, #keys do
   local header = stored[1]
   own = stored[2]
   if header then
-    level, at, outstanding, demand, next_expiry, weighed, replicas, kept = unpack(HEADER, header)
+    level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling =
+      unpack(HEADER, header)
+    ceiling = max(ceiling, capacity)
     if weight ~= weighed then
       adopt()
     end
     if at < emptied then
-      count_as_spent()
+      count_as_spent(exact_ceiling())
     end
     if replicas > 0 and next_expiry <= now then
       expire(key, id)
     end
   else
-    level, at, outstanding, demand, next_expiry, weighed, replicas, kept = 0, now, 0, 0, 0, weight, 0, 0
+    level, at, outstanding, demand, next_expiry = 0, now, 0, 0, 0
+    weighed, replicas, kept, ceiling = weight, 0, 0, capacity
     if emptied > 0 then
-      count_as_spent()
+      count_as_spent(capacity)
     end
   end
   drain_to(now)
+  -- Ledger::lower_ceiling
+  if level <= (capacity - outstanding) * weight then
+    ceiling = capacity
+  end
 
   local status, granted, expiry, wait = LEASED, 0, 0, 0
   local record
@@ -264,13 +278,14 @@ for number = 2, #keys do
 
   -- Ledger::lifetime. Never shortened: another's lease may run longer than this one. Lengthened
   -- by up to half as much again, so that most calls need not lengthen it.
-  local effect = level + min(outstanding, capacity) * weight
+  local effect = level + min(outstanding, exact_ceiling()) * weight
   local forget = now + time_to_drain(effect) + lease + LIFETIME_MARGIN
   local lengthen = forget > kept
   if lengthen then
     kept = forget + min(floor((forget - now) / 2), LENGTHEN_MAX)
   end
-  header = pack(HEADER, level, at, outstanding, demand, next_expiry, weighed, replicas, kept)
+  header =
+    pack(HEADER, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling)
   if record then
     call('HSET', key, 'h', header, id, record)
   else

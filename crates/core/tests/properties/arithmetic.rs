@@ -127,6 +127,7 @@ fn ledger_with_demand(demand: Demand, limit: &Limit, now: StoreTime) -> Ledger {
         demand: demand.0.into(),
         next_expiry: record.expiry,
         weight: limit.scale().weight,
+        ceiling: limit.capacity(),
         records: [(record_id(2), record)].into(),
     }
 }

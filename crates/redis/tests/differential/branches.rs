@@ -98,6 +98,10 @@ impl Reached {
         self.when("adopt: no rest", changed && !rest);
         self.when("adopt: beyond the capacity", changed && beyond);
         self.when("outlived", bucket.at < birth.emptied);
+        let (ceiling, capacity) = (before.ledger.ceiling, limit.capacity());
+        self.when("the ceiling rises", ceiling < capacity);
+        self.when("the ceiling falls", ceiling > after.ledger.ceiling);
+        self.when("the ceiling stays", after.ledger.ceiling > capacity);
         self.when("the clock went back", bucket.at > now);
 
         let mut expiries: Vec<_> = records.values().map(|record| record.expiry).collect();
@@ -172,7 +176,7 @@ impl Reached {
 }
 
 /// All of these must be reached.
-pub(crate) const BRANCHES: [&str; 53] = [
+pub(crate) const BRANCHES: [&str; 56] = [
     "meet: a first deployment",
     "meet: all is lost",
     "meet: taken for new",
@@ -208,6 +212,9 @@ pub(crate) const BRANCHES: [&str; 53] = [
     "kept as long as before",
     "kept longer",
     "above the capacity",
+    "the ceiling rises",
+    "the ceiling falls",
+    "the ceiling stays",
     "fresh and full",
     "fresh and frozen",
     "fresh and refilling",

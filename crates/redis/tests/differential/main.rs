@@ -86,8 +86,8 @@ fn a_planted_bug_is_noticed() {
 const PLANTED: &[(&str, &str)] = &[
     // A report applied before draining.
     (
-        "  end\n  drain_to(now)\n\n  local status",
-        "  end\n  local status",
+        "  drain_to(now)\n  -- Ledger::lower_ceiling",
+        "  -- Ledger::lower_ceiling",
     ),
     ("      if expiry <= now then", "      if expiry < now then"),
     ("a.expiry < b.expiry", "a.expiry > b.expiry"),
@@ -132,6 +132,21 @@ const PLANTED: &[(&str, &str)] = &[
     ("max(expiry, now + lease)", "now + lease"),
     ("known_expiry <= now", "known_expiry < now"),
     ("if charged > level then", "if true then"),
+    ("local most = exact_ceiling()", "local most = capacity"),
+    ("ceiling = max(ceiling, capacity)", "ceiling = capacity"),
+    (
+        "count_as_spent(exact_ceiling())",
+        "count_as_spent(capacity)",
+    ),
+    (
+        "if level <= (capacity - outstanding) * weight then",
+        "if level <= capacity * weight then",
+    ),
+    ("min(ceiling, floor(LEVEL_END / weight) - 1)", "ceiling"),
+    (
+        "min(outstanding, exact_ceiling())",
+        "min(outstanding, capacity)",
+    ),
     (
         "status, granted, expiry = OVER, 0, 0",
         "status, granted, expiry = OVER, granted, expiry",

@@ -126,7 +126,8 @@ impl Store {
             weight,
             replicas,
             kept,
-        ] = numbers(header)?;
+            ceiling,
+        ] = read_header(header)?;
         let time = StoreTime::from_micros;
         let records = fields.iter().filter(|(name, _)| *name != b"h");
         let records = records.map(|(name, record)| read_record(name, record));
@@ -139,6 +140,7 @@ impl Store {
             demand,
             next_expiry: time(next_expiry),
             weight,
+            ceiling,
             records: records.collect::<Checked<_>>()?,
         };
         if replicas != ledger.records.len() as u64 {
@@ -150,6 +152,24 @@ impl Store {
         }
         Ok(Some(stored))
     }
+}
+
+/// Seven bytes a number, but for the third, which is a double.
+fn read_header(header: &[u8]) -> Checked<[u64; 9]> {
+    let (before, rest) = header.split_at_checked(14).ok_or("a short header")?;
+    let (double, after) = rest.split_at_checked(8).ok_or("a short header")?;
+    let [outstanding] = numbers(double)?;
+    let whole = [before, after].concat();
+    let whole = whole.chunks(7).map(|number| {
+        let mut bytes = [0; 8];
+        bytes[..number.len()].copy_from_slice(number);
+        u64::from_le_bytes(bytes)
+    });
+    let mut numbers: Vec<u64> = whole.collect();
+    numbers.insert(2, outstanding);
+    numbers
+        .try_into()
+        .map_err(|found: Vec<u64>| format!("{} numbers in a header", found.len()))
 }
 
 fn read_record(name: &[u8], record: &[u8]) -> Checked<(RecordId, Record)> {
