@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leasehold_cache::{Config, QuotaCache};
 use leasehold_core::Limit;
-use leasehold_sync::{NamedLimit, Syncer, Tuning};
+use leasehold_sync::{NamedLimit, Syncer, Tuning, TuningError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -54,9 +54,9 @@ pub enum BuildError {
     /// A duration or size of zero makes no sense.
     #[error("`{0}` is zero: nothing could be done in no time or no space")]
     Zero(&'static str),
-    /// The shortest of something is longer than the longest.
-    #[error("`{0}` is above `{1}`: nothing lies between them")]
-    Crossed(&'static str, &'static str),
+    /// The tuning contradicts itself.
+    #[error("tuning: {0}")]
+    Tuning(#[from] TuningError),
 }
 
 impl fmt::Debug for Builder {
@@ -192,12 +192,6 @@ impl Builder {
             (self.keys_max == 0, "keys_max"),
             (self.budget.is_zero(), "budget"),
             (self.call_timeout.is_zero(), "call_timeout"),
-            (self.tuning.batch_keys == 0, "tuning.batch_keys"),
-            (
-                self.tuning.batches_in_flight == 0,
-                "tuning.batches_in_flight",
-            ),
-            (self.tuning.interval_min.is_zero(), "tuning.interval_min"),
         ];
         let zero = sizes
             .into_iter()
@@ -205,21 +199,7 @@ impl Builder {
         if let Some(name) = zero {
             return Err(BuildError::Zero(name));
         }
-        let Tuning {
-            interval_min,
-            interval_max,
-            lease_min,
-            lease_max,
-            ..
-        } = self.tuning;
-        if interval_min > interval_max {
-            let (min, max) = ("tuning.interval_min", "tuning.interval_max");
-            return Err(BuildError::Crossed(min, max));
-        }
-        if lease_min > lease_max {
-            let (min, max) = ("tuning.lease_min", "tuning.lease_max");
-            return Err(BuildError::Crossed(min, max));
-        }
+        self.tuning.check()?;
         Ok(())
     }
 }

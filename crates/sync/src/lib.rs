@@ -24,5 +24,5 @@ pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
 pub use key_state::COST_LEASED_MAX;
 pub use syncer::{Syncer, Timeout};
 pub use tokens::Tokens;
-pub use tuning::Tuning;
+pub use tuning::{Tuning, TuningError};
 pub use waiting::{Purpose, Waiter};

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use leasehold_core::{Limit, Micros};
+use thiserror::Error;
 
 use crate::demand_meter::{as_float, tokens_per_second};
 
@@ -22,17 +23,21 @@ pub struct Tuning {
     /// Longest time for which tokens are leased ahead while the bucket is well filled.
     pub hold_max: Duration,
     /// Longest time for which a replica that found the bucket empty stays away, unless the store
-    /// said exactly when the next token comes.
+    /// said exactly when the next token comes. Ten replicas that share a thousand such keys make
+    /// 2000 calls a second at 5 s.
     pub gap_max: Duration,
     /// Shortest lease. A replica that dies strands what it held for this long.
     pub lease_min: Duration,
-    /// Longest lease. A store that lost its memory grants nothing for this long.
+    /// Longest lease, at least nine eighths of `gap_max`: a replica that stays away is counted
+    /// among those that share the bucket as long as its lease lasts. A store that lost its memory
+    /// grants nothing for this long.
     pub lease_max: Duration,
     /// Tokens that a replica must expect to use by its next call for a lease to pay; below,
     /// each request asks the store for its own cost.
     pub lease_pays: f64,
     /// Shortest time between two batches that are not full: calls that come up meanwhile travel
-    /// together.
+    /// together. It bounds a replica's round trips, a hundred a second at 10 ms, and is the most
+    /// that it adds to the wait of a request that must ask the store.
     pub call_gap: Duration,
     /// Most keys in one batch. A store is busy with a batch for about 3 us a key, and serves
     /// nobody else meanwhile.
@@ -50,11 +55,11 @@ impl Default for Tuning {
             interval_min: Duration::from_millis(20),
             interval_max: Duration::from_millis(250),
             hold_max: Duration::from_millis(500),
-            gap_max: Duration::from_secs(4),
+            gap_max: Duration::from_secs(5),
             lease_min: Duration::from_secs(1),
-            lease_max: Duration::from_secs(5),
+            lease_max: Duration::from_secs(6),
             lease_pays: 4.0,
-            call_gap: Duration::from_millis(5),
+            call_gap: Duration::from_millis(10),
             batch_keys: 128,
             batches_in_flight: 8,
             idle_after: Duration::from_secs(10),
@@ -63,11 +68,85 @@ impl Default for Tuning {
 }
 
 impl Tuning {
+    /// Whether a limiter can work with it.
+    ///
+    /// # Errors
+    ///
+    /// The first field, or pair of fields, that it cannot work with.
+    pub fn check(&self) -> Result<(), TuningError> {
+        let zero = [
+            ("interval_min", self.interval_min.is_zero()),
+            ("lease_min", self.lease_min.is_zero()),
+            ("batch_keys", self.batch_keys == 0),
+            ("batches_in_flight", self.batches_in_flight == 0),
+            ("idle_after", self.idle_after.is_zero()),
+        ];
+        if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(TuningError::Zero(field));
+        }
+        let spans = [
+            ("interval_max", self.interval_max),
+            ("hold_max", self.hold_max),
+            ("gap_max", self.gap_max),
+            ("lease_max", self.lease_max),
+            ("call_gap", self.call_gap),
+            ("idle_after", self.idle_after),
+        ];
+        if let Some((field, _)) = spans.into_iter().find(|(_, span)| *span > SPAN_MAX) {
+            return Err(TuningError::TooLong(field));
+        }
+        if self.interval_min > self.interval_max {
+            return Err(TuningError::Crossed("interval_min", "interval_max"));
+        }
+        if self.lease_min > self.lease_max {
+            return Err(TuningError::Crossed("lease_min", "lease_max"));
+        }
+        if self.lease_max < jittered(self.gap_max) {
+            return Err(TuningError::LeaseWithinGap);
+        }
+        if !self.lease_pays.is_finite() || self.lease_pays < 0.0 {
+            return Err(TuningError::NotTokens("lease_pays"));
+        }
+        Ok(())
+    }
+
     /// How long a store that has forgotten its leases must wait before it grants again: the
     /// longest lease, and what renewals round it up by.
     pub fn hold(&self) -> Micros {
         Micros::from_duration(self.lease_max + Duration::from_millis(1))
     }
+}
+
+/// Why no limiter can work with a [`Tuning`].
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum TuningError {
+    /// A duration or size of zero makes no sense.
+    #[error("`{0}` is zero: nothing could be done in no time or no space")]
+    Zero(&'static str),
+    /// A duration is beyond all use, and sums of such durations may be none.
+    #[error("`{0}` is more than a year")]
+    TooLong(&'static str),
+    /// The shortest of something is longer than the longest.
+    #[error("`{0}` is above `{1}`: nothing lies between them")]
+    Crossed(&'static str, &'static str),
+    /// Leases would end while replicas stay away.
+    #[error(
+        "`lease_max` is below nine eighths of `gap_max`: a replica that stays away would lose its \
+         lease meanwhile, and its share of the bucket with it"
+    )]
+    LeaseWithinGap,
+    /// A number of tokens is negative, infinite or none.
+    #[error("`{0}` is no number of tokens: it must be finite and at least 0")]
+    NotTokens(&'static str),
+}
+
+/// A year of 365 days.
+const SPAN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The longest that a time becomes when it is jittered by an eighth.
+fn jittered(time: Duration) -> Duration {
+    time.saturating_add(time / 8)
 }
 
 /// What the tuning means for one limit.
@@ -146,6 +225,47 @@ mod tests {
     }
 
     #[test]
+    fn what_no_limiter_can_work_with_is_refused() {
+        let with = |change: fn(&mut Tuning)| {
+            let mut tuning = Tuning::default();
+            change(&mut tuning);
+            tuning.check()
+        };
+        assert_eq!(Tuning::default().check(), Ok(()));
+        let refused = |error| Err(error);
+        let zero = |field| refused(TuningError::Zero(field));
+        assert_eq!(with(|it| it.batch_keys = 0), zero("batch_keys"));
+        assert_eq!(
+            with(|it| it.batches_in_flight = 0),
+            zero("batches_in_flight")
+        );
+        assert_eq!(
+            with(|it| it.interval_min = Duration::ZERO),
+            zero("interval_min")
+        );
+        assert_eq!(with(|it| it.lease_min = Duration::ZERO), zero("lease_min"));
+        assert_eq!(
+            with(|it| it.idle_after = Duration::ZERO),
+            zero("idle_after")
+        );
+        assert_eq!(
+            with(|it| it.interval_min = it.interval_max * 2),
+            refused(TuningError::Crossed("interval_min", "interval_max"))
+        );
+        assert_eq!(
+            with(|it| it.lease_min = it.lease_max * 2),
+            refused(TuningError::Crossed("lease_min", "lease_max"))
+        );
+        let longer = |it: &mut Tuning| it.gap_max += Duration::from_millis(334);
+        assert_eq!(with(longer), refused(TuningError::LeaseWithinGap));
+        let not_tokens = refused(TuningError::NotTokens("lease_pays"));
+        assert_eq!(with(|it| it.lease_pays = f64::NAN), not_tokens);
+        assert_eq!(with(|it| it.lease_pays = -1.0), not_tokens);
+        let too_long = refused(TuningError::TooLong("hold_max"));
+        assert_eq!(with(|it| it.hold_max = Duration::MAX), too_long);
+    }
+
+    #[test]
     fn a_small_bucket_is_looked_at_more_often() {
         assert_eq!(sizing("1000/s").interval, Duration::from_millis(100));
         assert_eq!(
@@ -160,7 +280,7 @@ mod tests {
     fn replicas_stay_away_from_an_empty_bucket_until_their_part_has_come() {
         let slow = sizing("100/min");
         assert_eq!(slow.gap(2, 1), Duration::from_millis(1200));
-        assert_eq!(slow.gap(10, 9), Duration::from_secs(4), "but not for ever");
+        assert_eq!(slow.gap(10, 9), Duration::from_secs(5), "but not for ever");
         let fast = sizing("1000/s");
         assert_eq!(fast.gap(4, 100), fast.interval);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use leasehold_sync::Tuning;
+use leasehold_sync::{Tuning, TuningError};
 use serde::Deserialize;
 
 use crate::units::Span;
@@ -54,27 +54,9 @@ impl TuningConfig {
 
     /// What a limiter cannot work with.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let tuning = self.tuning();
-        let say = |field: &str, rule: &str| Err(format!("[tuning] {field} {rule}"));
-        if tuning.interval_min.is_zero() {
-            return say("interval-min", "must be above 0");
-        }
-        if tuning.interval_max < tuning.interval_min {
-            return say("interval-max", "must be at least interval-min");
-        }
-        if tuning.lease_min.is_zero() || tuning.lease_max < tuning.lease_min {
-            return say("lease-max", "must be at least lease-min, and that above 0");
-        }
-        if tuning.batch_keys == 0 || tuning.batches_in_flight == 0 {
-            return say("batch-keys and batches-in-flight", "must be above 0");
-        }
-        if !tuning.lease_pays.is_finite() || tuning.lease_pays < 0.0 {
-            return say("lease-pays", "must be a number of tokens");
-        }
-        if tuning.idle_after.is_zero() {
-            return say("idle-after", "must be above 0");
-        }
-        Ok(())
+        // Scenarios write with dashes what is written with underscores in Rust.
+        let say = |error: TuningError| format!("[tuning] {}", error.to_string().replace('_', "-"));
+        self.tuning().check().map_err(say)
     }
 }
 
@@ -142,6 +124,11 @@ mod tests {
         );
         assert!(check("batch-keys = 0").is_err());
         assert!(check("lease-min = \"9s\"").is_err());
+        assert!(
+            check("gap-max = \"9s\"")
+                .unwrap_err()
+                .contains("`lease-max`")
+        );
         assert!(check("lease-pays = nan").is_err());
         assert!(toml::from_str::<TuningConfig>("intervall = 1").is_err());
     }

@@ -219,10 +219,14 @@ impl Space {
     pub(crate) fn tuning(&self, setting: &Setting) -> TuningConfig {
         let default = Tuning::default();
         let span = |tunable| self.said(setting, tunable).map(Span);
+        let gap_max = span(Tunable::GapMax);
+        let lease_max = gap_max.map(|gap| Span(gap.0 / 5 * 6));
         let mut tuning = TuningConfig {
             interval_min: span(Tunable::IntervalMin),
             hold_max: span(Tunable::HoldMax),
-            gap_max: span(Tunable::GapMax),
+            gap_max,
+            // A lease outlasts the gap.
+            lease_max: lease_max.and_then(|to| raised(default.lease_max.into(), to)),
             call_gap: span(Tunable::CallGap),
             #[expect(clippy::cast_precision_loss, reason = "a small whole number")]
             lease_pays: self
