@@ -1,9 +1,9 @@
-//! One attempt to connect: open a socket, shake hands, greet.
+//! One attempt to connect to one server: open a socket, secure it if asked to, shake hands.
 //!
 //! # Invariant
 //!
-//! The attempt ends within the connect timeout, and a [`Wire`] comes out only if the server answered
-//! as Redis does and the greeting went well.
+//! The attempt ends by its deadline, and a [`Wire`] comes out only if the server answered as Redis
+//! does and let us in. Over TLS nothing is said before the server has shown who it is.
 //!
 //! The handshake is ours and not the client library's, which swallows what the server said about a
 //! password. The socket is ours so that we may drive the connection ourselves: the driver ends when
@@ -11,6 +11,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 
 use redis::aio::MultiplexedConnection;
@@ -21,8 +22,9 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::{ConnectError, ConnectFault, LinkError, Stage};
-use crate::settings::{Endpoint, Settings};
+use crate::error::{ConnectFault, LinkError, Stage};
+use crate::settings::{Place, Settings};
+use crate::tls::{TlsFault, TlsSettings};
 use crate::wire::Wire;
 
 /// Moves bytes for a [`Wire`]. Ends when the connection is closed; dropping it closes it.
@@ -49,41 +51,52 @@ impl<G: Greeting> Greeting for std::sync::Arc<G> {
     }
 }
 
-/// Connects once.
-pub(crate) async fn connect(
+/// Connects to the server at `target` and logs in.
+pub(crate) async fn reach(
     settings: &Settings,
-    greeting: &impl Greeting,
-) -> Result<(Wire, Driver), ConnectError> {
-    let deadline = Instant::now() + settings.connect_timeout;
-    let attempt = async {
-        let socket = within(deadline, Stage::Opening, settings, open(settings)).await?;
-        let (wire, mut driver) = start(settings, socket).await?;
-        let shake = shake_hands(settings, &wire);
-        within(
-            deadline,
-            Stage::Handshake,
-            settings,
-            driven(&mut driver, shake),
-        )
-        .await?;
-        let greet = async { greeting.greet(&wire).await.map_err(greeting_fault) };
-        within(
-            deadline,
-            Stage::Greeting,
-            settings,
-            driven(&mut driver, greet),
-        )
-        .await?;
-        Ok((wire, driver))
-    };
-    // Boxed: it is 25 kB, and callers would carry it in futures of their own.
-    Box::pin(attempt).await.map_err(|fault| ConnectError {
-        address: settings.to_string(),
-        fault,
-    })
+    target: Target<'_>,
+    login: &RedisConnectionInfo,
+    deadline: Instant,
+) -> Result<(Wire, Driver), ConnectFault> {
+    let opened = within(deadline, Stage::Opening, settings, open(settings, target)).await?;
+    let secured = secure(settings, target, opened);
+    let socket = within(deadline, Stage::Securing, settings, secured).await?;
+    let (wire, mut driver) = start(settings, socket).await?;
+    let shake = driven(&mut driver, shake_hands(login, &wire));
+    let shaken = within(deadline, Stage::Handshake, settings, shake).await;
+    match shaken {
+        Ok(()) => Ok((wire, driver)),
+        // TLS 1.3 lets a server look at our certificate after we are done with the handshake. What
+        // it says when it hangs up mostly is lost to the end of the connection.
+        Err(ConnectFault::NotRedis { what }) if settings.secure && wire.alive().is_err() => {
+            Err(TlsFault::Unwelcome { what }.into())
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
-async fn within<T>(
+/// Greets the server that was reached, on its way to being used.
+pub(crate) async fn greet(
+    settings: &Settings,
+    wire: &Wire,
+    driver: &mut Driver,
+    greeting: &impl Greeting,
+    deadline: Instant,
+) -> Result<(), ConnectFault> {
+    let greet = async { greeting.greet(wire).await.map_err(greeting_fault) };
+    let greet = driven(driver, greet);
+    within(deadline, Stage::Greeting, settings, greet).await
+}
+
+/// Where to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    Tcp(&'a Place),
+    Unix(&'a Path),
+}
+
+/// `step`, or a fault if it is not done at the deadline.
+pub(crate) async fn within<T>(
     deadline: Instant,
     stage: Stage,
     settings: &Settings,
@@ -95,10 +108,10 @@ async fn within<T>(
 }
 
 /// Runs `step` while `driver` moves its bytes.
-async fn driven(
+pub(crate) async fn driven<T>(
     driver: &mut Driver,
-    step: impl Future<Output = Result<(), ConnectFault>>,
-) -> Result<(), ConnectFault> {
+    step: impl Future<Output = Result<T, ConnectFault>>,
+) -> Result<T, ConnectFault> {
     let mut step = pin!(step);
     tokio::select! {
         done = &mut step => done,
@@ -111,17 +124,51 @@ async fn driven(
     }
 }
 
-async fn open(settings: &Settings) -> Result<Box<dyn Socket>, ConnectFault> {
-    match &settings.endpoint {
-        Endpoint::Tcp { host, port } => {
+enum Opened {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn open(settings: &Settings, target: Target<'_>) -> Result<Opened, ConnectFault> {
+    if !settings.secure && settings.tls != TlsSettings::default() {
+        return Err(TlsFault::NotAsked.into());
+    }
+    match target {
+        Target::Tcp(Place { host, port }) => {
             let stream = open_tcp(host, *port).await?;
             tune(&stream, settings).map_err(|error| socket_fault(&error))?;
+            Ok(Opened::Tcp(stream))
+        }
+        Target::Unix(path) => {
+            let stream = UnixStream::connect(path).await;
+            stream
+                .map(Opened::Unix)
+                .map_err(|error| socket_fault(&error))
+        }
+    }
+}
+
+#[cfg_attr(
+    not(feature = "tls"),
+    expect(clippy::unused_async, reason = "it awaits where there is TLS")
+)]
+async fn secure(
+    settings: &Settings,
+    target: Target<'_>,
+    opened: Opened,
+) -> Result<Box<dyn Socket>, ConnectFault> {
+    match (opened, target) {
+        #[cfg(feature = "tls")]
+        (Opened::Tcp(stream), Target::Tcp(place)) if settings.secure => {
+            let secured = crate::tls::secured(stream, &place.host, &settings.tls).await?;
+            Ok(Box::new(secured))
+        }
+        // A URL that asks for TLS is refused where there is none.
+        (Opened::Tcp(stream), _) => {
+            debug_assert!(!settings.secure, "{target:?} was to be secured");
             Ok(Box::new(stream))
         }
-        Endpoint::Unix(path) => {
-            let stream = UnixStream::connect(path).await;
-            Ok(Box::new(stream.map_err(|error| socket_fault(&error))?))
-        }
+        (Opened::Unix(stream), _) => Ok(Box::new(stream)),
     }
 }
 
@@ -176,8 +223,8 @@ async fn start(
 }
 
 /// Logs in, chooses the database, says who we are and asks for a sign of life, in one round trip.
-async fn shake_hands(settings: &Settings, wire: &Wire) -> Result<(), ConnectFault> {
-    let steps = handshake(&settings.login);
+async fn shake_hands(login: &RedisConnectionInfo, wire: &Wire) -> Result<(), ConnectFault> {
+    let steps = handshake(login);
     let mut pipeline = Pipeline::new();
     for (_, command) in &steps {
         pipeline.add_command(command.clone());

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::acl::{kept_from, mend};
+use crate::tls::TlsFault;
+
 /// A request without an answer to use.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -26,13 +29,23 @@ pub enum LinkError {
         /// What the system says.
         what: String,
     },
-    /// The server answered with an error.
-    #[error("the server refused: {code} {detail}")]
+    /// The server answered with an error. Where a permission is missing, it is named, with the line
+    /// that grants it.
+    #[error("the server refused: {code} {detail}{}", mend(code, detail))]
     Refused {
         /// Redis' word for it, as in `NOSCRIPT`, `READONLY`, `OOM`, `NOPERM`.
         code: String,
         /// The rest of the server's message.
         detail: String,
+    },
+    /// The answer came, but too few replicas of the server have what it changed. It is not to be
+    /// used: the server may be one that was cut off and replaced.
+    #[error("{acknowledged} of {wanted} replicas of the server acknowledged the exchange in time")]
+    Unacknowledged {
+        /// How many had to.
+        wanted: u32,
+        /// How many did.
+        acknowledged: u64,
     },
     /// The answer is not one to this question.
     #[error("the answer makes no sense: {what}")]
@@ -80,6 +93,7 @@ impl LinkError {
                 .then_some(code)
         });
         let code = match (reply.code(), inner) {
+            ("ERR", _) if kept_from(detail) => "NOPERM",
             ("ERR", Some(inner)) if detail.contains(IN_SCRIPT) => inner,
             (code, _) => code,
         };
@@ -117,6 +131,14 @@ pub enum DownReason {
     /// The peer, or the system, closed the connection.
     #[error("the connection was closed")]
     Closed,
+    /// The sentinels name another server now, which agrees.
+    #[error("the sentinels moved the primary from {from} to {to}")]
+    Moved {
+        /// Where we were.
+        from: String,
+        /// Where it is.
+        to: String,
+    },
     /// The connection went quiet and was given up.
     #[error("{timeouts} requests in a row got no answer")]
     Silent {
@@ -179,7 +201,7 @@ pub enum ConnectFault {
         detail: String,
     },
     /// The server does not want us, or not now.
-    #[error("the server refused: {code} {detail}")]
+    #[error("the server refused: {code} {detail}{}", mend(code, detail))]
     Rejected {
         /// Redis' word for it, as in `LOADING`.
         code: String,
@@ -187,9 +209,32 @@ pub enum ConnectFault {
         detail: String,
     },
     /// What listens there does not talk like Redis.
-    #[error("no Redis answers there, or it wants TLS: {what}")]
+    #[error("no Redis answers there ({what}); if it wants TLS, write rediss:// in the URL")]
     NotRedis {
         /// What it did instead.
+        what: String,
+    },
+    /// There is no trust over TLS.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsFault),
+    /// Sentinels sent us to a server that does not take itself for a primary.
+    #[error("the sentinels call it the primary, but its own word for its role is {role:?}")]
+    NotPrimary {
+        /// What it says.
+        role: String,
+    },
+    /// The sentinels watch no primary of that name.
+    #[error("the sentinels know no primary called {name:?}; they know: {known}")]
+    UnknownPrimary {
+        /// The name in the URL.
+        name: String,
+        /// The names they know, or why that is not known.
+        known: String,
+    },
+    /// No sentinel could be asked.
+    #[error("no sentinel answers: {what}")]
+    Sentinels {
+        /// Each, and what is wrong with it.
         what: String,
     },
     /// The server is there but the owner's [`Greeting`](crate::Greeting) failed.
@@ -202,8 +247,12 @@ pub enum ConnectFault {
 pub enum Stage {
     /// The connection was not open yet.
     Opening,
+    /// Open, but TLS was not agreed upon yet.
+    Securing,
     /// Open, but the server had not answered yet.
     Handshake,
+    /// The server answered, but had not told its role or, a sentinel, where the primary is.
+    Routing,
     /// The server answered, but the greeting had not ended yet.
     Greeting,
 }
@@ -212,6 +261,10 @@ impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Opening => "while opening the connection",
+            Self::Securing => {
+                "in the TLS handshake (does the server speak TLS there? if not, write redis://)"
+            }
+            Self::Routing => "asking for the primary",
             Self::Handshake => "waiting for the first answer",
             Self::Greeting => "in the greeting",
         })

@@ -1,23 +1,33 @@
 //! The store over Redis or Valkey.
 
+mod acl;
 mod backoff;
 pub mod codec;
 mod connect;
+mod connector;
 mod error;
+mod health;
 mod link;
 mod script;
+mod sentinel;
 #[cfg(feature = "server")]
 pub mod server;
 mod settings;
 mod store;
+mod tls;
+mod url;
 mod wire;
 
+pub use acl::acl_rules;
 pub use connect::Greeting;
 pub use error::{ConnectError, ConnectFault, DownReason, Executed, LinkError, Stage};
+pub use health::{Eviction, Health};
 pub use link::Link;
 pub use script::Script;
-pub use settings::{Settings, UrlError, UrlFault};
+pub use settings::{Credentials, Settings};
 pub use store::RedisStore;
+pub use tls::{ClientCertificate, TlsFault, TlsSettings};
+pub use url::{UrlError, UrlFault};
 pub use wire::Wire;
 
 /// The program in the README compiles.

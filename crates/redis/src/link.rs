@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::backoff::{Backoff, random_seed};
-use crate::connect::{Driver, Greeting, connect};
+use crate::connect::Greeting;
+use crate::connector::{Connector, Live};
 use crate::error::{ConnectError, DownReason, LinkError};
 use crate::settings::Settings;
 use crate::wire::Wire;
@@ -29,7 +30,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects, within the connect timeout, and keeps the connection up from then on.
+    /// Connects, within the connect timeout, and keeps the connection up from then on. With
+    /// sentinels, each server that is asked on the way has the connect timeout.
     ///
     /// # Errors
     ///
@@ -38,8 +40,9 @@ impl Link {
         settings: Settings,
         greeting: impl Greeting,
     ) -> Result<Self, ConnectError> {
-        let first = connect(&settings, &greeting).await?;
-        Ok(Self::supervised(settings, greeting, Some(first)))
+        let mut connector = Connector::new(settings, greeting);
+        let first = connector.connect().await?;
+        Ok(Self::supervised(connector, Some(first)))
     }
 
     /// Connects in the background, now and whenever the connection is lost. Until it is up, requests
@@ -49,25 +52,21 @@ impl Link {
     ///
     /// If called outside a tokio runtime.
     pub fn lazy(settings: Settings, greeting: impl Greeting) -> Self {
-        Self::supervised(settings, greeting, None)
+        Self::supervised(Connector::new(settings, greeting), None)
     }
 
-    fn supervised(
-        settings: Settings,
-        greeting: impl Greeting,
-        first: Option<(Wire, Driver)>,
-    ) -> Self {
+    fn supervised(connector: Connector<impl Greeting>, first: Option<Live>) -> Self {
         let (publish, state) = watch::channel(State::Down {
             since: Instant::now(),
             reason: DownReason::Starting,
         });
-        if let Some((wire, _)) = &first {
-            publish.send_replace(State::Up(wire.clone()));
+        if let Some(live) = &first {
+            publish.send_replace(State::Up(live.wire.clone()));
         }
+        let settings = connector.settings();
         let supervisor = Supervisor {
             backoff: Backoff::new(settings.backoff_min, settings.backoff_max, random_seed()),
-            settings,
-            greeting,
+            connector,
             publish,
         };
         Self {
@@ -157,26 +156,29 @@ impl State {
 
 /// The one task that connects.
 struct Supervisor<G> {
-    settings: Settings,
-    greeting: G,
+    connector: Connector<G>,
     backoff: Backoff,
     publish: watch::Sender<State>,
 }
 
 impl<G: Greeting> Supervisor<G> {
-    async fn run(mut self, mut live: Option<(Wire, Driver)>) {
+    async fn run(mut self, mut first: Option<Live>) {
         loop {
-            let (wire, driver) = match live.take() {
+            let live = match first.take() {
                 Some(live) => live,
                 None => self.connected().await,
             };
             let since = Instant::now();
-            info!(store = %self.settings, "connected");
-            self.publish.send_replace(State::Up(wire.clone()));
+            info!(store = %self.connector.settings(), server = %live.address, "connected");
+            self.publish.send_replace(State::Up(live.wire.clone()));
             let reason = tokio::select! {
                 biased;
-                reason = wire.condemned() => reason,
-                () = driver => DownReason::Closed,
+                reason = live.wire.condemned() => reason,
+                () = live.driver => DownReason::Closed,
+                to = self.connector.moved(&live.address) => {
+                    let from = live.address.clone();
+                    live.wire.condemn(DownReason::Moved { from, to })
+                }
             };
             // The driver is dropped by now, so requests still on their way have failed.
             self.handle_down(&reason);
@@ -186,9 +188,9 @@ impl<G: Greeting> Supervisor<G> {
     }
 
     /// Tries until there is a connection.
-    async fn connected(&mut self) -> (Wire, Driver) {
+    async fn connected(&mut self) -> Live {
         loop {
-            match connect(&self.settings, &self.greeting).await {
+            match self.connector.connect().await {
                 Ok(live) => return live,
                 Err(error) => self.handle_down(&error.into()),
             }
@@ -219,7 +221,7 @@ impl<G: Greeting> Supervisor<G> {
             }
         });
         if news {
-            warn!(store = %self.settings, %reason, "down");
+            warn!(store = %self.connector.settings(), %reason, "down");
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use crate::error::LinkError;
 use crate::link::Link;
+use crate::settings::Acknowledgement;
 use crate::wire::Wire;
 
 /// A script, and how often it cost a round trip.
@@ -65,6 +66,17 @@ impl Script {
         keys: &[impl AsRef<[u8]>],
         arguments: &[impl AsRef<[u8]>],
     ) -> Result<Value, LinkError> {
+        self.run_acknowledged(wire, keys, arguments, None).await
+    }
+
+    /// The same, and waits until replicas have what the script changed, if that is asked for.
+    pub(crate) async fn run_acknowledged(
+        &self,
+        wire: &Wire,
+        keys: &[impl AsRef<[u8]>],
+        arguments: &[impl AsRef<[u8]>],
+        acknowledgement: Option<Acknowledgement>,
+    ) -> Result<Value, LinkError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.sha).arg(keys.len());
         for key in keys {
@@ -73,10 +85,10 @@ impl Script {
         for argument in arguments {
             command.arg(argument.as_ref());
         }
-        match self.counted(wire, &command).await {
+        match self.asked(wire, &command, acknowledgement).await {
             Err(error) if error.code() == Some("NOSCRIPT") => {
                 self.load(wire).await?;
-                self.counted(wire, &command).await
+                self.asked(wire, &command, acknowledgement).await
             }
             answer => answer,
         }
@@ -94,6 +106,38 @@ impl Script {
             Value::BulkString(sha) if sha == self.sha.as_bytes() => Ok(()),
             other => Err(LinkError::Garbled {
                 what: format!("script {} was loaded as {other:?}", self.sha),
+            }),
+        }
+    }
+
+    async fn asked(
+        &self,
+        wire: &Wire,
+        command: &Cmd,
+        acknowledgement: Option<Acknowledgement>,
+    ) -> Result<Value, LinkError> {
+        let Some(Acknowledgement {
+            replicas,
+            timeout_ms,
+        }) = acknowledgement
+        else {
+            return self.counted(wire, command).await;
+        };
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(command.clone());
+        pipeline.cmd("WAIT").arg(replicas).arg(timeout_ms);
+        self.round_trips.fetch_add(1, Relaxed);
+        let mut answers = wire.pipeline(&pipeline).await?.into_iter();
+        let mut next = || answers.next().expect("as many answers as commands");
+        let (answer, acknowledged) = (next()?, next()?);
+        match acknowledged {
+            Value::Int(acknowledged) if acknowledged >= i64::from(replicas) => Ok(answer),
+            Value::Int(acknowledged) => Err(LinkError::Unacknowledged {
+                wanted: replicas,
+                acknowledged: u64::try_from(acknowledged).unwrap_or(0),
+            }),
+            other => Err(LinkError::Garbled {
+                what: format!("WAIT was answered with {other:?}"),
             }),
         }
     }

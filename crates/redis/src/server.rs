@@ -20,6 +20,10 @@ use std::{env, fmt, thread};
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, Value};
 use tempfile::TempDir;
 
+pub use self::set::ReplicaSet;
+
+mod set;
+
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
 pub struct LocalServer {
@@ -41,6 +45,9 @@ pub struct ServerOptions {
     pub unix_socket: bool,
     /// Further options, as on the server's command line: `["--maxmemory", "10mb"]`.
     pub arguments: Vec<String>,
+    /// Run as a sentinel, with these lines of configuration:
+    /// `["monitor main 127.0.0.1 7000 2"]`.
+    pub sentinel: Option<Vec<String>>,
 }
 
 /// A server program found on this machine.
@@ -169,6 +176,14 @@ impl LocalServer {
             (Endpoint::Socket(path), Some(password)) => {
                 format!("redis+unix://{}?pass={password}", path.display())
             }
+        }
+    }
+
+    /// The port it listens on; none if it listens on a socket.
+    pub fn port(&self) -> Option<u16> {
+        match self.endpoint {
+            Endpoint::Port(port) => Some(port),
+            Endpoint::Socket(_) => None,
         }
     }
 
@@ -342,6 +357,14 @@ impl Process {
     ) -> Result<Self, ServerError> {
         let log = File::create(directory.join(LOG))?;
         let mut command = Command::new(&binary.path);
+        if let Some(lines) = &options.sentinel {
+            // A sentinel writes down what it learns.
+            let file = directory.join("sentinel.conf");
+            let lines = lines.iter().map(|line| format!("sentinel {line}"));
+            let lines = lines.collect::<Vec<_>>().join("\n");
+            fs::write(&file, lines)?;
+            command.arg(file).arg("--sentinel");
+        }
         match endpoint {
             Endpoint::Port(port) => command.arg("--port").arg(port.to_string()),
             Endpoint::Socket(path) => command.args(["--port", "0", "--unixsocket"]).arg(path),

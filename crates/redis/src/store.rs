@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use leasehold::{Answer, Batch, Store, StoreError, StoreFuture, Tuning};
 use leasehold_core::Micros;
 use redis::Value;
+use tracing::{debug, warn};
 
 use crate::codec::{self, EXCHANGE, GREET, Greet, Names, RunId};
 use crate::connect::Greeting;
 use crate::error::{ConnectError, LinkError};
+use crate::health::{Eviction, Health};
 use crate::link::Link;
 use crate::script::Script;
-use crate::settings::Settings;
+use crate::settings::{Acknowledgement, Settings};
 use crate::wire::Wire;
 
 /// The shared second tier in Redis: one ledger per key, one script call per batch.
@@ -55,6 +57,10 @@ struct Shop {
     server: Mutex<RunId>,
     /// The longest hold that a batch has asked for.
     hold_micros: AtomicU64,
+    /// What an exchange waits for, if for anything.
+    acknowledgement: Option<Acknowledgement>,
+    /// What the server said of itself when it was last asked.
+    health: Mutex<Option<Health>>,
 }
 
 impl RedisStore {
@@ -74,7 +80,7 @@ impl RedisStore {
     ///
     /// As for [`connect`](Self::connect).
     pub async fn connect_as(prefix: &str, settings: Settings) -> Result<Self, ConnectError> {
-        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix)));
+        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix, &settings)));
         let link = Link::connect(settings, Arc::clone(&shop)).await?;
         Ok(Self {
             link,
@@ -90,7 +96,7 @@ impl RedisStore {
     ///
     /// If called outside a tokio runtime.
     pub fn lazy(prefix: &str, settings: Settings) -> Self {
-        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix)));
+        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix, &settings)));
         let link = Link::lazy(settings, Arc::clone(&shop));
         Self {
             link,
@@ -102,6 +108,37 @@ impl RedisStore {
     /// The connection, to await its state.
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// What the server said of itself when it was connected to, or at the last
+    /// [`examine`](Self::examine); none before the first connection.
+    ///
+    /// A server that may evict keys also causes one warning per connection: see
+    /// [`Health::eviction`].
+    ///
+    /// ```no_run
+    /// # async fn run(store: leasehold_redis::RedisStore) {
+    /// if let Some(eviction) = store.health().and_then(|health| health.eviction) {
+    ///     eprintln!("keys may be lost: maxmemory-policy is {}", eviction.policy);
+    /// }
+    /// # }
+    /// ```
+    pub fn health(&self) -> Option<Health> {
+        lock(&self.shop.health).clone()
+    }
+
+    /// Asks the server what it says of itself now: two or three round trips, off the path of
+    /// exchanges but on their connection. For a metrics layer, every minute or so.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`] if there is no answer, or `INFO server` is not allowed. What else may not be
+    /// asked is left open.
+    pub async fn examine(&self) -> Result<Health, LinkError> {
+        let wire = self.link.wire()?;
+        let health = Health::examined(&wire, &info(&wire).await?).await?;
+        *lock(&self.shop.health) = Some(health.clone());
+        Ok(health)
     }
 
     async fn answer(&self, batch: &Batch) -> Result<Answer, StoreError> {
@@ -122,8 +159,10 @@ impl Store for RedisStore {
 }
 
 impl Shop {
-    fn new(prefix: &str) -> Self {
+    fn new(prefix: &str, settings: &Settings) -> Self {
         Self {
+            acknowledgement: settings.acknowledgement(),
+            health: Mutex::new(None),
             names: Names::new(prefix),
             exchange: Script::new(EXCHANGE),
             greet: Script::new(GREET),
@@ -146,7 +185,12 @@ impl Shop {
         }
         let said = self
             .exchange
-            .run(link, call.keys(), &call.arguments())
+            .run_acknowledged(
+                &link.wire()?,
+                call.keys(),
+                &call.arguments(),
+                self.acknowledgement,
+            )
             .await?;
         let answer = call.decode(&bytes(said)?).map_err(garbled)?;
         Ok(Answer {
@@ -156,13 +200,32 @@ impl Shop {
     }
 }
 
+impl Shop {
+    /// Keeps what the server says of itself, and warns of what it may do to us.
+    fn tell(&self, health: Health) {
+        if let Some(Eviction {
+            policy,
+            memory_max_bytes,
+        }) = &health.eviction
+        {
+            warn!(
+                policy,
+                memory_max_bytes,
+                evicted_keys = health.evicted_keys,
+                "the server may evict keys, and the limit of an evicted key counts as unused: \
+                 set maxmemory-policy to noeviction, or give the limiter a server of its own"
+            );
+        }
+        *lock(&self.health) = Some(health);
+    }
+}
+
 impl Greeting for Shop {
     /// Learns which server this is, tells it if it has been restarted since its marker was made,
     /// and makes sure it knows the script.
     async fn greet(&self, wire: &Wire) -> Result<(), LinkError> {
-        let mut info = redis::cmd("INFO");
-        info.arg("server");
-        let server = RunId::from_info(&bytes(wire.query(&info).await?)?);
+        let info = info(wire).await?;
+        let server = RunId::from_info(&info);
         let hold = Micros(self.hold_micros.load(Relaxed));
         let greet = Greet::new(self.names.marker(BIN), hold, server.clone()).map_err(garbled)?;
         let said = self
@@ -172,8 +235,19 @@ impl Greeting for Shop {
         Greet::decode(&bytes(said)?).map_err(garbled)?;
         self.exchange.load(wire).await?;
         *lock(&self.server) = server;
+        match Health::examined(wire, &info).await {
+            Ok(health) => self.tell(health),
+            // The server works; that we do not know more of it is no reason to do without.
+            Err(error) => debug!(%error, "the server does not say how it is"),
+        }
         Ok(())
     }
+}
+
+/// What the server says of itself. Without its run id a restart from old data would go unnoticed.
+async fn info(wire: &Wire) -> Result<Vec<u8>, LinkError> {
+    let mut info = redis::cmd("INFO");
+    bytes(wire.query(info.arg("server")).await?)
 }
 
 fn bytes(value: Value) -> Result<Vec<u8>, LinkError> {

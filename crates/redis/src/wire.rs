@@ -158,10 +158,11 @@ impl Wire {
         Err(error)
     }
 
-    fn condemn(&self, reason: DownReason) {
-        if self.0.verdict.set((Instant::now(), reason)).is_ok() {
-            self.0.condemned.notify_one();
-        }
+    /// Ends the use of the wire, unless it is over already. Returns why it is.
+    pub(crate) fn condemn(&self, reason: DownReason) -> DownReason {
+        let (_, told) = self.0.verdict.get_or_init(|| (Instant::now(), reason));
+        self.0.condemned.notify_one();
+        told.clone()
     }
 
     fn quiet(&self) -> std::sync::MutexGuard<'_, Quiet> {

@@ -1,22 +1,20 @@
-//! The link against real servers, one test for each way in which they go away.
-//!
-//! Runs on every kind of server found here; `scripts/server.sh` gets them.
+//! One server, and each way in which it goes away.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use leasehold_redis::server::{LocalServer, ServerOptions};
+use leasehold_redis::server::ServerOptions;
 use leasehold_redis::{
-    ConnectError, ConnectFault, DownReason, Executed, Greeting, Link, LinkError, Script, Settings,
-    Stage, UrlError, Wire,
+    ConnectFault, DownReason, Executed, Greeting, Link, LinkError, Script, Stage, Wire,
 };
 use redis::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_answered_each_on_its_own() {
@@ -407,90 +405,3 @@ async fn a_dropped_link_hangs_up_and_stays_away() {
     })
     .await;
 }
-
-/// Runs `test` on one server of each kind found here.
-async fn on_each_server(options: ServerOptions, test: impl AsyncFn(LocalServer)) {
-    for binary in LocalServer::find_or_skip() {
-        println!("on {binary}");
-        let options = ServerOptions {
-            binary: Some(binary),
-            ..options.clone()
-        };
-        test(LocalServer::start(&options).expect("starts")).await;
-    }
-}
-
-fn settings(url: &str) -> Result<Settings, UrlError> {
-    let mut settings: Settings = url.parse()?;
-    settings.response_timeout = TIMEOUT;
-    settings.backoff_max = Duration::from_millis(500);
-    Ok(settings)
-}
-
-async fn connect(url: &str) -> Result<Link, ConnectError> {
-    Link::connect(settings(url).expect("a URL"), ()).await
-}
-
-async fn set(link: &Link) -> Result<Value, LinkError> {
-    let mut command = redis::cmd("SET");
-    within(TIMEOUT * 4, link.query(command.arg("key").arg("value"))).await
-}
-
-/// Fails without waiting for anything, however busy the machine is: at the first poll.
-async fn fails_at_once(link: &Link) -> LinkError {
-    let ping = redis::cmd("PING");
-    let answer = timeout(Duration::ZERO, link.query(&ping)).await;
-    answer.expect("at once").expect_err("there is no server")
-}
-
-async fn within<T>(bound: Duration, condition: impl Future<Output = T>) -> T {
-    timeout(bound, condition).await.expect("in time")
-}
-
-/// A TCP proxy that can stop moving the bytes of its connections without closing them.
-struct Proxy {
-    url: String,
-    /// Connections from before a change are dead.
-    generation: watch::Sender<u64>,
-    open: watch::Receiver<usize>,
-}
-
-impl Proxy {
-    async fn before(server: &LocalServer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("redis://{}", listener.local_addr().expect("an address"));
-        let target = server.url().trim_start_matches("redis://").to_owned();
-        let (generation, _) = watch::channel(0);
-        let (count, open) = watch::channel(0);
-        tokio::spawn({
-            let generation = generation.clone();
-            async move {
-                while let Ok((mut near, _)) = listener.accept().await {
-                    let mut generation = generation.subscribe();
-                    let mut far = TcpStream::connect(&target).await.expect("the server is up");
-                    let count = count.clone();
-                    count.send_modify(|open| *open += 1);
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            _ = copy_bidirectional(&mut near, &mut far) => {}
-                            _ = generation.changed() => std::future::pending().await,
-                        }
-                        count.send_modify(|open| *open -= 1);
-                    });
-                }
-            }
-        });
-        Self {
-            url,
-            generation,
-            open,
-        }
-    }
-
-    fn swallow(&self) {
-        self.generation.send_modify(|generation| *generation += 1);
-    }
-}
-
-const TIMEOUT: Duration = Duration::from_millis(150);
-const RECOVERY: Duration = Duration::from_secs(3);

@@ -1,0 +1,126 @@
+//! What a server's user must be allowed for us to work, and what to say when it is not.
+//!
+//! # Invariant
+//!
+//! [`COMMANDS`] is all that we and our scripts call; a test runs everything under a user who may do
+//! just that.
+
+use crate::codec::Names;
+
+/// Rules, for `ACL SETUSER`, of a user who may do what a store under `prefix` does, and no more.
+///
+/// ```
+/// let rules = leasehold_redis::acl_rules("leasehold");
+/// assert!(rules.starts_with("resetchannels ~{leasehold:* -@all +evalsha "));
+/// ```
+pub fn acl_rules(prefix: &str) -> String {
+    let mut pattern = String::new();
+    for character in stem(prefix).chars() {
+        // What a pattern would take for something else.
+        if "*?[]\\".contains(character) {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    format!("resetchannels ~{pattern}* -@all {COMMANDS}")
+}
+
+/// What the names of all our keys begin with.
+fn stem(prefix: &str) -> String {
+    let marker = Names::new(prefix).marker(0);
+    let marker = String::from_utf8(marker).expect("it was made of text");
+    let end = marker.find(":0}").expect("the bin follows the prefix");
+    marker[..=end].to_owned()
+}
+
+/// What would allow what the server refused with `detail`.
+pub(crate) fn mend(code: &str, detail: &str) -> String {
+    if code != "NOPERM" {
+        return String::new();
+    }
+    let user = between(detail, "User ", " has ").unwrap_or("USER");
+    let rule = match between(detail, "run the '", "'") {
+        Some("info") => "+info".to_owned(),
+        Some(command) => format!("+{command}"),
+        None if detail.contains("key") => "~{PREFIX:*".to_owned(),
+        // Redis 7.0 does not say what a script was kept from.
+        None => COMMANDS.to_owned(),
+    };
+    format!(
+        "; allow it with: ACL SETUSER {user} {rule} (docs/OPERATING.md lists all that is needed)"
+    )
+}
+
+/// Whether a script was kept from something: the server does not call that `NOPERM` by itself.
+pub(crate) fn kept_from(detail: &str) -> bool {
+    detail.starts_with("ACL failure in script")
+        || detail.starts_with("The user executing the script can't")
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(found, _)| found)
+}
+
+/// The scripts call from `get` to `pexpireat`. `select` is for URLs that name a database, `role` for
+/// sentinels, `wait` for acknowledgements; `info` beyond its section `server` and `ping` are not
+/// missed. Nor are `config|get` and `client|setinfo`, which are not here: old servers do not know the latter.
+const COMMANDS: &str = "+evalsha +script|load +get +set +time +hmget +hgetall +hset +hdel \
+                        +pexpireat +info +ping +select +role +wait";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_rule_that_is_missing() {
+        for (detail, rule) in [
+            (
+                "User app has no permissions to run the 'script|load' command",
+                "ACL SETUSER app +script|load ",
+            ),
+            (
+                "this user has no permissions to run the 'role' command",
+                "ACL SETUSER USER +role ",
+            ),
+            (
+                "ACL failure in script: User app has no permissions to run the 'time' command \
+                 script: f00, on @user_script:1.",
+                "ACL SETUSER app +time ",
+            ),
+            (
+                "No permissions to access a key",
+                "ACL SETUSER USER ~{PREFIX:*",
+            ),
+            (
+                "The user executing the script can't run this command or subcommand script: f00",
+                "ACL SETUSER USER +evalsha ",
+            ),
+        ] {
+            let mend = mend("NOPERM", detail);
+            assert!(mend.contains(rule), "{detail}: {mend}");
+        }
+        assert_eq!(mend("OOM", "User x has no 'y'"), "");
+    }
+
+    /// Some commands come late in the life of a bucket, after any test has ended.
+    #[test]
+    fn what_the_scripts_call_is_allowed() {
+        for script in [crate::codec::EXCHANGE, crate::codec::GREET] {
+            let calls = script.split("call('").skip(1);
+            let names = calls.map(|rest| rest.split('\'').next().unwrap_or_default());
+            let mut found = 0;
+            for name in names {
+                let rule = format!(" +{} ", name.to_lowercase());
+                assert!(COMMANDS.contains(&rule), "{name} is called and not allowed");
+                found += 1;
+            }
+            assert!(found >= 3, "the scripts call something");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_matched_to_the_letter() {
+        assert!(acl_rules("a*{b").starts_with("resetchannels ~{a\\*%7Bb:* "));
+    }
+}

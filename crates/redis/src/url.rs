@@ -1,0 +1,360 @@
+//! What a URL says of where the store is.
+//!
+//! # Invariant
+//!
+//! Every part of a URL is used or refused, and no error shows what may be a password.
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+
+use crate::settings::{Endpoint, Place};
+
+/// What a URL says.
+pub(crate) struct Target {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) secure: bool,
+    pub(crate) login: RedisConnectionInfo,
+}
+
+/// Reads `url`.
+pub(crate) fn parse(url: &str) -> Result<Target, UrlError> {
+    target(url).map_err(|fault| UrlError {
+        url: redacted(url),
+        fault,
+    })
+}
+
+/// In an order in which no fault quotes a part of the password.
+fn target(url: &str) -> Result<Target, UrlFault> {
+    let (scheme, rest) = url.split_once("://").ok_or(UrlFault::Scheme)?;
+    let (secure, form) = match scheme {
+        "redis" | "valkey" => (false, Form::Tcp),
+        "rediss" | "valkeys" => (true, Form::Tcp),
+        "redis+unix" | "valkey+unix" | "unix" => (false, Form::Unix),
+        "redis+sentinel" | "valkey+sentinel" => (false, Form::Sentinels),
+        "rediss+sentinel" | "valkeys+sentinel" => (true, Form::Sentinels),
+        _ => return Err(UrlFault::Scheme),
+    };
+    if secure && cfg!(not(feature = "tls")) {
+        return Err(UrlFault::Tls);
+    }
+    match form {
+        Form::Tcp => {
+            let parts = Parts::of(rest)?;
+            if parts.places.contains(',') {
+                return Err(UrlFault::Hosts);
+            }
+            let path = parts.path.trim_matches('/');
+            check_database(path)?;
+            let info = read(&format!("redis://{}{}/{path}", parts.user, parts.places))?;
+            Ok(Target {
+                endpoint: Endpoint::Tcp(checked_place(parts.places, &info, SERVER_PORT)?),
+                secure,
+                login: info.redis_settings().clone(),
+            })
+        }
+        Form::Unix => {
+            check_unix(rest)?;
+            let info = read(url)?;
+            let ConnectionAddr::Unix(path) = info.addr() else {
+                return Err(UrlFault::Malformed);
+            };
+            Ok(Target {
+                endpoint: Endpoint::Unix(path.clone()),
+                secure,
+                login: info.redis_settings().clone(),
+            })
+        }
+        Form::Sentinels => {
+            let parts = Parts::of(rest)?;
+            let path = parts.path.trim_start_matches('/');
+            let (master, database) = path.split_once('/').unwrap_or((path, ""));
+            let database = database.trim_end_matches('/');
+            let mut sentinels = Vec::new();
+            for place in parts.places.split(',') {
+                check_place(place)?;
+                let info = read(&format!("redis://{place}"))?;
+                sentinels.push(checked_place(place, &info, SENTINEL_PORT)?);
+            }
+            if master.is_empty() || !master.chars().all(may_name_a_master) {
+                return Err(UrlFault::Master(master.to_owned()));
+            }
+            check_database(database)?;
+            let info = read(&format!("redis://{}localhost/{database}", parts.user))?;
+            Ok(Target {
+                endpoint: Endpoint::Sentinels {
+                    sentinels,
+                    master: master.to_owned(),
+                },
+                secure,
+                login: info.redis_settings().clone(),
+            })
+        }
+    }
+}
+
+enum Form {
+    Tcp,
+    Unix,
+    Sentinels,
+}
+
+/// `user:password@places/path`, the first with its `@`.
+struct Parts<'a> {
+    user: &'a str,
+    places: &'a str,
+    path: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(rest: &'a str) -> Result<Self, UrlFault> {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        if tail.contains('@') {
+            return Err(UrlFault::Unescaped);
+        }
+        let user_end = authority.rfind('@').map_or(0, |at| at + 1);
+        let (user, places) = authority.split_at(user_end);
+        let path_end = tail.find(['?', '#']).unwrap_or(tail.len());
+        let (path, extra) = tail.split_at(path_end);
+        if !matches!(extra, "" | "?") {
+            return Err(UrlFault::Parameter(name_of(extra).to_owned()));
+        }
+        // Each of several is checked by itself; this one is for the order of faults.
+        check_place(places.split(',').next().unwrap_or_default())?;
+        Ok(Self { user, places, path })
+    }
+}
+
+fn check_place(place: &str) -> Result<(), UrlFault> {
+    let (host, port) = split_place(place);
+    if host.is_empty() {
+        return Err(UrlFault::Host);
+    }
+    if let Some(port) = port
+        && port.parse::<u16>().unwrap_or(0) == 0
+    {
+        return Err(UrlFault::Port(port.to_owned()));
+    }
+    Ok(())
+}
+
+/// The host and, if there is one, the port.
+fn split_place(place: &str) -> (&str, Option<&str>) {
+    // The colons of an IPv6 address stand in brackets.
+    let host_end = place.find(']').map_or(0, |bracket| bracket + 1);
+    let colon = place[host_end..].find(':').map(|at| host_end + at);
+    let (host, port) = place.split_at(colon.unwrap_or(place.len()));
+    (host, port.strip_prefix(':'))
+}
+
+/// The place that `info` was read from.
+fn checked_place(place: &str, info: &ConnectionInfo, usual: u16) -> Result<Place, UrlFault> {
+    let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        return Err(UrlFault::Malformed);
+    };
+    let (_, named) = split_place(place);
+    Ok(Place {
+        host: host.clone(),
+        port: named.map_or(usual, |_| *port),
+    })
+}
+
+fn check_database(database: &str) -> Result<(), UrlFault> {
+    if database.is_empty() || database.parse::<u32>().is_ok() {
+        return Ok(());
+    }
+    Err(UrlFault::Database(database.to_owned()))
+}
+
+/// As sentinels have it.
+fn may_name_a_master(character: char) -> bool {
+    character.is_ascii_alphanumeric() || ".-_".contains(character)
+}
+
+fn read(url: &str) -> Result<ConnectionInfo, UrlFault> {
+    url.into_connection_info().map_err(|_| UrlFault::Malformed)
+}
+
+fn check_unix(rest: &str) -> Result<(), UrlFault> {
+    if !rest.starts_with('/') || rest.len() == 1 {
+        return Err(UrlFault::Path);
+    }
+    let (_, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    for parameter in parameters
+        .split('&')
+        .filter(|parameter| !parameter.is_empty())
+    {
+        match (name_of(parameter), parameter.split_once('=')) {
+            ("db", Some((_, database))) if database.parse::<u32>().is_err() => {
+                return Err(UrlFault::Database(database.to_owned()));
+            }
+            ("db" | "user" | "pass", Some(_)) => {}
+            (name, _) => return Err(UrlFault::Parameter(name.to_owned())),
+        }
+    }
+    Ok(())
+}
+
+/// The name of a parameter, without its value, which may be a secret.
+fn name_of(parameter: &str) -> &str {
+    let name = parameter.trim_start_matches('?');
+    name.split_once('=').map_or(name, |(name, _)| name)
+}
+
+/// `url` without what may be a password: all before the last `@`, all of the parameters.
+fn redacted(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (hidden, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("***@", rest),
+        None => ("", rest),
+    };
+    let (place, extra) = match rest.split_once(['?', '#']) {
+        Some((place, _)) => (place, "?***"),
+        None => (rest, ""),
+    };
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{hidden}{place}{extra}")
+}
+
+/// A URL that does not say where the store is.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("Redis URL {url:?}: {fault}")]
+pub struct UrlError {
+    /// The URL, with everything that may be a password replaced by `***`.
+    pub url: String,
+    /// What is wrong with it.
+    pub fault: UrlFault,
+}
+
+/// What is wrong with a URL, and the mend.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlFault {
+    /// It does not begin with a scheme we know.
+    #[error(
+        "it must begin with redis://, rediss:// (TLS), redis+unix:// or redis+sentinel://, \
+         as in redis://localhost:6379"
+    )]
+    Scheme,
+    /// It asks for TLS, and this program was built without the feature `tls`.
+    #[error("this program was built without TLS; build leasehold-redis with the feature `tls`")]
+    Tls,
+    /// An `@` stands behind what must be the end of the host.
+    #[error(
+        "an @ stands after the first / ? or #; \
+         write these in a user name or password as %2F %3F %23 and @ as %40"
+    )]
+    Unescaped,
+    /// There is no host.
+    #[error("the host is missing; write redis://host:port")]
+    Host,
+    /// There are several hosts, and no sentinels.
+    #[error("there are several hosts; only redis+sentinel://host1,host2/NAME takes more than one")]
+    Hosts,
+    /// The port is no port.
+    #[error("the port {0:?} is not a number from 1 to 65535")]
+    Port(String),
+    /// The path is no database number.
+    #[error("the database {0:?} is not a number; write redis://host:port/0 or leave it out")]
+    Database(String),
+    /// The path names no primary for the sentinels to find.
+    #[error(
+        "{0:?} cannot be the name of a primary; \
+         write redis+sentinel://host1,host2,host3/NAME, with the name the sentinels know it by"
+    )]
+    Master(String),
+    /// A Unix socket without a path.
+    #[error("the socket's path is missing or not absolute; write redis+unix:///run/redis.sock")]
+    Path,
+    /// A parameter or fragment that would be ignored.
+    #[error("the parameter {0:?} is not known; leave it out")]
+    Parameter(String),
+    /// Anything else.
+    #[error("it cannot be read; write redis://host:port/database, anything unusual as %XX")]
+    Malformed,
+}
+
+/// Where servers listen by default.
+const SERVER_PORT: u16 = 6379;
+/// Where sentinels do.
+const SENTINEL_PORT: u16 = 26379;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    fn fault(url: &str) -> UrlFault {
+        url.parse::<Settings>().expect_err(url).fault
+    }
+
+    #[test]
+    fn a_bad_url_is_told_apart() {
+        assert_eq!(fault("localhost:6379"), UrlFault::Scheme);
+        assert_eq!(fault("http://localhost"), UrlFault::Scheme);
+        assert_eq!(fault("redis://"), UrlFault::Host);
+        assert_eq!(fault("redis://:secret@"), UrlFault::Host);
+        assert_eq!(fault("redis://:secret@:6379"), UrlFault::Host);
+        assert_eq!(fault("redis://h:port"), UrlFault::Port("port".to_owned()));
+        assert_eq!(fault("redis://h:0"), UrlFault::Port("0".to_owned()));
+        assert_eq!(
+            fault("redis://[::1]:99999"),
+            UrlFault::Port("99999".to_owned())
+        );
+        assert_eq!(
+            fault("redis://h/zero"),
+            UrlFault::Database("zero".to_owned())
+        );
+        assert_eq!(
+            fault("redis://h?timeout=1"),
+            UrlFault::Parameter("timeout".to_owned())
+        );
+        assert_eq!(fault("redis+unix://r.sock"), UrlFault::Path);
+        assert_eq!(fault("unix:///r?db=x"), UrlFault::Database("x".to_owned()));
+        assert_eq!(fault("redis://a b"), UrlFault::Malformed);
+        let master = |name: &str| UrlFault::Master(name.to_owned());
+        assert_eq!(fault("redis+sentinel://a,b"), master(""));
+        assert_eq!(fault("redis+sentinel://a,b/my%20set"), master("my%20set"));
+        assert_eq!(fault("redis+sentinel://a,,b/main"), UrlFault::Host);
+        let port = UrlFault::Port("x".to_owned());
+        assert_eq!(fault("redis+sentinel://a,b:x/main"), port);
+        let database = UrlFault::Database("x".to_owned());
+        assert_eq!(fault("redis+sentinel://a/main/x"), database);
+        assert_eq!(fault("redis://a:1,b"), UrlFault::Hosts);
+    }
+
+    #[test]
+    fn an_error_never_shows_the_password() {
+        for url in [
+            "redis://:secret@",
+            "redis://:secret@h:port",
+            "redis://:secret/cret@h",
+            "redis://:sec#ret@h",
+            "redis://u:6379?secret@h",
+            "redis://u:secret/@h:1/2",
+            "redis://h?pass=secret",
+            "redis:u:secret@h",
+            "rediss://:secret@h:x",
+            "http://:secret@h",
+            "redis+unix:///r.sock?pass=secret&password=secret",
+            "redis+unix://:secret@/r.sock",
+            "redis+sentinel://:secret@a",
+            "redis+sentinel://:secret@a,b:0/main",
+            "redis+sentinel://u:secret/@a,b/main",
+        ] {
+            let error = url.parse::<Settings>().expect_err(url);
+            for shown in [error.to_string(), format!("{error:?}")] {
+                assert!(!shown.contains("sec") && !shown.contains("ret"), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_where_and_the_mend() {
+        let error = "redis://:secret@h:port".parse::<Settings>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Redis URL \"redis://***@h:port\": the port \"port\" is not a number from 1 to 65535"
+        );
+    }
+}
