@@ -31,6 +31,7 @@ pub mod rivals;
 pub mod run;
 pub mod scenario;
 pub mod scheme;
+mod sequence;
 pub mod server;
 pub mod stream;
 pub mod swarm;

@@ -9,6 +9,7 @@
 
 mod replies;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,11 +84,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) tokens: &'a mut Tokens,
 }
 
-/// What a reply led to.
-pub(crate) struct Outcome<W> {
-    pub(crate) verdicts: Vec<(W, Verdict)>,
-    pub(crate) next: Next,
-}
+/// Those who need wait no longer, with what they are to be told.
+pub(crate) type Verdicts<W> = VecDeque<(W, Verdict)>;
 
 /// What a key wants next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -271,12 +269,15 @@ impl<W: Waiter> KeyState<W> {
         reply: &Reply,
         sent: Instant,
         around: &mut Surroundings<'_>,
+        verdicts: &mut Verdicts<W>,
         now: Instant,
-    ) -> Outcome<W> {
+    ) -> Next {
         self.in_flight = false;
         match request {
-            Request::Spend { cost } => self.handle_spent(*cost, reply, sent, around, now),
-            Request::Lease(request) => self.handle_leased(request, reply, sent, around, now),
+            Request::Spend { cost } => self.handle_spent(*cost, reply, sent, around, verdicts, now),
+            Request::Lease(request) => {
+                self.handle_leased(request, reply, sent, around, verdicts, now)
+            }
         }
     }
 
@@ -285,7 +286,8 @@ impl<W: Waiter> KeyState<W> {
         &mut self,
         retry_after: Duration,
         around: &Surroundings<'_>,
-    ) -> Outcome<W> {
+        verdicts: &mut Verdicts<W>,
+    ) -> Next {
         self.in_flight = false;
         self.stock = 0;
         let denial = Verdict::deny(
@@ -295,11 +297,8 @@ impl<W: Waiter> KeyState<W> {
         );
         let waiting = self.spending.take().into_iter();
         let waiting = waiting.chain(std::iter::from_fn(|| self.line.pop()));
-        let verdicts = waiting.map(|waiting| (waiting.waiter, denial)).collect();
-        Outcome {
-            verdicts,
-            next: Next::Alarm(around.sizing.interval),
-        }
+        verdicts.extend(waiting.map(|waiting| (waiting.waiter, denial)));
+        Next::Alarm(around.sizing.interval)
     }
 
     /// Everybody who waits is told that the limiter is shutting down.

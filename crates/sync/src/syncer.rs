@@ -27,7 +27,7 @@ use leasehold_core::{Decided, Instant, Reason, StoreTime, Verdict};
 use crate::backoff::Backoff;
 use crate::batch::{Answer, Batch, Call, NamedLimit};
 use crate::jitter::Jitter;
-use crate::key_state::{KeyState, Next, Outcome, Surroundings};
+use crate::key_state::{KeyState, Next, Surroundings};
 use crate::sweep::{Mercy, Sweep};
 use crate::timers::Timers;
 use crate::tokens::Tokens;
@@ -245,11 +245,15 @@ impl<W: Waiter> Syncer<W> {
             let then = sizings(&batch.limits, &self.tuning);
             mem::replace(&mut self.sizings, then)
         });
+        let mut verdicts = mem::take(&mut self.verdicts);
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
-            let (slot, state, mut around) = self.parts(&call.entry);
-            let outcome = state.handle_reply(&call.request, reply, batch.sent, &mut around, now);
-            self.apply(slot, outcome, now);
+            let slot = slot_in(&call.entry);
+            let (state, mut around) = self.parts(slot);
+            let (request, sent) = (&call.request, batch.sent);
+            let next = state.handle_reply(request, reply, sent, &mut around, &mut verdicts, now);
+            self.follow(slot, next, now);
         }
+        self.verdicts = verdicts;
         if let Some(current) = current {
             self.sizings = current;
         }
@@ -264,21 +268,23 @@ impl<W: Waiter> Syncer<W> {
             .backoff
             .holds(now)
             .map_or(Duration::ZERO, |until| until.since(now));
+        let mut verdicts = mem::take(&mut self.verdicts);
         for call in &batch.calls {
-            let (slot, state, around) = self.parts(&call.entry);
-            let outcome = state.handle_failure(retry_after, &around);
-            self.apply(slot, outcome, now);
+            let slot = slot_in(&call.entry);
+            let (state, around) = self.parts(slot);
+            let next = state.handle_failure(retry_after, &around, &mut verdicts);
+            self.follow(slot, next, now);
         }
+        self.verdicts = verdicts;
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(slot) = self.timers.pop(now) {
-            let Some(state) = &self.keys[slot as usize] else {
+            if self.keys[slot as usize].is_none() {
                 continue;
-            };
-            let entry = Arc::clone(&state.entry);
-            let (slot, state, mut around) = self.parts(&entry);
+            }
+            let (state, mut around) = self.parts(slot);
             let next = state.handle_alarm(&mut around, now);
             self.arrange(slot, next, now);
         }
@@ -350,7 +356,7 @@ impl<W: Waiter> Syncer<W> {
     }
 
     fn next_calls(&mut self, now: Instant) -> Vec<Call> {
-        let mut calls = Vec::new();
+        let mut calls = Vec::with_capacity(self.calling.len().min(self.tuning.batch_keys));
         while calls.len() < self.tuning.batch_keys {
             let Some(slot) = self.calling.pop_front() else {
                 break;
@@ -362,10 +368,12 @@ impl<W: Waiter> Syncer<W> {
             if !state.may_call(self.closing, now) {
                 continue;
             }
-            let entry = Arc::clone(&state.entry);
-            let (slot, state, mut around) = self.parts(&entry);
+            let (state, mut around) = self.parts(slot);
             match state.poll_request(&mut around, now) {
-                Some(request) => calls.push(Call { entry, request }),
+                Some(request) => calls.push(Call {
+                    entry: Arc::clone(&state.entry),
+                    request,
+                }),
                 None => self.timers.set(slot, now + self.tuning.interval_max),
             }
         }
@@ -415,12 +423,9 @@ impl<W: Waiter> Syncer<W> {
     }
 
     /// A key's state beside what it needs to know of the rest.
-    fn parts(&mut self, entry: &Entry) -> (u32, &mut KeyState<W>, Surroundings<'_>) {
-        let slot = entry
-            .slot()
-            .expect("a key with a call or an alarm keeps its slot");
-        let LimitId(index) = entry.key().limit;
+    fn parts(&mut self, slot: u32) -> (&mut KeyState<W>, Surroundings<'_>) {
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        let LimitId(index) = state.entry.key().limit;
         let around = Surroundings {
             sizing: &self.sizings[index as usize],
             tuning: &self.tuning,
@@ -431,16 +436,12 @@ impl<W: Waiter> Syncer<W> {
             generations: &mut self.generations,
             tokens: &mut self.tokens,
         };
-        (slot, state, around)
+        (state, around)
     }
 
-    fn apply(&mut self, slot: u32, outcome: Outcome<W>, now: Instant) {
-        self.verdicts.extend(outcome.verdicts);
-        let next = if self.closing {
-            Next::Call
-        } else {
-            outcome.next
-        };
+    /// Arranges what a key wants after a call, unless all is given back anyway.
+    fn follow(&mut self, slot: u32, next: Next, now: Instant) {
+        let next = if self.closing { Next::Call } else { next };
         self.arrange(slot, next, now);
     }
 
@@ -505,6 +506,12 @@ impl<W: Waiter> Syncer<W> {
         self.keys_evicted += self.sweep.pass(&self.cache, steps, Mercy::Denied, now);
         self.next_sweep = now + pause;
     }
+}
+
+/// Where the state of a key is that a call is about.
+fn slot_in(entry: &Entry) -> u32 {
+    let slot = entry.slot();
+    slot.expect("a key with a call under way keeps its slot")
 }
 
 /// What the tuning means for each limit.

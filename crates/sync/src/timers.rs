@@ -2,77 +2,108 @@
 //!
 //! # Invariant
 //!
-//! Setting a key's alarm replaces its former one: an alarm that was replaced never rings.
+//! Setting a key's alarm replaces its former one: an alarm that was replaced never rings. A key with
+//! an alarm has an entry in the heap that is no later.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 use leasehold_core::Instant;
 
-/// Alarms by slot. Replaced ones stay in the heap until their time comes; a key replaces its
-/// alarm once per call, so there are never many.
+/// Alarms by slot. A key that puts its alarm off, as it does with each call, leaves its entry where
+/// it is; the entry moves on when its time comes.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, u32, u64)>>,
-    stamps: Vec<u64>,
-    next_stamp: u64,
+    heap: BinaryHeap<Reverse<(Instant, u32)>>,
+    alarms: Vec<Alarm>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Alarm {
+    /// [`NEVER`] if there is none.
+    at: Instant,
+    /// The earliest entry in the heap; [`NEVER`] if there is none.
+    queued: Instant,
 }
 
 impl Timers {
     pub(crate) fn set(&mut self, slot: u32, at: Instant) {
-        self.next_stamp += 1;
         let index = slot as usize;
-        if self.stamps.len() <= index {
-            self.stamps.resize(index + 1, 0);
+        if self.alarms.len() <= index {
+            self.alarms.resize(index + 1, Alarm::NONE);
         }
-        self.stamps[index] = self.next_stamp;
-        self.heap.push(Reverse((at, slot, self.next_stamp)));
+        let alarm = &mut self.alarms[index];
+        alarm.at = at;
+        if at < alarm.queued {
+            alarm.queued = at;
+            self.heap.push(Reverse((at, slot)));
+        }
     }
 
     /// Sets an alarm for a key that has none.
     pub(crate) fn set_if_none(&mut self, slot: u32, at: Instant) {
-        if self
-            .stamps
-            .get(slot as usize)
-            .is_none_or(|stamp| *stamp == 0)
-        {
+        let alarm = self.alarms.get(slot as usize);
+        if alarm.is_none_or(|alarm| alarm.at == NEVER) {
             self.set(slot, at);
         }
     }
 
     pub(crate) fn clear(&mut self, slot: u32) {
-        if let Some(stamp) = self.stamps.get_mut(slot as usize) {
-            *stamp = 0;
+        if let Some(alarm) = self.alarms.get_mut(slot as usize) {
+            alarm.at = NEVER;
         }
     }
 
     /// When the next alarm rings.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
-        self.drop_replaced();
-        self.heap.peek().map(|Reverse((at, ..))| *at)
+        self.move_on();
+        self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
     /// A key whose alarm has rung by `now`.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<u32> {
-        self.drop_replaced();
-        let Reverse((at, slot, _)) = *self.heap.peek()?;
+        self.move_on();
+        let Reverse((at, slot)) = *self.heap.peek()?;
         if at > now {
             return None;
         }
         self.heap.pop();
-        self.stamps[slot as usize] = 0;
+        self.alarms[slot as usize] = Alarm::NONE;
         Some(slot)
     }
 
-    fn drop_replaced(&mut self) {
-        while let Some(Reverse((_, slot, stamp))) = self.heap.peek() {
-            if self.stamps[*slot as usize] == *stamp {
+    /// Until the first entry is that of an alarm.
+    fn move_on(&mut self) {
+        while let Some(mut first) = self.heap.peek_mut() {
+            let Reverse((at, slot)) = *first;
+            let alarm = &mut self.alarms[slot as usize];
+            if at == alarm.at {
                 break;
             }
-            self.heap.pop();
+            // An alarm that was brought forward leaves a second entry behind, which is nobody's.
+            let is_its_own = at == alarm.queued;
+            if is_its_own {
+                alarm.queued = alarm.at;
+            }
+            if is_its_own && alarm.at != NEVER {
+                *first = Reverse((alarm.at, slot));
+            } else {
+                PeekMut::pop(first);
+            }
         }
     }
 }
+
+impl Alarm {
+    const NONE: Self = Self {
+        at: NEVER,
+        queued: NEVER,
+    };
+}
+
+/// No alarm rings then: it is later than any reading.
+const NEVER: Instant = Instant::FAR_FUTURE;
 
 #[cfg(test)]
 mod tests {
@@ -98,5 +129,69 @@ mod tests {
         );
         assert_eq!(timers.pop(at(40)), Some(1));
         assert_eq!(timers.poll_timeout(), None);
+    }
+
+    #[test]
+    fn an_alarm_that_is_put_off_again_and_again_takes_no_more_room() {
+        let at = Instant::from_millis;
+        let mut timers = Timers::default();
+        for time in 10..1000 {
+            timers.clear(7);
+            timers.set(7, at(time));
+        }
+        assert_eq!(timers.heap.len(), 1);
+        assert_eq!(timers.pop(at(998)), None);
+        assert_eq!(timers.pop(at(999)), Some(7));
+        timers.set(7, at(1000));
+        timers.set(7, at(999));
+        timers.set(7, at(1000));
+        assert_eq!(timers.pop(at(1000)), Some(7));
+        assert_eq!(timers.pop(at(1000)), None, "it rings once");
+    }
+
+    /// Against a plain table of the alarms that are set.
+    #[test]
+    fn the_alarms_of_a_time_ring_in_order_of_their_slots_and_each_once() {
+        let mut timers = Timers::default();
+        let mut table = [None; 8];
+        let mut state = 1_u64;
+        let mut draw = |end: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % end
+        };
+        let mut now = 0;
+        for _ in 0..100_000 {
+            let slot = draw(8);
+            let index = usize::try_from(slot).unwrap();
+            let slot = u32::try_from(slot).unwrap();
+            let time = Instant::from_nanos(now + draw(30));
+            match draw(5) {
+                0 => {
+                    timers.clear(slot);
+                    table[index] = None;
+                }
+                1 => {
+                    timers.set_if_none(slot, time);
+                    table[index].get_or_insert(time);
+                }
+                2 | 3 => {
+                    timers.set(slot, time);
+                    table[index] = Some(time);
+                }
+                _ => now += draw(10),
+            }
+            let reading = Instant::from_nanos(now);
+            let first = table.iter().flatten().min().copied();
+            assert_eq!(timers.poll_timeout(), first);
+            let due = first.filter(|first| *first <= reading);
+            let due = due.map(|_| table.iter().position(|at| *at == first).unwrap());
+            let rung = timers.pop(reading);
+            assert_eq!(rung.map(|slot| slot as usize), due);
+            if let Some(index) = due {
+                table[index] = None;
+            }
+        }
     }
 }

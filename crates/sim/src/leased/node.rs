@@ -205,7 +205,7 @@ impl LeasedNode {
     }
 
     /// Does all that the syncer says. `by_store` lists the demands that the store itself spent.
-    fn pump(&mut self, by_store: &mut Vec<Demand>, now: Instant, out: &mut Outbox<Message>) {
+    fn pump(&mut self, by_store: &mut VecDeque<Demand>, now: Instant, out: &mut Outbox<Message>) {
         loop {
             while let Some(batch) = self.syncer.poll_batch(now) {
                 out.messages.push(Rc::new(batch));
@@ -240,10 +240,15 @@ impl LeasedNode {
         self.books.settle(&self.syncer, now);
     }
 
-    fn allowed(&mut self, caller: &Caller, by_store: &mut Vec<Demand>, now: Instant) -> Outcome {
+    fn allowed(
+        &mut self,
+        caller: &Caller,
+        by_store: &mut VecDeque<Demand>,
+        now: Instant,
+    ) -> Outcome {
         let index = by_store.iter().position(|spent| *spent == caller.demand);
         if let Some(index) = index {
-            by_store.swap_remove(index);
+            by_store.remove(index);
             self.books.spent_by_store(caller.demand);
             Outcome::AllowedByStore
         } else {
@@ -325,7 +330,8 @@ impl Node for LeasedNode {
         self.books.hear(message, answer);
         self.syncer.handle_answer(message, answer, now);
         let replies = message.calls.iter().zip(&answer.replies);
-        let mut by_store: Vec<Demand> = replies
+        // Verdicts come in the order of the calls, so the first is the one that is looked for.
+        let mut by_store: VecDeque<Demand> = replies
             .filter(|(_, reply)| reply.status == Status::Spent)
             .map(|(call, _)| demand_of(call))
             .collect();
@@ -335,7 +341,7 @@ impl Node for LeasedNode {
     fn handle_failure(&mut self, message: &Message, now: Instant, out: &mut Outbox<Message>) {
         self.clock.set(now);
         self.syncer.handle_failure(message, now);
-        self.pump(&mut Vec::new(), now, out);
+        self.pump(&mut VecDeque::new(), now, out);
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut Outbox<Message>) {
@@ -347,7 +353,7 @@ impl Node for LeasedNode {
         if due.is_some_and(|(at, _)| self.timer.has_rung(at, now)) {
             self.syncer.handle_timeout(now);
         }
-        self.pump(&mut Vec::new(), now, out);
+        self.pump(&mut VecDeque::new(), now, out);
     }
 
     fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
@@ -363,7 +369,7 @@ impl Node for LeasedNode {
         self.clock.set(now);
         self.run_task(now);
         self.syncer.shut_down(now);
-        self.pump(&mut Vec::new(), now, out);
+        self.pump(&mut VecDeque::new(), now, out);
     }
 
     fn is_drained(&self) -> bool {

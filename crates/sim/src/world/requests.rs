@@ -1,19 +1,18 @@
 //! What becomes of a request: it arrives, is decided or waits, and is answered.
 
-use ahash::{HashMap, RandomState};
-
 use crate::agenda::Deadlines;
 use crate::arrival::{Arrival, Origin};
 use crate::judge::Arrived;
 use crate::record::Happening;
 use crate::scenario::{Per, Scenario};
 use crate::scheme::{Decision, Demand, Node, Outcome, Scheme, Ticket, Verdict};
+use crate::sequence::Sequence;
 use crate::world::{Event, World};
 
 /// Requests that wait, and what all have in common.
 pub(crate) struct Requests {
-    waiting: HashMap<Ticket, Waiting>,
-    tickets: u64,
+    /// By ticket: the numbers of those who did not have to wait are used again.
+    waiting: Sequence<Waiting>,
     budget_ns: u64,
     give_ups: Deadlines<Ticket>,
     per: Vec<Per>,
@@ -41,8 +40,7 @@ struct Answer {
 impl Requests {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         Self {
-            waiting: HashMap::with_hasher(fixed()),
-            tickets: 0,
+            waiting: Sequence::new(),
             budget_ns: scenario.fleet.budget.0,
             give_ups: Deadlines::new(scenario.fleet.budget.0),
             per: scenario.limits.iter().map(|it| it.per).collect(),
@@ -52,7 +50,7 @@ impl Requests {
     }
 
     pub(crate) fn replica_of(&self, ticket: Ticket) -> Option<u32> {
-        self.waiting.get(&ticket).map(|waiting| waiting.replica)
+        self.waiting.find(ticket.0).map(|waiting| waiting.replica)
     }
 
     /// When the next request may have waited for long enough.
@@ -112,7 +110,7 @@ impl<S: Scheme> World<'_, S> {
             self.hold(replica, arrival, arrived);
             return;
         }
-        self.ask(replica, arrival, arrived, None);
+        self.ask(replica, arrival, arrived);
     }
 
     /// A request to a replica that is paused: it waits at the door.
@@ -129,19 +127,16 @@ impl<S: Scheme> World<'_, S> {
 
     /// Its replica goes on, and sees the request now.
     pub(super) fn admit_held(&mut self, replica: u32, arrival: Arrival, ticket: Ticket) {
-        if let Some(waiting) = self.requests.waiting.remove(&ticket) {
+        if let Some(waiting) = self.requests.waiting.take(ticket.0) {
             self.replicas[replica as usize].waiting -= 1;
             self.requests.demand(&arrival);
-            self.ask(replica, arrival, waiting.arrived, Some(ticket));
+            self.ask(replica, arrival, waiting.arrived);
         }
     }
 
     /// Asks the replica about the demands at hand, which are the request's.
-    fn ask(&mut self, index: u32, arrival: Arrival, arrived: Arrived, ticket: Option<Ticket>) {
-        let ticket = ticket.unwrap_or_else(|| {
-            self.requests.tickets += 1;
-            Ticket(self.requests.tickets)
-        });
+    fn ask(&mut self, index: u32, arrival: Arrival, arrived: Arrived) {
+        let ticket = Ticket(self.requests.waiting.next_number());
         let now_ns = self.now_ns;
         let replica = &mut self.replicas[index as usize];
         let now = replica.clock.reading(now_ns);
@@ -175,13 +170,7 @@ impl<S: Scheme> World<'_, S> {
                 self.answer(index, &arrival, arrived, &answer);
             }
             Decision::Wait => {
-                let waiting = Waiting {
-                    arrival,
-                    arrived,
-                    replica: index,
-                };
-                self.requests.waiting.insert(ticket, waiting);
-                self.replicas[index as usize].waiting += 1;
+                let ticket = self.wait(index, arrival, arrived);
                 self.requests.give_ups.set(now_ns, ticket);
             }
         }
@@ -191,21 +180,19 @@ impl<S: Scheme> World<'_, S> {
     }
 
     fn wait(&mut self, replica: u32, arrival: Arrival, arrived: Arrived) -> Ticket {
-        self.requests.tickets += 1;
-        let ticket = Ticket(self.requests.tickets);
-        let waiting = Waiting {
+        let ticket = Ticket(self.requests.waiting.next_number());
+        self.requests.waiting.push(Waiting {
             arrival,
             arrived,
             replica,
-        };
-        self.requests.waiting.insert(ticket, waiting);
+        });
         self.replicas[replica as usize].waiting += 1;
         ticket
     }
 
     /// The answer to a request that waited. Those who were told otherwise meanwhile do not hear.
     pub(super) fn hear_verdict(&mut self, index: u32, verdict: Verdict) {
-        let Some(waiting) = self.requests.waiting.remove(&verdict.ticket) else {
+        let Some(waiting) = self.requests.waiting.take(verdict.ticket.0) else {
             assert!(
                 verdict.outcome != Outcome::AllowedHere,
                 "tokens were taken for a request that nobody waits for"
@@ -235,7 +222,7 @@ impl<S: Scheme> World<'_, S> {
 
     /// A request has waited for as long as it may.
     pub(super) fn give_up(&mut self, ticket: Ticket) {
-        let Some(waiting) = self.requests.waiting.remove(&ticket) else {
+        let Some(waiting) = self.requests.waiting.take(ticket.0) else {
             return;
         };
         self.replicas[waiting.replica as usize].waiting -= 1;
@@ -252,12 +239,10 @@ impl<S: Scheme> World<'_, S> {
     /// All requests that wait at a replica whose process ends fail.
     pub(super) fn abandon(&mut self, replica: u32) {
         let waiting = self.requests.waiting.iter();
-        let mut tickets: Vec<Ticket> = waiting
+        let tickets: Vec<Ticket> = waiting
             .filter(|(_, waiting)| waiting.replica == replica)
-            .map(|(ticket, _)| *ticket)
+            .map(|(number, _)| Ticket(number))
             .collect();
-        // The order of a hash map is nobody's order.
-        tickets.sort_unstable();
         for ticket in tickets {
             self.give_up(ticket);
         }
@@ -290,9 +275,4 @@ impl<S: Scheme> World<'_, S> {
                 .answered(arrival, answer.allowed, answer.retry_after_ns, now_ns);
         }
     }
-}
-
-/// Hashes tickets the same way in every run.
-fn fixed() -> RandomState {
-    RandomState::with_seeds(1, 2, 3, 4)
 }

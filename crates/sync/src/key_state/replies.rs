@@ -11,7 +11,7 @@ use std::time::Duration;
 use leasehold_cache::LeaseCell;
 use leasehold_core::{Decided, Demand, Instant, LeaseRequest, Reply, Status, Verdict, Wait};
 
-use super::{KeyState, Next, Outcome, Pressure, Surroundings, exhausted};
+use super::{KeyState, Next, Pressure, Surroundings, Verdicts, exhausted};
 use crate::books::deadline;
 use crate::central::{central_verdict, reset};
 use crate::tuning::Sizing;
@@ -24,8 +24,9 @@ impl<W: Waiter> KeyState<W> {
         reply: &Reply,
         sent: Instant,
         around: &mut Surroundings<'_>,
+        verdicts: &mut Verdicts<W>,
         now: Instant,
-    ) -> Outcome<W> {
+    ) -> Next {
         let waiting = self
             .spending
             .take()
@@ -34,9 +35,9 @@ impl<W: Waiter> KeyState<W> {
         let sizing = around.sizing;
         let verdict = central_verdict(reply, &sizing.limit, now.since(sent), sizing.interval);
         self.entry.set_full_at(now + verdict.reset);
-        let mut verdicts = vec![(waiting.waiter, verdict)];
         match verdict.retry_after() {
             None => {
+                verdicts.push_back((waiting.waiter, verdict));
                 around.tokens.granted += cost;
                 around.tokens.spent += cost;
                 self.pressure = Pressure::Calm;
@@ -46,17 +47,16 @@ impl<W: Waiter> KeyState<W> {
                 self.pressure = Pressure::Short;
                 let retry_after = retry_after.max(self.give_way(sizing));
                 let verdict = exhausted(retry_after).with_reset(verdict.reset);
-                verdicts[0].1 = verdict;
+                verdicts.push_back((waiting.waiter, verdict));
                 self.entry.denial.deny(waiting.cost, now + retry_after);
                 let as_costly = |other: &Waiting<W>| other.cost >= waiting.cost;
                 for other in self.line.take_served(as_costly) {
                     self.meter_denied(other.cost);
-                    verdicts.push((other.waiter, verdict));
+                    verdicts.push_back((other.waiter, verdict));
                 }
             }
         }
-        let next = self.next_central(around);
-        Outcome { verdicts, next }
+        self.next_central(around)
     }
 
     /// How long to stay away from a bucket that refused again after the time at which it promised
@@ -84,17 +84,15 @@ impl<W: Waiter> KeyState<W> {
         reply: &Reply,
         sent: Instant,
         around: &mut Surroundings<'_>,
+        verdicts: &mut Verdicts<W>,
         now: Instant,
-    ) -> Outcome<W> {
+    ) -> Next {
         let Some(books) = &mut self.books else {
             unreachable!("books stay open while a call about them is under way");
         };
         if reply.status == Status::Over {
             self.close_books(around, now);
-            return Outcome {
-                verdicts: Vec::new(),
-                next: Next::Call,
-            };
+            return Next::Call;
         }
         self.entry
             .set_full_at(now + reset(reply, &around.sizing.limit));
@@ -103,17 +101,12 @@ impl<W: Waiter> KeyState<W> {
         let granted = books.grant(reply.granted, reply.expiry, end);
         around.tokens.granted += granted;
         let lease_end = books.deadline;
-        let verdicts = self.serve(granted, lease_end, reply, around, now);
+        self.serve(granted, lease_end, reply, around, verdicts, now);
         if reply.status == Status::Left {
             self.close_books(around, now);
         }
         self.judge(reply, around);
-        let mut outcome = Outcome {
-            verdicts,
-            next: Next::Nothing,
-        };
-        outcome.next = self.next_leased(reply, sent, around, &mut outcome.verdicts, now);
-        outcome
+        self.next_leased(reply, sent, around, verdicts, now)
     }
 
     /// Serves those who wait from what was granted and what is in the cell, in order, before
@@ -124,8 +117,9 @@ impl<W: Waiter> KeyState<W> {
         lease_end: Instant,
         reply: &Reply,
         around: &mut Surroundings<'_>,
+        verdicts: &mut Verdicts<W>,
         now: Instant,
-    ) -> Vec<(W, Verdict)> {
+    ) {
         let out = self
             .entry
             .lease
@@ -158,10 +152,8 @@ impl<W: Waiter> KeyState<W> {
         around.tokens.released += overflow;
         let left = u64::from(deposit);
         let verdict = Verdict::allow(Decided::Store, left, reset(reply, &around.sizing.limit));
-        served
-            .into_iter()
-            .map(|waiting| (waiting.waiter, verdict))
-            .collect()
+        let served = served.into_iter();
+        verdicts.extend(served.map(|waiting| (waiting.waiter, verdict)));
     }
 
     /// Learns how the bucket does.
@@ -190,7 +182,7 @@ impl<W: Waiter> KeyState<W> {
         reply: &Reply,
         sent: Instant,
         around: &mut Surroundings<'_>,
-        verdicts: &mut Vec<(W, Verdict)>,
+        verdicts: &mut Verdicts<W>,
         now: Instant,
     ) -> Next {
         let demand = self.demand().rate();
@@ -223,7 +215,7 @@ impl<W: Waiter> KeyState<W> {
         let verdict = exhausted(gap).with_reset(reset(reply, &around.sizing.limit));
         while let Some(waiting) = self.line.pop() {
             self.meter_denied(waiting.cost);
-            verdicts.push((waiting.waiter, verdict));
+            verdicts.push_back((waiting.waiter, verdict));
         }
         self.next_quiet(around, now)
     }
