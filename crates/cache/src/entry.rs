@@ -35,6 +35,7 @@ pub struct Entry {
     pub(crate) holds: Holds,
     pub(crate) signal: SignalFlag,
     touched: AtomicBool,
+    alone: AtomicBool,
     watermark: AtomicU32,
     slot: AtomicU32,
     full_at: AtomicU64,
@@ -52,6 +53,7 @@ impl Entry {
             holds: Holds::default(),
             signal: SignalFlag::default(),
             touched: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
             watermark: AtomicU32::new(0),
             slot: AtomicU32::new(NO_SLOT),
             full_at: AtomicU64::new(0),
@@ -133,6 +135,18 @@ impl Entry {
     /// Sets when the bucket is full again.
     pub fn set_full_at(&self, at: Instant) {
         self.full_at.store(at.as_nanos(), Relaxed);
+    }
+
+    /// Whether the key stands alone: the store is away, and this replica decides by its own part
+    /// of the limit. A denial then is for want of the store.
+    #[inline]
+    pub fn is_alone(&self) -> bool {
+        self.alone.load(Relaxed)
+    }
+
+    /// Sets whether the key stands alone.
+    pub fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Relaxed);
     }
 
     /// Notes that somebody asked for this key.

@@ -12,7 +12,8 @@
 //! outstanding, no later than its expiry, what was truly spent never exceeds what is charged or
 //! outstanding.
 //!
-//! Two things put the sum above the capacity, and neither is a grant. Leases re-asserted to a store
+//! Three things put the sum above the capacity, and none is a grant. What replicas admitted while
+//! they could not ask, by a failure policy, is charged whether it fits or not. Leases re-asserted to a store
 //! that had forgotten them raise it; a charge then stops at the capacity, as by the above no more
 //! than that can truly have been spent and not yet drained. And while replicas know two limits, it
 //! may have been filled under the larger and be met by a caller with the smaller. So a charge stops
@@ -99,6 +100,10 @@ impl Ledger {
         ledger.lower_ceiling(limit);
         match request {
             Request::Spend { cost } => ledger.spend(*cost, limit, now),
+            Request::Charge { tokens } => {
+                ledger.charge(*tokens, limit);
+                ledger.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, now)
+            }
             Request::Lease(request) => ledger.lease(request, limit, now),
         }
     }

@@ -39,6 +39,16 @@ pub enum Request {
         /// Tokens to charge.
         cost: u64,
     },
+    /// Charge `tokens` that a replica has admitted without the store's leave, by the failure
+    /// policy of the limit, whether they fit or not.
+    ///
+    /// Charged at most up to the ledger's [ceiling](crate::Ledger::ceiling): what is beyond is
+    /// forgiven, so that an outage costs a bucket no more than the time in which it fills. Sent
+    /// again if nobody knows what became of it; should it be executed twice, less is granted.
+    Charge {
+        /// Tokens to charge.
+        tokens: u64,
+    },
 }
 
 /// The state of one lease as its replica knows it, and what the replica would like.
@@ -104,6 +114,8 @@ pub enum Status {
     Spent,
     /// Central mode: the cost does not fit now; nothing is charged.
     Denied,
+    /// What was admitted without leave is charged.
+    Charged,
 }
 
 /// When more tokens can be had.

@@ -296,6 +296,28 @@ fn a_spend_of_nothing_only_looks() {
 }
 
 #[test]
+fn what_was_admitted_without_leave_is_charged_whether_it_fits_or_not() {
+    let mut store = Store::new();
+    store.spend(4, at(0));
+    let charge = |tokens| Request::Charge { tokens };
+    assert_eq!(store.ask(&charge(3), at(0)).status, Status::Charged);
+    assert_eq!(store.charged(), 7);
+    store.ask(&charge(90), at(0));
+    assert_eq!(store.charged(), 10, "what exceeds the capacity is forgiven");
+    assert_eq!(store.spend(1, at(1)).status, Status::Spent);
+}
+
+#[test]
+fn what_is_charged_without_leave_takes_nothing_from_leases() {
+    let mut store = Store::new();
+    let granted = store.lease(needs(A, 6), at(0)).granted;
+    store.ask(&Request::Charge { tokens: 9 }, at(0));
+    let kept = store.lease(claim(store.clone().lease(wants(A, 6), at(0)), 0, 0), at(0));
+    assert_eq!((granted, kept.granted, kept.outstanding), (6, 6, 6));
+    assert_eq!(store.lease(needs(B, 1), at(0)).granted, 0);
+}
+
+#[test]
 fn who_leaves_is_forgotten() {
     let mut store = Store::new();
     store.lease(wants(A, 4), at(0));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leasehold_cache::{Config, QuotaCache};
 use leasehold_core::Limit;
-use leasehold_sync::{NamedLimit, Syncer, Tuning, TuningError};
+use leasehold_sync::{FailurePolicy, NamedLimit, Syncer, Tuning, TuningError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use crate::sync_task::SyncTask;
 #[must_use = "a builder builds nothing until `build` is called"]
 pub struct Builder {
     limits: Vec<NamedLimit>,
+    policies: Vec<(Box<str>, FailurePolicy)>,
     store: Option<Arc<dyn Store>>,
     mode: Mode,
     tuning: Tuning,
@@ -39,6 +40,9 @@ pub enum BuildError {
     /// There is nothing to limit by.
     #[error("no limit is given: add one with `.limit(\"name\", limit)`")]
     NoLimit,
+    /// A failure policy is given for a limit that is not there.
+    #[error("there is no limit named `{0}` for a failure policy to apply to: there are {1}")]
+    NoSuchLimit(String, String),
     /// Two limits have one name.
     #[error("two limits are named `{0}`: names tell limits apart at the store")]
     NameTwice(String),
@@ -72,6 +76,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             limits: Vec::new(),
+            policies: Vec::new(),
             store: None,
             mode: Mode::Lease,
             tuning: Tuning::default(),
@@ -88,7 +93,15 @@ impl Builder {
         self.limits.push(NamedLimit {
             name: name.into(),
             limit,
+            policy: FailurePolicy::Closed,
         });
+        self
+    }
+
+    /// What the limit of that name admits while the store is away and its leases have ended:
+    /// nothing unless set.
+    pub fn failure_policy(mut self, name: &str, policy: FailurePolicy) -> Self {
+        self.policies.push((name.into(), policy));
         self
     }
 
@@ -141,8 +154,9 @@ impl Builder {
     /// # Errors
     ///
     /// [`BuildError`] says which setting cannot be.
-    pub fn build(self) -> Result<Limiter, BuildError> {
+    pub fn build(mut self) -> Result<Limiter, BuildError> {
         self.check()?;
+        self.apply_policies()?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let limits: Arc<[NamedLimit]> = self.limits.into();
         let cache = Arc::new(QuotaCache::new(Config {
@@ -174,6 +188,18 @@ impl Builder {
             self.budget,
             self.tuning,
         ))
+    }
+
+    fn apply_policies(&mut self) -> Result<(), BuildError> {
+        for (name, policy) in &self.policies {
+            let Some(limit) = self.limits.iter_mut().find(|limit| limit.name == *name) else {
+                let names = self.limits.iter().map(|limit| format!("`{}`", limit.name));
+                let names = names.collect::<Vec<_>>().join(", ");
+                return Err(BuildError::NoSuchLimit(name.to_string(), names));
+            };
+            limit.policy = *policy;
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), BuildError> {

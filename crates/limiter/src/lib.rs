@@ -46,7 +46,9 @@ pub use leasehold_core::{
     Birth, Decided, Decision, Demand, Denial, Instant, LeaseRequest, Ledger, Limit, LimitError,
     Micros, Rate, Reason, RecordId, Reply, Request, Status, StoreTime, Verdict, Wait,
 };
-pub use leasehold_sync::{Answer, Batch, Call, NamedLimit, Tokens, Tuning, TuningError};
+pub use leasehold_sync::{
+    Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError,
+};
 pub use limiter::{Limiter, Mode, NotReleased, Peek};
 pub use memory_store::MemoryStore;
 pub use stats::Stats;

@@ -13,7 +13,8 @@ use std::time::Duration;
 use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local};
 use leasehold_core::{Decided, Instant, Limit, Reason, Request, Verdict};
 use leasehold_sync::{
-    Batch, COST_LEASED_MAX, Call, Purpose, RETRY_AFTER_MIN, Tuning, central_verdict, free, reset,
+    Batch, COST_LEASED_MAX, Call, FailurePolicy, NamedLimit, Purpose, RETRY_AFTER_MIN, Tuning,
+    central_verdict, free, reset,
 };
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -332,6 +333,18 @@ impl Limiter {
             Ok(Ok(verdict)) => verdict,
             // The task has ended.
             Ok(Err(_)) => Verdict::deny(Decided::Local, Reason::ShutDown, None),
+            Err(_)
+                if self.named(key).policy == FailurePolicy::Open && purpose == Purpose::Spend =>
+            {
+                let (limit, subject) = (key.limit, key.subject.into());
+                // If the task is too busy to hear it, it is admitted and not charged.
+                let _ = self.inner.commands.try_send(Command::Admitted {
+                    limit,
+                    subject,
+                    cost,
+                });
+                Verdict::allow(Decided::Fallback, 0, Duration::ZERO)
+            }
             Err(_) => self.budget_spent(),
         }
     }
@@ -473,10 +486,14 @@ impl Limiter {
         requests.iter().filter(lacks).copied().collect()
     }
 
-    fn limit_of(&self, key: KeyRef<'_>) -> &Limit {
+    fn named(&self, key: KeyRef<'_>) -> &NamedLimit {
         let LimitId(index) = key.limit;
         let named = self.inner.shared.limits.get(index as usize);
-        &named.expect("the key names a limit of this limiter").limit
+        named.expect("the key names a limit of this limiter")
+    }
+
+    fn limit_of(&self, key: KeyRef<'_>) -> &Limit {
+        &self.named(key).limit
     }
 
     fn budget_spent(&self) -> Verdict {

@@ -106,7 +106,7 @@ impl MemoryStore {
         let reply = Ledger::exchange(&mut kept.ledger, &call.request, &named.limit, birth, now);
         let lease = match &call.request {
             Request::Lease(request) => request.lease,
-            Request::Spend { .. } => Micros(0),
+            Request::Spend { .. } | Request::Charge { .. } => Micros(0),
         };
         if let Some(ledger) = &kept.ledger {
             // A shorter lease asked for later does not shorten what a longer one needs.
@@ -161,6 +161,7 @@ const PURGE_MIN: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use leasehold_sync::FailurePolicy;
     use std::sync::Arc;
 
     use leasehold_cache::{Entry, LimitId};
@@ -179,6 +180,7 @@ mod tests {
         let named = limits.iter().map(|(name, limit)| NamedLimit {
             name: (*name).into(),
             limit: limit.parse().unwrap(),
+            policy: FailurePolicy::Closed,
         });
         let calls = (0..).zip(limits).map(|(limit, _)| Call {
             entry: Arc::new(Entry::new((LimitId(limit), "alice").into())),

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use leasehold_sync::Tokens;
+use leasehold_sync::{Syncer, Tokens, Waiter};
 
 /// What a limiter has done since it was built.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -20,6 +20,11 @@ pub struct Stats {
     pub round_trip: Duration,
     /// Where the tokens went.
     pub tokens: Tokens,
+    /// Where the tokens went that this replica granted itself while the store was away, by the
+    /// failure policies of its limits.
+    pub tokens_alone: Tokens,
+    /// Tokens spent then that the store has not charged yet.
+    pub owed: u64,
     /// Keys in the cache now.
     pub keys: u64,
     /// Keys forgotten because nobody asked for them.
@@ -33,11 +38,37 @@ pub(crate) struct Counters {
     batches: AtomicU64,
     failed_batches: AtomicU64,
     round_trip_nanos: AtomicU64,
+    tokens: TokenCounters,
+    tokens_alone: TokenCounters,
+    owed: AtomicU64,
+    keys_evicted: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct TokenCounters {
     granted: AtomicU64,
     spent: AtomicU64,
     released: AtomicU64,
     expired: AtomicU64,
-    keys_evicted: AtomicU64,
+}
+
+impl TokenCounters {
+    fn publish(&self, tokens: Tokens) {
+        self.granted.store(tokens.granted, Relaxed);
+        self.spent.store(tokens.spent, Relaxed);
+        self.released.store(tokens.released, Relaxed);
+        self.expired.store(tokens.expired, Relaxed);
+    }
+
+    fn read(&self) -> Tokens {
+        let mut tokens = Tokens::default();
+        // The last first: granted grows before what becomes of it.
+        tokens.expired = self.expired.load(Relaxed);
+        tokens.released = self.released.load(Relaxed);
+        tokens.spent = self.spent.load(Relaxed);
+        tokens.granted = self.granted.load(Relaxed);
+        tokens
+    }
 }
 
 impl Counters {
@@ -50,29 +81,24 @@ impl Counters {
         self.failed_batches.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn publish(&self, tokens: Tokens, round_trip: Duration, keys_evicted: u64) {
-        let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+    pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>) {
+        let nanos = u64::try_from(syncer.round_trip().as_nanos()).unwrap_or(u64::MAX);
         self.round_trip_nanos.store(nanos, Relaxed);
-        self.granted.store(tokens.granted, Relaxed);
-        self.spent.store(tokens.spent, Relaxed);
-        self.released.store(tokens.released, Relaxed);
-        self.expired.store(tokens.expired, Relaxed);
-        self.keys_evicted.store(keys_evicted, Relaxed);
+        self.tokens.publish(syncer.tokens());
+        self.tokens_alone.publish(syncer.tokens_alone());
+        self.owed.store(syncer.owed(), Relaxed);
+        self.keys_evicted.store(syncer.keys_evicted(), Relaxed);
     }
 
     pub(crate) fn read(&self, keys: u64) -> Stats {
-        let mut tokens = Tokens::default();
-        // The last first: granted grows before what becomes of it.
-        tokens.expired = self.expired.load(Relaxed);
-        tokens.released = self.released.load(Relaxed);
-        tokens.spent = self.spent.load(Relaxed);
-        tokens.granted = self.granted.load(Relaxed);
         Stats {
             store_calls: self.store_calls.load(Relaxed),
             batches: self.batches.load(Relaxed),
             failed_batches: self.failed_batches.load(Relaxed),
             round_trip: Duration::from_nanos(self.round_trip_nanos.load(Relaxed)),
-            tokens,
+            tokens: self.tokens.read(),
+            tokens_alone: self.tokens_alone.read(),
+            owed: self.owed.load(Relaxed),
             keys,
             keys_evicted: self.keys_evicted.load(Relaxed),
         }

@@ -35,6 +35,12 @@ pub(crate) enum Command {
         subject: Box<[u8]>,
         cost: u32,
     },
+    /// A request stopped waiting and was admitted, as its limit is open while the store is away.
+    Admitted {
+        limit: LimitId,
+        subject: Box<[u8]>,
+        cost: u32,
+    },
     /// Give everything back and end.
     ShutDown(oneshot::Sender<u64>),
 }
@@ -131,10 +137,7 @@ impl SyncTask {
             // Whoever stopped waiting in this very moment does not hear it.
             let _ = caller.send(verdict);
         }
-        let evicted = self.syncer.keys_evicted();
-        self.shared
-            .counters
-            .publish(self.syncer.tokens(), self.syncer.round_trip(), evicted);
+        self.shared.counters.publish(&self.syncer);
         self.syncer.poll_timeout(now).map(|(at, _)| at)
     }
 
@@ -165,6 +168,18 @@ impl SyncTask {
                     subject: &subject,
                 };
                 self.syncer.prefetch(key, cost, now);
+                None
+            }
+            Command::Admitted {
+                limit,
+                subject,
+                cost,
+            } => {
+                let key = KeyRef {
+                    limit,
+                    subject: &subject,
+                };
+                self.syncer.admitted(key, cost, now);
                 None
             }
             Command::ShutDown(told) => Some(told),

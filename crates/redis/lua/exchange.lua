@@ -6,7 +6,8 @@
 -- ARGV   1: known, hold
 --        2: of each limit: drain, weight, tick, capacity
 --        3: of each request: record id (16 bytes), limit (counted from 0), cost (-1: a lease is
---           asked for), granted, spent, released, wanted, needed, lease, expiry, demand
+--           asked for; -2: `spent` is charged, fits it or not), granted, spent, released, wanted,
+--           needed, lease, expiry, demand
 --        4: the run id of this server
 -- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
 --        level, outstanding, replicas, demand
@@ -28,7 +29,8 @@ local LIMIT, LIMIT_SIZE = '<dddd', 32
 local REQUEST, REQUEST_SIZE = '<c16dddddddddd', 96
 local HEADER, RECORD, REPLY = '<I7I7dI7I7I7I7I7I7', '<ddddd', '<dddddddd'
 
-local LEASED, REASSERTED, LEFT, OVER, SPENT, DENIED = 0, 1, 2, 3, 4, 5
+local LEASED, REASSERTED, LEFT, OVER, SPENT, DENIED, CHARGED = 0, 1, 2, 3, 4, 5, 6
+local CHARGE = -2
 local HELD = -1
 local WEIGHT_EXACT = 2 ^ 26
 local LIFETIME_MARGIN = 1000000
@@ -211,6 +213,9 @@ for number = 2, #keys do
     else
       status, wait = DENIED, wait_for(cost)
     end
+  elseif cost == CHARGE then
+    charge(known_spent)
+    status = CHARGED
   else
     -- Ledger::record_of
     local spent, released, wished = 0, 0, 0

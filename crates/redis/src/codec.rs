@@ -314,6 +314,14 @@ fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(),
                 put(bytes, unused, 0)?;
             }
         }
+        Request::Charge { tokens } => {
+            bytes.extend_from_slice(&NO_RECORD);
+            put(bytes, "limit", limit)?;
+            bytes.extend_from_slice(&CHARGE.to_le_bytes());
+            for field in LEASE_FIELDS {
+                put(bytes, field, if field == "spent" { *tokens } else { 0 })?;
+            }
+        }
         Request::Lease(lease) => {
             bytes.extend_from_slice(&lease.record.replica.to_le_bytes());
             bytes.extend_from_slice(&lease.record.generation.to_le_bytes());
@@ -415,13 +423,14 @@ fn status(code: u64) -> Result<Status, DecodeError> {
 }
 
 /// In the order of their codes in exchange.lua.
-const STATUSES: [Status; 6] = [
+const STATUSES: [Status; 7] = [
     Status::Leased,
     Status::Reasserted,
     Status::Left,
     Status::Over,
     Status::Spent,
     Status::Denied,
+    Status::Charged,
 ];
 
 /// Of a request, after its record, its limit and its cost.
@@ -439,6 +448,8 @@ const REPLY_NUMBERS: usize = 8;
 const NO_RECORD: [u8; 16] = [0; 16];
 /// In place of the cost in a request for a lease.
 const NO_COST: f64 = -1.0;
+/// In place of the cost where tokens are charged that were admitted without leave.
+const CHARGE: f64 = -2.0;
 /// In place of a wait that no draining ends.
 const HELD: f64 = -1.0;
 /// A bit less than is exact, so that the sum of two numbers we send is exact as well.

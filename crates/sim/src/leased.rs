@@ -17,10 +17,11 @@ mod keeper;
 mod node;
 mod timer;
 
+use std::iter;
 use std::sync::Arc;
 
 use leasehold_core::Limit;
-use leasehold_sync::{NamedLimit, Tuning};
+use leasehold_sync::{FailurePolicy, NamedLimit, Tuning};
 
 use crate::scheme::Scheme;
 use crate::units::Span;
@@ -33,6 +34,8 @@ pub use self::node::LeasedNode;
 pub struct Leased {
     /// What may be tuned.
     pub tuning: Tuning,
+    /// What each limit admits while the store is away, by position; closed where nothing is said.
+    pub policies: Vec<FailurePolicy>,
     /// Most keys that a replica remembers.
     pub keys_max: usize,
     /// From a request's call on the sync task until that runs. In a real process this is the time
@@ -50,6 +53,7 @@ impl Default for Leased {
     fn default() -> Self {
         Self {
             tuning: Tuning::default(),
+            policies: Vec::new(),
             keys_max: 100_000,
             wake_ns: Span::from_micros(50).0,
             // As tokio, whose timers the real limiter waits for.
@@ -66,7 +70,7 @@ impl Scheme for Leased {
     type Keeper = LeasedKeeper;
 
     fn node(&self, id: u64, seed: u64, limits: &[Limit]) -> LeasedNode {
-        LeasedNode::new(self, id, seed, &named(limits))
+        LeasedNode::new(self, id, seed, &self.named(limits))
     }
 
     fn keeper(&self, _limits: &[Limit]) -> LeasedKeeper {
@@ -74,11 +78,17 @@ impl Scheme for Leased {
     }
 }
 
-/// Limits under names: their positions.
-fn named(limits: &[Limit]) -> Arc<[NamedLimit]> {
-    let named = limits.iter().enumerate().map(|(index, limit)| NamedLimit {
-        name: index.to_string().into(),
-        limit: *limit,
-    });
-    named.collect()
+impl Leased {
+    /// Limits under names: their positions.
+    fn named(&self, limits: &[Limit]) -> Arc<[NamedLimit]> {
+        let policies = self.policies.iter().copied();
+        let policies = policies.chain(iter::repeat(FailurePolicy::Closed));
+        let named = limits.iter().zip(policies).enumerate();
+        let named = named.map(|(index, (limit, policy))| NamedLimit {
+            name: index.to_string().into(),
+            limit: *limit,
+            policy,
+        });
+        named.collect()
+    }
 }

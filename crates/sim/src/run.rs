@@ -194,6 +194,7 @@ pub fn run_one<'a>(
     if limiter == LEASED {
         how.visit(Leased {
             tuning: scenario.tuning.tuning(),
+            policies: scenario.limits.iter().map(|it| it.failure_policy).collect(),
             keys_max: usize::try_from(scenario.fleet.cache_keys.0).unwrap_or(usize::MAX),
             checked,
             ..Leased::default()

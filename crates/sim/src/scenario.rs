@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use leasehold_core::Limit;
-use serde::Deserialize;
+use leasehold_sync::FailurePolicy;
+use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::balance::BalanceConfig;
@@ -106,6 +107,25 @@ pub struct LimitConfig {
     /// Whom it applies to.
     #[serde(default)]
     pub per: Per,
+    /// What our limiter admits under it while the store is away.
+    #[serde(default, deserialize_with = "failure_policy")]
+    pub failure_policy: FailurePolicy,
+}
+
+/// As scenarios write it: `"closed"`, `"local"` or `"open"`.
+fn failure_policy<'de, D: Deserializer<'de>>(from: D) -> Result<FailurePolicy, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Word {
+        Closed,
+        Local,
+        Open,
+    }
+    Ok(match Word::deserialize(from)? {
+        Word::Closed => FailurePolicy::Closed,
+        Word::Local => FailurePolicy::Local,
+        Word::Open => FailurePolicy::Open,
+    })
 }
 
 /// Whom a limit applies to.

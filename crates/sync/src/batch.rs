@@ -5,6 +5,8 @@ use std::sync::Arc;
 use leasehold_cache::{Entry, LimitId};
 use leasehold_core::{Birth, Instant, Limit, Micros, Reply, Request, StoreTime};
 
+use crate::fallback::FailurePolicy;
+
 /// A limit under the name that replicas know it by.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamedLimit {
@@ -12,6 +14,8 @@ pub struct NamedLimit {
     pub name: Box<str>,
     /// The limit.
     pub limit: Limit,
+    /// What it admits while the store is away.
+    pub policy: FailurePolicy,
 }
 
 /// The calls for many keys that go to the store together.

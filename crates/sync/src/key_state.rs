@@ -7,7 +7,10 @@
 //! closed by the store's word that it is over; between the two every token of the lease is in
 //! the cell, spent, or written off.
 
+mod alone;
 mod replies;
+
+pub(crate) use alone::alone;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use leasehold_core::{Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Re
 use crate::books::Books;
 use crate::central::RETRY_AFTER_MIN;
 use crate::demand_meter::{DemandMeter, as_float};
+use crate::fallback::{FailurePolicy, Fallback};
 use crate::jitter::Jitter;
 use crate::tokens::Tokens;
 use crate::tuning::{Sizing, Tuning};
@@ -50,6 +54,8 @@ pub(crate) struct KeyState<W> {
     hold: Duration,
     /// No call before this, unless to give back.
     quiet_until: Instant,
+    /// While the key stands alone, and until the store has been told what it admitted then.
+    fallback: Option<Box<Fallback>>,
     /// Central calls in a row that the store refused.
     refusals: u32,
     /// Alarms in a row at which nothing had happened.
@@ -76,6 +82,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) round_trip: Duration,
     /// The replica is shutting down: all is given back, nothing is asked for.
     pub(crate) closing: bool,
+    /// The store is away.
+    pub(crate) away: bool,
+    /// What is admitted then.
+    pub(crate) policy: FailurePolicy,
     /// Spreads what replicas would do together.
     pub(crate) jitter: &'a mut Jitter,
     /// Numbers the leases of this replica.
@@ -118,6 +128,7 @@ impl<W: Waiter> KeyState<W> {
             pressure: Pressure::Calm,
             hold: sizing.interval,
             quiet_until: Instant::ORIGIN,
+            fallback: None,
             refusals: 0,
             idle: 0,
         }
@@ -125,7 +136,27 @@ impl<W: Waiter> KeyState<W> {
 
     /// Tokens the store counts as outstanding here.
     pub(crate) fn unsettled(&self) -> u64 {
+        if self.is_alone() {
+            return 0;
+        }
         self.books.as_ref().map_or(0, Books::unsettled)
+    }
+
+    /// Whether calls are answered here, not by the store.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.fallback
+            .as_ref()
+            .is_some_and(|fallback| fallback.is_active())
+    }
+
+    /// Tokens admitted alone that the store has not charged yet.
+    pub(crate) fn owed(&self) -> u64 {
+        self.fallback.as_ref().map_or(0, |fallback| fallback.owed())
+    }
+
+    /// So many tokens were admitted without the store's leave.
+    pub(crate) fn owe(&mut self, tokens: u64) {
+        self.fallback.get_or_insert_default().owe(tokens);
     }
 
     /// Somebody waits for `cost` tokens. Returns the verdict if it is known already: since the
@@ -199,6 +230,11 @@ impl<W: Waiter> KeyState<W> {
         self.line.drop_gone();
         let waits = self.is_waited_for();
         self.idle = if asked > 0 || waits { 0 } else { self.idle + 1 };
+        if self.fallback.is_some() && !around.away {
+            // The store is back, and is told what was admitted without it.
+            self.quiet_until = Instant::ORIGIN;
+            return Next::Call;
+        }
         if self.quiet_until > now {
             if asked > 0 || waits {
                 return self.next_quiet(around, now);
@@ -275,13 +311,15 @@ impl<W: Waiter> KeyState<W> {
         self.in_flight = false;
         match request {
             Request::Spend { cost } => self.handle_spent(*cost, reply, sent, around, verdicts, now),
+            Request::Charge { tokens } => self.handle_charged(*tokens),
             Request::Lease(request) => {
                 self.handle_leased(request, reply, sent, around, verdicts, now)
             }
         }
     }
 
-    /// The call failed, or its fate is unknown: nothing is believed, and nobody waits longer.
+    /// The call failed, or its fate is unknown: nothing is believed, and nobody waits longer for
+    /// the store.
     pub(crate) fn handle_failure(
         &mut self,
         retry_after: Duration,
@@ -289,6 +327,12 @@ impl<W: Waiter> KeyState<W> {
         verdicts: &mut Verdicts<W>,
     ) -> Next {
         self.in_flight = false;
+        if around.policy != FailurePolicy::Closed {
+            if let Some(waiting) = self.spending.take() {
+                self.line.push_first(waiting);
+            }
+            return Next::Call;
+        }
         self.stock = 0;
         let denial = Verdict::deny(
             Decided::Fallback,
@@ -327,6 +371,11 @@ impl<W: Waiter> KeyState<W> {
             None => self.metered,
         };
         let allowed = spent - self.metered;
+        if let Some(fallback) = &mut self.fallback
+            && fallback.is_active()
+        {
+            fallback.owe(allowed);
+        }
         let asked = allowed + u64::from(self.entry.denied.take());
         around.tokens.spent += allowed;
         self.metered = spent;

@@ -10,6 +10,7 @@ mod batch;
 mod books;
 mod central;
 mod demand_meter;
+mod fallback;
 mod jitter;
 mod key_state;
 mod sweep;
@@ -21,6 +22,7 @@ mod waiting;
 
 pub use batch::{Answer, Batch, Call, NamedLimit};
 pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
+pub use fallback::FailurePolicy;
 pub use key_state::COST_LEASED_MAX;
 pub use syncer::{Syncer, Timeout};
 pub use tokens::Tokens;

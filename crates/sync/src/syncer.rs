@@ -22,12 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
-use leasehold_core::{Decided, Instant, Reason, StoreTime, Verdict};
+use leasehold_core::{Decided, Instant, Reason, Request, StoreTime, Verdict};
 
 use crate::backoff::Backoff;
 use crate::batch::{Answer, Batch, Call, NamedLimit};
+use crate::fallback::{FailurePolicy, Fleet, part_of};
 use crate::jitter::Jitter;
-use crate::key_state::{KeyState, Next, Surroundings};
+use crate::key_state::{KeyState, Next, Surroundings, alone};
 use crate::sweep::{Mercy, Sweep};
 use crate::timers::Timers;
 use crate::tokens::Tokens;
@@ -40,6 +41,10 @@ pub struct Syncer<W> {
     cache: Arc<QuotaCache>,
     limits: Arc<[NamedLimit]>,
     sizings: Vec<Sizing>,
+    /// While the store is away, what this replica's part of each limit means; `None` where it has
+    /// none, or no need of one.
+    portions: Vec<Option<Sizing>>,
+    fleet: Fleet,
     tuning: Tuning,
     replica: u64,
     generations: u64,
@@ -49,6 +54,8 @@ pub struct Syncer<W> {
     timers: Timers,
     /// Slots of keys that want a call, in order.
     calling: VecDeque<u32>,
+    /// The same, of those that decide alone while the store is away.
+    falling: VecDeque<u32>,
     flights: usize,
     next_batch: Instant,
     backoff: Backoff,
@@ -59,6 +66,10 @@ pub struct Syncer<W> {
     verdicts: VecDeque<(W, Verdict)>,
     closing: bool,
     tokens: Tokens,
+    /// Where the tokens went that keys granted themselves.
+    alone: Tokens,
+    /// Of those spent, what the store has charged since, or nobody could keep.
+    settled: u64,
     keys_evicted: u64,
 }
 
@@ -86,6 +97,8 @@ impl<W: Waiter> Syncer<W> {
         Self {
             cache,
             sizings: sizings(&limits, &tuning),
+            portions: Vec::new(),
+            fleet: Fleet::new(),
             limits,
             tuning,
             replica,
@@ -95,6 +108,7 @@ impl<W: Waiter> Syncer<W> {
             vacant: Vec::new(),
             timers: Timers::default(),
             calling: VecDeque::new(),
+            falling: VecDeque::new(),
             flights: 0,
             next_batch: Instant::ORIGIN,
             backoff: Backoff::new(),
@@ -105,6 +119,8 @@ impl<W: Waiter> Syncer<W> {
             verdicts: VecDeque::new(),
             closing: false,
             tokens: Tokens::default(),
+            alone: Tokens::default(),
+            settled: 0,
             keys_evicted: 0,
         }
     }
@@ -112,6 +128,17 @@ impl<W: Waiter> Syncer<W> {
     /// Where this replica's tokens went.
     pub fn tokens(&self) -> Tokens {
         self.tokens
+    }
+
+    /// Where the tokens went that this replica granted itself while the store was away, by the
+    /// failure policies of its limits.
+    pub fn tokens_alone(&self) -> Tokens {
+        self.alone
+    }
+
+    /// Tokens admitted while the store was away that it has not charged yet.
+    pub fn owed(&self) -> u64 {
+        self.alone.spent - self.settled
     }
 
     /// Keys the cache has forgotten because nobody asked for them.
@@ -131,7 +158,9 @@ impl<W: Waiter> Syncer<W> {
 
     /// Whether a shut-down is complete: all has been given back and confirmed.
     pub fn is_drained(&self) -> bool {
-        let settled = |state: &KeyState<W>| !state.in_flight && state.unsettled() == 0;
+        let settled = |state: &KeyState<W>| {
+            !state.in_flight && !state.is_alone() && state.unsettled() == 0 && state.owed() == 0
+        };
         self.closing && self.flights == 0 && self.keys.iter().flatten().all(settled)
     }
 
@@ -149,21 +178,33 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, denial));
             return;
         }
-        if let Some(until) = self.away_until(now) {
-            let retry_after = Some(until.since(now));
-            let denial = Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, retry_after);
-            self.verdicts.push_back((waiter, denial));
+        let away = self.away_until(now);
+        let policy = self.policy_of(key.limit);
+        if let Some(until) = away.filter(|_| policy == FailurePolicy::Closed) {
+            self.verdicts.push_back((waiter, unavailable(until, now)));
             return;
         }
         // If the key finds no room, an entry that lives only as long as somebody waits on it: the
         // store decides, and nothing is kept.
-        let entry = self.tracked(key, now);
-        let entry = entry.unwrap_or_else(|| Arc::new(Entry::new(key)));
+        let entry = match (self.tracked(key, now), away) {
+            (Some(entry), _) => entry,
+            (None, None) => Arc::new(Entry::new(key)),
+            (None, Some(until)) => {
+                let verdict = self.decide_untracked(policy, cost, purpose, until, now);
+                self.verdicts.push_back((waiter, verdict));
+                return;
+            }
+        };
         let slot = self.slot_of(&entry, now);
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         match state.handle_waiting(waiter, cost, purpose, now) {
-            Some(known) => {
-                self.verdicts.push_back(known);
+            Some((waiter, verdict)) => {
+                let verdict = if state.is_alone() {
+                    alone(verdict)
+                } else {
+                    verdict
+                };
+                self.verdicts.push_back((waiter, verdict));
                 self.timers
                     .set_if_none(slot, now + self.tuning.interval_max);
             }
@@ -174,7 +215,8 @@ impl<W: Waiter> Syncer<W> {
     /// A request that would not wait found fewer than `cost` tokens of `key` here: have some for
     /// the next.
     pub fn prefetch(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
-        if self.closing || self.backoff.holds(now).is_some() {
+        let away = self.away_until(now).is_some();
+        if self.closing || (away && self.policy_of(key.limit) == FailurePolicy::Closed) {
             return;
         }
         // What is leased for a key that found no room could not be found again.
@@ -184,6 +226,22 @@ impl<W: Waiter> Syncer<W> {
         let slot = self.slot_of(&entry, now);
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         state.handle_missed(cost);
+        self.enqueue(slot, now);
+    }
+
+    /// A request was admitted without waiting any longer, under [`FailurePolicy::Open`]: the store
+    /// is to charge it when it answers.
+    pub fn admitted(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
+        let cost64 = u64::from(cost);
+        self.alone.granted += cost64;
+        self.alone.spent += cost64;
+        let Some(entry) = self.tracked(key, now) else {
+            self.settled += cost64;
+            return;
+        };
+        let slot = self.slot_of(&entry, now);
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        state.owe(cost64);
         self.enqueue(slot, now);
     }
 
@@ -222,6 +280,7 @@ impl<W: Waiter> Syncer<W> {
         assert_eq!(old, new, "keys name limits by position");
         self.sizings = sizings(&limits, &self.tuning);
         self.limits = limits;
+        self.divide();
     }
 
     /// The store's answer to a batch.
@@ -237,6 +296,9 @@ impl<W: Waiter> Syncer<W> {
         );
         self.flights -= 1;
         self.backoff.handle_success();
+        self.calling.append(&mut self.falling);
+        let most = answer.replies.iter().map(|reply| reply.replicas).max();
+        self.fleet.observe(most.unwrap_or(0), now);
         self.known_birth = self.known_birth.max(answer.birth.since);
         // The mean of about the last eight.
         self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
@@ -247,6 +309,9 @@ impl<W: Waiter> Syncer<W> {
         });
         let mut verdicts = mem::take(&mut self.verdicts);
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
+            if let Request::Charge { tokens } = call.request {
+                self.settled += tokens;
+            }
             let slot = slot_in(&call.entry);
             let (state, mut around) = self.parts(slot);
             let (request, sent) = (&call.request, batch.sent);
@@ -262,8 +327,14 @@ impl<W: Waiter> Syncer<W> {
     /// A batch failed, or nobody knows what became of it.
     pub fn handle_failure(&mut self, batch: &Batch, now: Instant) {
         self.flights -= 1;
+        if !self.backoff.is_in_doubt() {
+            self.divide();
+        }
         self.backoff
             .handle_failure(batch.sent, &mut self.jitter, now);
+        for slot in mem::take(&mut self.calling) {
+            self.line_up(slot, now);
+        }
         let retry_after = self
             .backoff
             .holds(now)
@@ -271,7 +342,8 @@ impl<W: Waiter> Syncer<W> {
         let mut verdicts = mem::take(&mut self.verdicts);
         for call in &batch.calls {
             let slot = slot_in(&call.entry);
-            let (state, around) = self.parts(slot);
+            let (state, mut around) = self.parts(slot);
+            around.away = true;
             let next = state.handle_failure(retry_after, &around, &mut verdicts);
             self.follow(slot, next, now);
         }
@@ -299,10 +371,14 @@ impl<W: Waiter> Syncer<W> {
         let key = self.timers.poll_timeout().map(|at| (at, Timeout::Key));
         let sweep = (self.sweep.len() > 0).then_some((self.next_sweep, Timeout::Sweep));
         let waits = !self.calling.is_empty() && self.flights < self.flights_max();
-        let batch = waits.then(|| {
-            let at = self.backoff.holds(now).unwrap_or(self.next_batch);
-            (at.max(self.next_batch), Timeout::Batch)
-        });
+        let batch = if self.falling.is_empty() {
+            waits.then(|| {
+                let at = self.backoff.holds(now).unwrap_or(self.next_batch);
+                (at.max(self.next_batch), Timeout::Batch)
+            })
+        } else {
+            Some((self.next_batch, Timeout::Batch))
+        };
         [key, sweep, batch]
             .into_iter()
             .flatten()
@@ -311,7 +387,11 @@ impl<W: Waiter> Syncer<W> {
 
     /// The next batch to send now, if there is one.
     pub fn poll_batch(&mut self, now: Instant) -> Option<Batch> {
-        if self.flights >= self.flights_max() || self.backoff.holds(now).is_some() {
+        if self.away_until(now).is_some() {
+            self.answer_alone(now);
+            return None;
+        }
+        if self.flights >= self.flights_max() {
             return None;
         }
         if self.calling.len() < self.tuning.batch_keys && self.next_batch > now {
@@ -323,6 +403,12 @@ impl<W: Waiter> Syncer<W> {
         }
         self.flights += 1;
         self.next_batch = now + self.tuning.call_gap;
+        if self.backoff.is_in_doubt() {
+            // One looks whether the store is back; the others do not wait for what it finds.
+            for slot in mem::take(&mut self.calling) {
+                self.line_up(slot, now);
+            }
+        }
         Some(Batch {
             replica: self.replica,
             known_birth: self.known_birth,
@@ -347,6 +433,93 @@ impl<W: Waiter> Syncer<W> {
             .or(probing.then(|| now + self.round_trip))
     }
 
+    /// What a limit admits while the store is away. Without a part of its own it is closed.
+    fn policy_of(&self, LimitId(index): LimitId) -> FailurePolicy {
+        let policy = self.limits[index as usize].policy;
+        let part = self.portions.get(index as usize).and_then(Option::as_ref);
+        match policy {
+            FailurePolicy::Local if self.backoff.is_in_doubt() && part.is_none() => {
+                FailurePolicy::Closed
+            }
+            policy => policy,
+        }
+    }
+
+    /// Works out this replica's part of each limit, from the number of replicas that is known last.
+    fn divide(&mut self) {
+        let configured = self
+            .tuning
+            .max_replicas
+            .map(|replicas| u64::from(replicas.get()));
+        let replicas = self.fleet.replicas().or(configured);
+        let part = |named: &NamedLimit| match named.policy {
+            FailurePolicy::Closed => None,
+            FailurePolicy::Open => Some(Sizing::new(named.limit, &self.tuning)),
+            FailurePolicy::Local => {
+                let part = part_of(&named.limit, replicas?)?;
+                Some(Sizing::new(part, &self.tuning))
+            }
+        };
+        self.portions = self.limits.iter().map(part).collect();
+    }
+
+    /// Answers the calls of keys that decide alone, in place of the store that is away.
+    fn answer_alone(&mut self, now: Instant) {
+        if self.next_batch > now {
+            return;
+        }
+        for slot in mem::take(&mut self.falling) {
+            let Some(state) = &mut self.keys[slot as usize] else {
+                continue;
+            };
+            state.queued = false;
+            if state.may_call(self.closing, now) {
+                self.exchange_alone(slot, now);
+            }
+            self.next_batch = now + self.tuning.call_gap;
+        }
+    }
+
+    fn exchange_alone(&mut self, slot: u32, now: Instant) {
+        let (state, mut around) = self.parts(slot);
+        if let Some(later) = state.fall_back(&mut around, now) {
+            self.set_alarm(slot, later, now);
+            return;
+        }
+        let (state, mut around) = self.parts(slot);
+        let Some(request) = state.poll_request(&mut around, now) else {
+            self.timers.set(slot, now + self.tuning.interval_max);
+            return;
+        };
+        let reply = state.answer_alone(&request, &around, now);
+        let mut verdicts = VecDeque::new();
+        let next = state.handle_reply(&request, &reply, now, &mut around, &mut verdicts, now);
+        let verdicts = verdicts.into_iter();
+        self.verdicts
+            .extend(verdicts.map(|(waiter, verdict)| (waiter, alone(verdict))));
+        self.follow(slot, next, now);
+    }
+
+    /// For a key that found no room: nothing of it can be kept until the store is back.
+    fn decide_untracked(
+        &mut self,
+        policy: FailurePolicy,
+        cost: u32,
+        purpose: Purpose,
+        until: Instant,
+        now: Instant,
+    ) -> Verdict {
+        if policy == FailurePolicy::Open && purpose == Purpose::Spend {
+            let cost = u64::from(cost);
+            self.alone.granted += cost;
+            self.alone.spent += cost;
+            self.settled += cost;
+            Verdict::allow(Decided::Fallback, 0, Duration::ZERO)
+        } else {
+            unavailable(until, now)
+        }
+    }
+
     fn flights_max(&self) -> usize {
         if self.backoff.is_in_doubt() {
             1
@@ -356,9 +529,16 @@ impl<W: Waiter> Syncer<W> {
     }
 
     fn next_calls(&mut self, now: Instant) -> Vec<Call> {
-        let mut calls = Vec::with_capacity(self.calling.len().min(self.tuning.batch_keys));
-        while calls.len() < self.tuning.batch_keys {
-            let Some(slot) = self.calling.pop_front() else {
+        // Who looks for a store that was away waits for it meanwhile; the others need not.
+        let most = if self.backoff.is_in_doubt() {
+            1
+        } else {
+            self.tuning.batch_keys
+        };
+        let mut calls = Vec::with_capacity(self.calling.len().min(most));
+        while calls.len() < most {
+            let next = self.calling.pop_front();
+            let Some(slot) = next.or_else(|| self.falling.pop_front()) else {
                 break;
             };
             let Some(state) = &mut self.keys[slot as usize] else {
@@ -369,7 +549,10 @@ impl<W: Waiter> Syncer<W> {
                 continue;
             }
             let (state, mut around) = self.parts(slot);
-            match state.poll_request(&mut around, now) {
+            state.return_to_store(&mut around, now);
+            let (state, mut around) = self.parts(slot);
+            let charge = state.poll_charge();
+            match charge.or_else(|| state.poll_request(&mut around, now)) {
                 Some(request) => calls.push(Call {
                     entry: Arc::clone(&state.entry),
                     request,
@@ -422,19 +605,30 @@ impl<W: Waiter> Syncer<W> {
         &self.sizings[index as usize]
     }
 
-    /// A key's state beside what it needs to know of the rest.
+    /// A key's state beside what it needs to know of the rest: of the store, or of this replica's
+    /// own part of the limit while the key stands alone.
     fn parts(&mut self, slot: u32) -> (&mut KeyState<W>, Surroundings<'_>) {
-        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        let state = self.keys[slot as usize].as_ref().expect(LIVE);
         let LimitId(index) = state.entry.key().limit;
+        let policy = self.policy_of(LimitId(index));
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        let own = self.portions.get(index as usize).and_then(Option::as_ref);
+        let own = own.filter(|_| state.is_alone());
         let around = Surroundings {
-            sizing: &self.sizings[index as usize],
+            sizing: own.unwrap_or(&self.sizings[index as usize]),
             tuning: &self.tuning,
             replica: self.replica,
             round_trip: self.round_trip,
             closing: self.closing,
+            away: self.backoff.is_in_doubt(),
+            policy,
             jitter: &mut self.jitter,
             generations: &mut self.generations,
-            tokens: &mut self.tokens,
+            tokens: if state.is_alone() {
+                &mut self.alone
+            } else {
+                &mut self.tokens
+            },
         };
         (state, around)
     }
@@ -449,7 +643,7 @@ impl<W: Waiter> Syncer<W> {
         match next {
             Next::Call => self.enqueue(slot, now),
             Next::Alarm(after) => self.set_alarm(slot, after, now),
-            Next::Nothing => self.forget(slot),
+            Next::Nothing => self.forget(slot, now),
         }
     }
 
@@ -463,11 +657,24 @@ impl<W: Waiter> Syncer<W> {
         }
         if state.may_call(self.closing, now) {
             state.queued = true;
-            self.calling.push_back(slot);
             self.timers.clear(slot);
+            self.line_up(slot, now);
         } else {
             let at = state.quiet_until().min(now + self.tuning.gap_max);
             self.timers.set(slot, at);
+        }
+    }
+
+    /// Puts a key that is queued among those that ask the store, or those that cannot wait for it.
+    fn line_up(&mut self, slot: u32, now: Instant) {
+        let Some(state) = &self.keys[slot as usize] else {
+            return;
+        };
+        let closed = self.policy_of(state.entry.key().limit) == FailurePolicy::Closed;
+        if closed || self.closing || self.away_until(now).is_none() {
+            self.calling.push_back(slot);
+        } else {
+            self.falling.push_back(slot);
         }
     }
 
@@ -488,7 +695,13 @@ impl<W: Waiter> Syncer<W> {
         );
     }
 
-    fn forget(&mut self, slot: u32) {
+    fn forget(&mut self, slot: u32, now: Instant) {
+        // What is owed is remembered until it is charged.
+        let owes = |state: &KeyState<W>| state.owed() > 0 || state.is_alone();
+        if self.keys[slot as usize].as_ref().is_some_and(owes) {
+            self.set_alarm(slot, self.tuning.gap_max, now);
+            return;
+        }
         if let Some(state) = self.keys[slot as usize].take() {
             state.entry.clear_slot();
             self.timers.clear(slot);
@@ -512,6 +725,12 @@ impl<W: Waiter> Syncer<W> {
 fn slot_in(entry: &Entry) -> u32 {
     let slot = entry.slot();
     slot.expect("a key with a call under way keeps its slot")
+}
+
+/// A denial for want of the store.
+fn unavailable(until: Instant, now: Instant) -> Verdict {
+    let retry_after = Some(until.since(now));
+    Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, retry_after)
 }
 
 /// What the tuning means for each limit.

@@ -1,5 +1,7 @@
 //! Where the tokens of a replica went.
 
+use std::ops::Add;
+
 /// Tokens by what became of them, in all since the start.
 ///
 /// `granted = spent + released + expired + held`, where held tokens are in the cells now or with
@@ -15,6 +17,19 @@ pub struct Tokens {
     pub released: u64,
     /// Not spent by their deadline.
     pub expired: u64,
+}
+
+impl Add for Tokens {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            granted: self.granted + other.granted,
+            spent: self.spent + other.spent,
+            released: self.released + other.released,
+            expired: self.expired + other.expired,
+        }
+    }
 }
 
 impl Tokens {

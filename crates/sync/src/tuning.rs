@@ -4,6 +4,7 @@
 //! drains in 200 ms must be looked at more often than one that drains in a minute, because what
 //! is spent and not yet reported does not drain.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use leasehold_core::{Limit, Micros};
@@ -44,6 +45,10 @@ pub struct Tuning {
     pub batch_keys: usize,
     /// Most batches under way at a time.
     pub batches_in_flight: usize,
+    /// How many replicas there are, for limits under
+    /// [`FailurePolicy::Local`](crate::FailurePolicy::Local), before a lease has told. Without it
+    /// such limits are closed until then; limits that are never leased tell nothing.
+    pub max_replicas: Option<NonZeroU32>,
     /// A key that nobody asked for in this time is forgotten when room is needed or the sweep
     /// passes.
     pub idle_after: Duration,
@@ -62,6 +67,7 @@ impl Default for Tuning {
             call_gap: Duration::from_millis(10),
             batch_keys: 128,
             batches_in_flight: 8,
+            max_replicas: None,
             idle_after: Duration::from_secs(10),
         }
     }

@@ -42,6 +42,11 @@ impl<W: Waiter> WaitingLine<W> {
         self.0.push_back(waiting);
     }
 
+    /// Puts back who was taken out first.
+    pub(crate) fn push_first(&mut self, waiting: Waiting<W>) {
+        self.0.push_front(waiting);
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Waiting<W>> {
         self.0.pop_front()
     }

@@ -212,6 +212,10 @@ impl<'a> Fleet<'a> {
                 }
                 Micros(0)
             }
+            Request::Charge { tokens } => {
+                self.admit(tokens);
+                Micros(0)
+            }
             Request::Lease(LeaseRequest { lease, .. }) => lease,
         };
         let message = Message::Reply {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold::{BuildError, Builder, Limiter, Tuning, TuningError};
+use leasehold::{BuildError, Builder, FailurePolicy, Limiter, Tuning, TuningError};
 
 fn limit() -> leasehold::Limit {
     "10/s".parse().expect("a limit")
@@ -86,4 +86,12 @@ async fn a_tuning_that_contradicts_itself_is_refused() {
     let crossed = TuningError::Crossed("lease_min", "lease_max");
     assert_eq!(error, BuildError::Tuning(crossed));
     assert!(error.to_string().contains("lease_max"), "{error}");
+}
+
+#[tokio::test]
+async fn a_failure_policy_names_a_limit_that_is_there() {
+    let builder = Limiter::builder().limit("api", limit());
+    let error = error(builder.failure_policy("apy", FailurePolicy::Open));
+    let said = error.to_string();
+    assert!(said.contains("`apy`") && said.contains("`api`"), "{said}");
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Decided, Limiter, Reason, Tuning};
+use leasehold::{Builder, Decided, FailurePolicy, Limiter, MemoryStore, Reason, Tuning};
 
 use crate::fault_store::{Fault, FaultStore};
-use crate::world::{PATIENCE, build, clock, denial, eventually, one_limit};
+use crate::world::{PATIENCE, beside, build, clock, denial, eventually, one_limit};
 
 /// Beyond the budget: a busy machine may be late by this.
 const SLACK: Duration = Duration::from_secs(1);
@@ -165,4 +165,127 @@ async fn lease(limiter: &Limiter) -> u64 {
         assert!(clock().since(start) < PATIENCE, "nothing is leased ahead");
         tokio::task::yield_now().await;
     }
+}
+
+/// A limiter with a failure policy, one of four as far as it is told.
+fn of_four(limit: &str, policy: FailurePolicy) -> Builder {
+    let mut tuning = Tuning::default();
+    tuning.max_replicas = std::num::NonZeroU32::new(4);
+    one_limit(limit)
+        .tuning(tuning)
+        .failure_policy("api", policy)
+        .call_timeout(Duration::from_millis(20))
+}
+
+/// Admissions in so many requests, of which none may be denied as over the limit.
+async fn admitted(limiter: &Limiter, requests: u64) -> u64 {
+    let mut admitted = 0;
+    for _ in 0..requests {
+        let verdict = limiter.acquire("alice", 1).await;
+        match verdict.denial() {
+            None => admitted += 1,
+            Some(denial) => assert_eq!(denial.reason, Reason::StoreUnavailable),
+        }
+    }
+    admitted
+}
+
+/// How many tokens of `alice` the store has left.
+async fn left(store: &Arc<MemoryStore>, limit: &str) -> u64 {
+    let other = beside(limit, Arc::clone(store));
+    let mut left = 0;
+    while other.acquire("alice", 1).await.is_allowed() {
+        left += 1;
+    }
+    left
+}
+
+#[tokio::test]
+async fn a_local_limit_admits_its_part_while_the_store_is_away_and_pays_for_it() {
+    let limit = "1/h burst 1000";
+    for fault in [Fault::Fails, Fault::Silent] {
+        let memory = Arc::new(MemoryStore::new());
+        let store = FaultStore::before(Arc::clone(&memory), fault);
+        let builder = of_four(limit, FailurePolicy::Local).store(Arc::clone(&store));
+        let limiter = build(builder);
+        assert_eq!(admitted(&limiter, 400).await, 250, "a quarter, {fault:?}");
+        let verdict = limiter.try_acquire("alice", 1);
+        assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
+        store.set(Fault::None);
+        eventually("what was admitted is charged", async || {
+            let stats = limiter.stats();
+            (stats.tokens_alone.spent == 250 && stats.owed == 0).then_some(())
+        })
+        .await;
+        limiter.shutdown().await.unwrap();
+        assert_eq!(left(&memory, limit).await, 750);
+    }
+}
+
+#[tokio::test]
+async fn an_open_limit_admits_everything_while_the_store_is_away_and_pays_for_it() {
+    let limit = "1/h burst 1000";
+    for fault in [Fault::Fails, Fault::Silent] {
+        let memory = Arc::new(MemoryStore::new());
+        let store = FaultStore::before(Arc::clone(&memory), fault);
+        let builder = of_four(limit, FailurePolicy::Open).store(Arc::clone(&store));
+        let limiter = build(builder);
+        assert_eq!(admitted(&limiter, 700).await, 700, "{fault:?}");
+        store.set(Fault::None);
+        eventually("what was admitted is charged", async || {
+            let stats = limiter.stats();
+            (stats.tokens_alone.spent == 700 && stats.owed == 0).then_some(())
+        })
+        .await;
+        limiter.shutdown().await.unwrap();
+        assert_eq!(left(&memory, limit).await, 300);
+    }
+}
+
+/// A store that never answers, and a budget that ends before the call does.
+#[tokio::test]
+async fn an_open_limit_denies_nobody_whose_budget_ends() {
+    let memory = Arc::new(MemoryStore::new());
+    let store = FaultStore::before(Arc::clone(&memory), Fault::Silent);
+    let builder = of_four("1/h burst 10", FailurePolicy::Open).store(Arc::clone(&store));
+    let limiter = build(
+        builder
+            .budget(Duration::from_millis(5))
+            .call_timeout(PATIENCE / 10),
+    );
+    let verdict = limiter.acquire("alice", 1).await;
+    assert!(verdict.is_allowed(), "{verdict:?}");
+    assert_eq!(verdict.decided, Decided::Fallback);
+    eventually("it is counted", async || {
+        (limiter.stats().tokens_alone.spent >= 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_local_limit_without_a_known_number_of_replicas_is_closed() {
+    for (limit, replicas) in [
+        ("1000/s", None),
+        ("1/h burst 3", std::num::NonZeroU32::new(4)),
+    ] {
+        let mut tuning = Tuning::default();
+        tuning.max_replicas = replicas;
+        let builder = of_four(limit, FailurePolicy::Local).tuning(tuning);
+        let limiter = build(builder.store(FaultStore::new(Fault::Fails)));
+        assert_eq!(admitted(&limiter, 20).await, 0, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_is_spent_before_a_limit_falls_back() {
+    let store = FaultStore::new(Fault::None);
+    let builder = of_four("1000/s burst 100000", FailurePolicy::Local);
+    let limiter = build(builder.store(Arc::clone(&store)));
+    let held = lease(&limiter).await;
+    store.set(Fault::Fails);
+    for spent in 0..held {
+        let verdict = limiter.try_acquire("alice", 1);
+        assert!(verdict.is_allowed(), "{spent} of {held}: {verdict:?}");
+    }
+    assert_eq!(limiter.stats().tokens_alone.granted, 0);
 }

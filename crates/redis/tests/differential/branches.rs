@@ -34,6 +34,11 @@ pub(crate) fn reached(
     }
     match request {
         Request::Spend { cost } => reached.when("spend: a look", *cost == 0),
+        Request::Charge { tokens } => {
+            let free = reply.level < limit.capacity_level();
+            reached.when("charge: all", *tokens > 0 && free);
+            reached.when("charge: up to the ceiling", *tokens > 0 && !free);
+        }
         Request::Lease(request) => reached.leased(before, request, reply, after),
     }
     reached.0
@@ -47,6 +52,7 @@ fn status(status: Status) -> &'static str {
         Status::Over => "over",
         Status::Spent => "spent",
         Status::Denied => "denied",
+        Status::Charged => "charged",
     }
 }
 
@@ -150,7 +156,7 @@ impl Reached {
                 self.when("left: a record", known);
                 self.when("left: none was there", !known);
             }
-            Status::Leased | Status::Spent | Status::Denied => {}
+            Status::Leased | Status::Spent | Status::Denied | Status::Charged => {}
         }
         let (Some(found), Some(record)) = (found, after.ledger.records.get(&request.record)) else {
             return;
@@ -176,7 +182,7 @@ impl Reached {
 }
 
 /// All of these must be reached.
-pub(crate) const BRANCHES: [&str; 56] = [
+pub(crate) const BRANCHES: [&str; 59] = [
     "meet: a first deployment",
     "meet: all is lost",
     "meet: taken for new",
@@ -193,6 +199,9 @@ pub(crate) const BRANCHES: [&str; 56] = [
     "over",
     "spent",
     "denied",
+    "charged",
+    "charge: all",
+    "charge: up to the ceiling",
     "wait: none",
     "wait: for",
     "wait: held",

@@ -132,6 +132,10 @@ const PLANTED: &[(&str, &str)] = &[
     ("max(expiry, now + lease)", "now + lease"),
     ("known_expiry <= now", "known_expiry < now"),
     ("if charged > level then", "if true then"),
+    (
+        "charge(known_spent)",
+        "level = level + known_spent * weight",
+    ),
     ("local most = exact_ceiling()", "local most = capacity"),
     ("ceiling = max(ceiling, capacity)", "ceiling = capacity"),
     (

@@ -155,9 +155,12 @@ impl<'a> Schedule<'a> {
             let key = self.rng.key();
             let limit = self.limits[key];
             let replica = &mut self.replicas[place];
-            let request = match self.rng.below(10) {
+            let request = match self.rng.below(11) {
                 0..2 => Request::Spend {
                     cost: self.rng.tokens(&limit),
+                },
+                10 => Request::Charge {
+                    tokens: self.rng.tokens(&limit),
                 },
                 2 => self.rng.nonsense(replica),
                 _ => replica.request(key, &limit, &mut self.rng),
@@ -357,7 +360,7 @@ impl Stored {
     /// Never shortened; lengthened by half as much again as it must, or by a minute.
     pub(crate) fn keep(&mut self, limit: &Limit, request: &Request, now: StoreTime) {
         let lease = match request {
-            Request::Spend { .. } => Micros(0),
+            Request::Spend { .. } | Request::Charge { .. } => Micros(0),
             Request::Lease(request) => request.lease,
         };
         let lifetime = self.ledger.lifetime(limit, lease, now);

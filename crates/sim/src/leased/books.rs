@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use leasehold_cache::{Entry, LimitId};
+use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Instant, Request};
 use leasehold_sync::{Answer, Batch, Syncer};
 
@@ -42,10 +42,13 @@ impl Books {
 
     /// Tokens of a lease are taken.
     #[inline]
-    pub(crate) fn take(&mut self, demand: Demand, now: Instant) {
+    pub(crate) fn take(&mut self, demand: Demand, cache: &QuotaCache, now: Instant) {
         self.taken += u64::from(demand.cost);
         if self.checked {
             let key = (demand.limit, demand.key);
+            if self.is_alone(key, cache) {
+                return;
+            }
             let deadline = self.deadlines.get(&key);
             assert!(
                 deadline.is_some_and(|deadline| now < *deadline),
@@ -64,6 +67,43 @@ impl Books {
         (held + spent).saturating_sub(self.taken)
     }
 
+    /// A key is asked for.
+    #[inline]
+    pub(crate) fn meet(&mut self, demand: &Demand) {
+        if self.checked {
+            self.keys.entry((demand.limit, demand.key)).or_default();
+        }
+    }
+
+    /// The entries of a key: those that calls were about, and the cache's, of which a key that
+    /// stands alone tells nobody.
+    fn entries(&self, (limit, key): (u32, u32), cache: &QuotaCache) -> Vec<Arc<Entry>> {
+        let known = self.keys.get(&(limit, key)).into_iter().flatten();
+        let mut entries: Vec<_> = known.filter_map(Weak::upgrade).collect();
+        let subject = key.to_be_bytes();
+        let cached = cache.get(KeyRef {
+            limit: LimitId(limit),
+            subject: &subject,
+        });
+        entries.extend(cached.filter(|entry| !entries.iter().any(|it| Arc::ptr_eq(it, entry))));
+        entries
+    }
+
+    /// Whether what it takes are tokens that the replica granted itself.
+    fn is_alone(&self, key: (u32, u32), cache: &QuotaCache) -> bool {
+        let mut entries = self.entries(key, cache).into_iter();
+        entries.any(|entry| entry.is_alone())
+    }
+
+    fn know(&mut self, key: (u32, u32), entry: &Arc<Entry>) {
+        let entries = self.keys.entry(key).or_default();
+        let entry = Arc::downgrade(entry);
+        if !entries.iter().any(|known| known.ptr_eq(&entry)) {
+            entries.retain(|known| known.strong_count() > 0);
+            entries.push(entry);
+        }
+    }
+
     /// The store has answered.
     pub(crate) fn hear(&mut self, batch: &Batch, answer: &Answer) {
         if !self.checked {
@@ -72,12 +112,7 @@ impl Books {
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
             let LimitId(limit) = call.entry.key().limit;
             let key = (limit, number_of(call.entry.key()));
-            let entries = self.keys.entry(key).or_default();
-            let entry = Arc::downgrade(&call.entry);
-            if !entries.iter().any(|known| known.ptr_eq(&entry)) {
-                entries.retain(|known| known.strong_count() > 0);
-                entries.push(entry);
-            }
+            self.know(key, &call.entry);
             if matches!(call.request, Request::Lease(_)) && reply.expiry > reply.now {
                 let lease = reply.expiry.as_micros() - reply.now.as_micros();
                 let deadline = self.deadlines.entry(key).or_insert(Instant::ORIGIN);
@@ -87,9 +122,9 @@ impl Books {
     }
 
     /// Holds the books against the limiter's after each step that touches them.
-    pub(crate) fn settle(&self, syncer: &Syncer<Caller>, now: Instant) {
+    pub(crate) fn settle(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
         if self.checked && self.keys.len() <= KEYS_PER_STEP {
-            self.check(syncer, now);
+            self.check(syncer, cache, now);
         }
     }
 
@@ -98,7 +133,8 @@ impl Books {
     fn check_deadlines(&self, now: Instant) {
         for (key, entries) in &self.keys {
             let promised = self.deadlines.get(key).copied();
-            for entry in entries.iter().filter_map(Weak::upgrade) {
+            let entries = entries.iter().filter_map(Weak::upgrade);
+            for entry in entries.filter(|entry| !entry.is_alone()) {
                 let deadline = entry.lease.view(now).deadline;
                 assert!(
                     deadline <= promised.unwrap_or(Instant::ORIGIN),
@@ -109,16 +145,16 @@ impl Books {
     }
 
     /// Panics if something was granted that nobody accounts for, or the other way round.
-    pub(crate) fn check(&self, syncer: &Syncer<Caller>, now: Instant) {
+    pub(crate) fn check(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
         if !self.checked {
             return;
         }
         self.check_deadlines(now);
-        let entries = self.keys.values().flatten().filter_map(Weak::upgrade);
+        let entries = self.keys.keys().flat_map(|key| self.entries(*key, cache));
         let cells: u64 = entries
             .map(|entry| u64::from(entry.account(now).unspent()))
             .sum();
-        let tokens = syncer.tokens();
+        let tokens = syncer.tokens() + syncer.tokens_alone();
         assert_eq!(
             tokens.granted,
             self.taken + tokens.released + tokens.expired + cells,

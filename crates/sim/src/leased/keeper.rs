@@ -58,6 +58,8 @@ impl Keeper for LeasedKeeper {
                 kept.excused = false;
             }
             kept.excused |= kept.outlives(birth) || kept.learns(&call.request, now);
+            // What was admitted without leave is charged whether it fits or not.
+            kept.excused |= matches!(call.request, Request::Charge { .. });
             let reply = Ledger::exchange(&mut kept.ledger, &call.request, &limit, birth, now);
             let ledger = kept.ledger.as_ref().expect("an exchange opens it");
             kept.excused |= reply.status == Status::Reasserted || kept.limit != limit;
@@ -68,7 +70,9 @@ impl Keeper for LeasedKeeper {
                 let LimitId(limit) = call.entry.key().limit;
                 let cost = match call.request {
                     Request::Spend { cost } => u32::try_from(cost).expect("costs are 32 bits"),
-                    Request::Lease(_) => unreachable!("a lease is not spent by the store"),
+                    Request::Lease(_) | Request::Charge { .. } => {
+                        unreachable!("only a spend is spent by the store")
+                    }
                 };
                 let key = number_of(call.entry.key());
                 spent(Demand { limit, key, cost });
@@ -114,6 +118,10 @@ impl Keeper for LeasedKeeper {
             match call.request {
                 Request::Spend { cost } => Asked {
                     asked: cost,
+                    ..asked
+                },
+                Request::Charge { tokens } => Asked {
+                    spent: tokens,
                     ..asked
                 },
                 Request::Lease(lease) => Asked {

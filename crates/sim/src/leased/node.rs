@@ -9,11 +9,11 @@ use leasehold_cache::{Config, KeyRef, LimitId, Local, QuotaCache};
 use leasehold_core::{Instant, Limit, Request, Status};
 use leasehold_sync::{Batch, Call, NamedLimit, Purpose, RETRY_AFTER_MIN, Syncer, Waiter};
 
+use crate::leased::Leased;
 use crate::leased::books::Books;
 use crate::leased::joint::{Joint, Joints};
 use crate::leased::keeper::Answered;
 use crate::leased::timer::Timer;
-use crate::leased::{Leased, named};
 use crate::scheme::{Decision, Demand, Node, Outbox, Outcome, Ticket, Verdict};
 
 /// A batch, shared by its copies.
@@ -97,6 +97,7 @@ impl LeasedNode {
         now: Instant,
     ) -> Decision {
         let subject = demand.key.to_be_bytes();
+        self.books.meet(&demand);
         match self
             .cache
             .try_acquire(key_of(&demand, &subject), demand.cost, now)
@@ -105,7 +106,7 @@ impl LeasedNode {
                 if wake {
                     self.wake(now);
                 }
-                self.books.take(demand, now);
+                self.books.take(demand, &self.cache, now);
                 Decision::Allow
             }
             Local::Deny { until, .. } => denied_until(until, now),
@@ -127,13 +128,16 @@ impl LeasedNode {
         {
             return TOO_COSTLY;
         }
+        for demand in &joint.demands {
+            self.books.meet(demand);
+        }
         match joint.take(&self.cache, now) {
             Ok(wake) => {
                 if wake {
                     self.wake(now);
                 }
                 for &demand in &joint.demands {
-                    self.books.take(demand, now);
+                    self.books.take(demand, &self.cache, now);
                 }
                 Decision::Allow
             }
@@ -237,7 +241,7 @@ impl LeasedNode {
             by_store.is_empty(),
             "what the store spent was spent on nobody"
         );
-        self.books.settle(&self.syncer, now);
+        self.books.settle(&self.syncer, &self.cache, now);
     }
 
     fn allowed(
@@ -253,7 +257,7 @@ impl LeasedNode {
             Outcome::AllowedByStore
         } else {
             assert!(!caller.is_gone(), "a leased token was spent on nobody");
-            self.books.take(caller.demand, now);
+            self.books.take(caller.demand, &self.cache, now);
             Outcome::AllowedHere
         }
     }
@@ -377,13 +381,18 @@ impl Node for LeasedNode {
     }
 
     fn set_limits(&mut self, limits: &[Limit], _now: Instant) {
-        self.limits = named(limits);
+        let renamed = self.limits.iter().zip(limits);
+        let renamed = renamed.map(|(named, limit)| NamedLimit {
+            limit: *limit,
+            ..named.clone()
+        });
+        self.limits = renamed.collect();
         self.syncer.set_limits(Arc::clone(&self.limits));
     }
 
     fn held(&self) -> u64 {
         // The syncer has yet to look at the latest spends, and believes that they are still held.
-        let tokens = self.syncer.tokens();
+        let tokens = self.syncer.tokens() + self.syncer.tokens_alone();
         self.books.unspent(tokens.held(), tokens.spent)
     }
 
@@ -396,7 +405,8 @@ impl Node for LeasedNode {
             self.cache.len() <= self.keys_max,
             "the cache remembers more keys than it may"
         );
-        self.books.check(&self.syncer, self.clock.get());
+        self.books
+            .check(&self.syncer, &self.cache, self.clock.get());
     }
 }
 
@@ -418,7 +428,7 @@ pub(crate) fn demand_of(call: &Call) -> Demand {
     let LimitId(limit) = key.limit;
     let cost = match call.request {
         Request::Spend { cost } => cost,
-        Request::Lease(_) => 0,
+        Request::Lease(_) | Request::Charge { .. } => 0,
     };
     Demand {
         limit,

@@ -206,6 +206,7 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("replicas", "fleet.replicas"),
     ("balance", "balance"),
     ("limit", "limit.0.limit"),
+    ("policy", "limit.0.failure-policy"),
     ("offered", "load.0.offered"),
     ("arrivals", "load.0.arrivals"),
     ("keys", "load.0.keys.count"),

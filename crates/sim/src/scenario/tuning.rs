@@ -1,6 +1,7 @@
 //! The tuning of the limiter, as scenarios write it: what is left out keeps its default.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use leasehold_sync::{Tuning, TuningError};
 use serde::Deserialize;
@@ -25,6 +26,7 @@ pub struct TuningConfig {
     pub call_gap: Option<Span>,
     pub batch_keys: Option<usize>,
     pub batches_in_flight: Option<usize>,
+    pub max_replicas: Option<NonZeroU32>,
     pub idle_after: Option<Span>,
 }
 
@@ -49,6 +51,7 @@ impl TuningConfig {
         tuning.batch_keys = self.batch_keys.unwrap_or(tuning.batch_keys);
         let in_flight = self.batches_in_flight;
         tuning.batches_in_flight = in_flight.unwrap_or(tuning.batches_in_flight);
+        tuning.max_replicas = self.max_replicas.or(tuning.max_replicas);
         tuning
     }
 
@@ -89,6 +92,9 @@ impl fmt::Display for TuningConfig {
             if let Some(number) = number {
                 writeln!(f, "{field} = {number}")?;
             }
+        }
+        if let Some(replicas) = self.max_replicas {
+            writeln!(f, "max-replicas = {replicas}")?;
         }
         Ok(())
     }

@@ -105,6 +105,7 @@ impl Trial {
         let mut witness = Witness::new(calm_ns, course.lost_ns());
         let leased = Leased {
             tuning: scenario.tuning.tuning(),
+            policies: scenario.limits.iter().map(|it| it.failure_policy).collect(),
             keys_max: usize::try_from(scenario.fleet.cache_keys.0).unwrap_or(usize::MAX),
             checked: true,
             ..Leased::default()

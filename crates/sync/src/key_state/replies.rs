@@ -40,6 +40,11 @@ impl<W: Waiter> KeyState<W> {
                 verdicts.push_back((waiting.waiter, verdict));
                 around.tokens.granted += cost;
                 around.tokens.spent += cost;
+                if let Some(fallback) = &mut self.fallback
+                    && fallback.is_active()
+                {
+                    fallback.owe(cost);
+                }
                 self.pressure = Pressure::Calm;
                 self.refusals = 0;
             }
