@@ -16,7 +16,7 @@
 //! Each key has at most one call under way, however many requests wait for it. A batch that was
 //! handed out comes back exactly once, as answered or as failed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub struct Syncer<W> {
     jitter: Jitter,
     keys: Vec<Option<KeyState<W>>>,
     vacant: Vec<u32>,
+    /// Slots of keys that the cache forgets when their states go: it had no room for them.
+    guests: BTreeSet<u32>,
     timers: Timers,
     /// Slots of keys that want a call, in order.
     calling: VecDeque<u32>,
@@ -93,6 +95,7 @@ impl<W: Waiter> Syncer<W> {
             jitter: Jitter::new(seed),
             keys: Vec::new(),
             vacant: Vec::new(),
+            guests: BTreeSet::new(),
             timers: Timers::default(),
             calling: VecDeque::new(),
             flights: 0,
@@ -155,11 +158,16 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, denial));
             return;
         }
-        // If the key finds no room, an entry that lives only as long as somebody waits on it: the
-        // store decides, and nothing is kept.
-        let entry = self.tracked(key, now);
-        let entry = entry.unwrap_or_else(|| Arc::new(Entry::new(key)));
+        let Some((entry, is_guest)) = self.tracked_or_guest(key, purpose, now) else {
+            let soon = Some(self.tuning.interval_max);
+            let denial = Verdict::deny(Decided::Local, Reason::Overloaded, soon);
+            self.verdicts.push_back((waiter, denial));
+            return;
+        };
         let slot = self.slot_of(&entry, now);
+        if is_guest {
+            self.guests.insert(slot);
+        }
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         match state.handle_waiting(waiter, cost, purpose, now) {
             Some(known) => {
@@ -398,6 +406,24 @@ impl<W: Waiter> Syncer<W> {
         Some(entry)
     }
 
+    /// The same for somebody who waits, and whether it has no place of its own in the cache: then
+    /// it lives only as long as there is business with it. `None` if there is no room at all.
+    fn tracked_or_guest(
+        &mut self,
+        key: KeyRef<'_>,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Option<(Arc<Entry>, bool)> {
+        if let Some(entry) = self.tracked(key, now) {
+            return Some((entry, false));
+        }
+        match purpose {
+            // The store decides, or what it grants goes to who waits: nobody need find it.
+            Purpose::Spend => Some((Arc::new(Entry::new(key)), false)),
+            Purpose::Stock => Some((self.cache.insert_guest(key).ok()?, true)),
+        }
+    }
+
     fn track(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
         let inserted = self.cache.insert(key).or_else(|_| {
             self.keys_evicted += self
@@ -490,6 +516,9 @@ impl<W: Waiter> Syncer<W> {
     fn forget(&mut self, slot: u32) {
         if let Some(state) = self.keys[slot as usize].take() {
             state.entry.clear_slot();
+            if self.guests.remove(&slot) {
+                self.cache.remove(&state.entry);
+            }
             self.timers.clear(slot);
             self.vacant.push(slot);
         }
