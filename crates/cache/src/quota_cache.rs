@@ -183,10 +183,31 @@ impl QuotaCache {
     ///
     /// [`Full`] if the key is not known and the cache holds as many as it may.
     pub fn insert(&self, key: KeyRef<'_>) -> Result<Arc<Entry>, Full> {
+        self.insert_up_to(self.keys_max, key)
+    }
+
+    /// The same where the cache is full, for an entry that threads must find for a while: the
+    /// owner removes it as soon as nobody needs it. For the owner only.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if there is no room for such guests either: see [`keys_bound`](Self::keys_bound).
+    pub fn insert_guest(&self, key: KeyRef<'_>) -> Result<Arc<Entry>, Full> {
+        self.insert_up_to(self.keys_bound(), key)
+    }
+
+    /// The most keys that are ever known at a time, guests among them: an eighth and 64 more than
+    /// the cache is to know for long.
+    pub const fn keys_bound(&self) -> usize {
+        let guests = self.keys_max / 8 + 64;
+        self.keys_max.saturating_add(guests)
+    }
+
+    fn insert_up_to(&self, keys_max: usize, key: KeyRef<'_>) -> Result<Arc<Entry>, Full> {
         if let Some(entry) = self.table.get(key) {
             return Ok(entry);
         }
-        if self.len() >= self.keys_max {
+        if self.len() >= keys_max {
             return Err(Full);
         }
         let entry = Arc::new(Entry::new(key));
@@ -212,7 +233,7 @@ impl QuotaCache {
 /// What bounds a cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The most keys it knows at a time.
+    /// The most keys it knows at a time, but for [guests](QuotaCache::insert_guest).
     pub keys_max: usize,
     /// Seeds the hash of keys. Clients choose keys, so it must be unknown to them.
     pub seed: u64,
@@ -438,6 +459,33 @@ mod tests {
         lease(&cache, ALICE, 1);
         assert_eq!(cache.try_acquire(ALICE, 0, NOW), allow(1, false));
         assert_eq!(cache.try_acquire(ALICE, 0, DEADLINE), allow(0, false));
+    }
+
+    #[test]
+    fn a_guest_finds_room_in_a_full_cache_and_guests_are_bounded() {
+        let cache = cache();
+        for number in 0..3_u32 {
+            cache.insert(key(&number.to_be_bytes())).unwrap();
+        }
+        assert_eq!(cache.insert(ALICE).unwrap_err(), Full);
+        let alice = cache.insert_guest(ALICE).unwrap();
+        alice.lease.deposit(1, DEADLINE, NOW);
+        alice.set_full_at(FULL_AT);
+        assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(0, false));
+        assert!(Arc::ptr_eq(&cache.insert(ALICE).unwrap(), &alice));
+        let mut number = 3_u32;
+        while cache.insert_guest(key(&number.to_be_bytes())).is_ok() {
+            number += 1;
+        }
+        assert_eq!(cache.len(), 3 + 64);
+        assert_eq!(cache.len(), cache.keys_bound());
+        assert!(cache.remove(&alice));
+        assert_eq!(
+            cache.insert(ALICE).unwrap_err(),
+            Full,
+            "guests take room too"
+        );
+        assert!(cache.insert_guest(ALICE).is_ok());
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub enum Reason {
     StoreUnavailable,
     /// The store did not answer within the budget.
     BudgetSpent,
-    /// Too many requests are waiting for the store already.
+    /// Too many requests are waiting for the store already, or more keys are in use at a time than
+    /// there is room for and the request needs several.
     Overloaded,
     /// The key is longer than the cache takes.
     KeyTooLong,
@@ -149,7 +150,7 @@ impl fmt::Display for Reason {
             Self::NotLeased => "nothing is leased here yet",
             Self::StoreUnavailable => "the store cannot be reached",
             Self::BudgetSpent => "the store did not answer within the budget",
-            Self::Overloaded => "too many requests wait for the store",
+            Self::Overloaded => "too many requests wait for the store, or too many keys are in use",
             Self::KeyTooLong => "the key is too long",
             Self::ShutDown => "the limiter is shutting down",
         })

@@ -124,7 +124,10 @@ impl Builder {
     }
 
     /// The most keys to remember at a time; 100 000 unless set. Beyond, the store decides each
-    /// request on a key that is not remembered.
+    /// request on a key that is not remembered. Keys of requests under several limits, which the
+    /// store cannot decide, are then remembered while they are in use: at most an eighth and 64
+    /// more, and beyond that such requests are denied as
+    /// [`Overloaded`](leasehold_core::Reason::Overloaded).
     pub fn keys_max(mut self, keys_max: usize) -> Self {
         self.keys_max = keys_max;
         self

@@ -10,11 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local};
+use leasehold_cache::{Entry, KeyRef, LimitId};
 use leasehold_core::{Decided, Instant, Limit, Reason, Request, Verdict};
 use leasehold_sync::{
-    Batch, COST_LEASED_MAX, Call, FailurePolicy, NamedLimit, Purpose, RETRY_AFTER_MIN, Tuning,
-    central_verdict, free, reset,
+    Batch, COST_LEASED_MAX, Call, FailurePolicy, Heard, Joint, NamedLimit, Purpose, RequestPath,
+    Step, Tuning, central_verdict, free, reset,
 };
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -196,8 +196,11 @@ impl Limiter {
     ///
     /// If a key names a limit of another limiter.
     pub fn try_acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
-        let (requests, now) = (merged(requests), self.inner.shared.now());
-        match self.decide_all(&requests, now) {
+        let (requests, shared) = (merged(requests), &*self.inner.shared);
+        let step = self
+            .path()
+            .acquire_all(&requests, shared.is_closed(), shared.now());
+        match self.follow(step) {
             Ok(verdict) => verdict,
             Err(index) => {
                 let (key, cost) = requests[index];
@@ -218,7 +221,9 @@ impl Limiter {
     pub async fn peek<'a>(&self, key: impl Into<KeyRef<'a>>) -> Result<Peek, StoreError> {
         let (key, now) = (key.into(), self.inner.shared.now());
         let limit = *self.limit_of(key);
-        if let Some(denial) = self.refuse(key, 0).and_then(|verdict| verdict.denial()) {
+        let is_closed = self.inner.shared.is_closed();
+        let known = self.path().without_tokens(key, 0, is_closed);
+        if let Some(denial) = known.and_then(|verdict| verdict.denial()) {
             return Err(StoreError::new(denial.reason));
         }
         let reply = self.spend_central(key, 0, now).await?;
@@ -267,40 +272,29 @@ impl Limiter {
     fn decide(&self, key: KeyRef<'_>, cost: u32) -> Result<Verdict, Instant> {
         let shared = &*self.inner.shared;
         let now = shared.now();
-        match shared.cache.try_acquire(key, cost, now) {
-            Local::Allow {
-                left,
-                full_at,
-                wake,
-            } if cost > 0 => {
-                if wake {
-                    shared.wake.notify_one();
-                }
-                let reset = full_at.since(now);
-                Ok(Verdict::allow(Decided::Local, u64::from(left), reset))
-            }
-            Local::Deny { until, full_at } => Ok(exhausted(until.since(now), full_at.since(now))),
-            Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
-                self.refuse(key, cost).ok_or(now)
-            }
+        let step = (self.path()).acquire(key, cost, || shared.is_closed(), now);
+        self.follow(step).map_err(|()| now)
+    }
+
+    #[inline]
+    fn path(&self) -> RequestPath<'_> {
+        RequestPath {
+            cache: &self.inner.shared.cache,
+            limits: &self.inner.shared.limits,
         }
     }
 
-    /// A verdict that needs no tokens and no store, off the common path.
-    #[cold]
-    fn refuse(&self, key: KeyRef<'_>, cost: u32) -> Option<Verdict> {
-        let deny = |reason| Some(Verdict::deny(Decided::Local, reason, None));
-        let limit = self.limit_of(key);
-        if self.inner.shared.is_closed() {
-            deny(Reason::ShutDown)
-        } else if u64::from(cost) > limit.burst() {
-            deny(Reason::TooCostly)
-        } else if key.subject.len() > SUBJECT_BYTES_MAX {
-            deny(Reason::KeyTooLong)
-        } else if cost == 0 {
-            Some(Verdict::allow(Decided::Local, 0, Duration::ZERO))
-        } else {
-            None
+    /// The verdict, with the sync task woken if need be; what lacks if there is none.
+    #[inline]
+    fn follow<Lacking>(&self, step: Step<Lacking>) -> Result<Verdict, Lacking> {
+        match step {
+            Step::Decided { verdict, wake } => {
+                if wake {
+                    self.inner.shared.wake.notify_one();
+                }
+                Ok(verdict)
+            }
+            Step::Undecided(lacking) => Err(lacking),
         }
     }
 
@@ -330,9 +324,7 @@ impl Limiter {
             Err(denied) => return denied,
         };
         match tokio::time::timeout(self.inner.budget, verdict).await {
-            Ok(Ok(verdict)) => verdict,
-            // The task has ended.
-            Ok(Err(_)) => Verdict::deny(Decided::Local, Reason::ShutDown, None),
+            Ok(verdict) => verdict.unwrap_or(SHUT_DOWN),
             Err(_)
                 if self.named(key).policy == FailurePolicy::Open && purpose == Purpose::Spend =>
             {
@@ -370,9 +362,7 @@ impl Limiter {
                 let soon = Some(self.inner.budget);
                 Err(Verdict::deny(Decided::Fallback, Reason::Overloaded, soon))
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(Verdict::deny(Decided::Local, Reason::ShutDown, None))
-            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(SHUT_DOWN),
         }
     }
 
@@ -420,70 +410,32 @@ impl Limiter {
     }
 
     async fn acquire_all_unbounded(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
+        let mut joint = Joint::default();
         loop {
-            let now = self.inner.shared.now();
-            if let Ok(verdict) = self.decide_all(requests, now) {
-                return verdict;
-            }
-            if requests.iter().any(|(_, cost)| *cost > COST_LEASED_MAX) {
-                return Verdict::deny(Decided::Local, Reason::TooCostly, None);
-            }
+            let shared = &*self.inner.shared;
+            let (is_closed, now) = (shared.is_closed(), shared.now());
+            let step = joint.step(self.path(), requests, is_closed, now);
+            let lacking = match self.follow(step) {
+                Ok(verdict) => return verdict,
+                Err(lacking) => lacking,
+            };
             // All that lacks is asked for before any answer is awaited.
-            let lacking = self.lacking(requests, now);
-            let asked: Vec<_> = lacking
-                .into_iter()
-                .map(|(key, cost)| self.send(key, cost, Purpose::Stock))
-                .collect();
-            for verdict in asked {
-                let denied = match verdict {
-                    Ok(verdict) => match verdict.await {
-                        Ok(verdict) if verdict.is_allowed() => continue,
-                        Ok(denied) => denied,
-                        Err(_) => Verdict::deny(Decided::Local, Reason::ShutDown, None),
-                    },
+            let asked = lacking.into_iter().map(|index| {
+                let (key, cost) = requests[index];
+                self.send(key, cost, Purpose::Stock)
+            });
+            for asked in asked.collect::<Vec<_>>() {
+                let verdict = match asked {
+                    Ok(verdict) => verdict.await.unwrap_or(SHUT_DOWN),
                     Err(denied) => denied,
                 };
-                return denied;
-            }
-        }
-    }
-
-    /// The verdict under several limits, if it can be had here and now; otherwise which request
-    /// lacks tokens.
-    fn decide_all(&self, requests: &[(KeyRef<'_>, u32)], now: Instant) -> Result<Verdict, usize> {
-        for (key, cost) in requests {
-            if let Some(denied) = self.refuse(*key, *cost) {
-                return Ok(denied);
-            }
-        }
-        let shared = &*self.inner.shared;
-        match shared.cache.try_acquire_all(requests, now) {
-            AllLocal::Allow {
-                left,
-                full_at,
-                wake,
-            } => {
-                if wake {
-                    shared.wake.notify_one();
+                match joint.handle_verdict(verdict) {
+                    Heard::Wait => {}
+                    Heard::TryAgain => break,
+                    Heard::Denied(verdict) => return verdict,
                 }
-                Ok(Verdict::allow(
-                    Decided::Local,
-                    u64::from(left),
-                    full_at.since(now),
-                ))
             }
-            AllLocal::Deny { until, full_at, .. } => {
-                Ok(exhausted(until.since(now), full_at.since(now)))
-            }
-            AllLocal::Short { index, .. } | AllLocal::Unknown { index } => Err(index),
         }
-    }
-
-    /// Those of `requests` that need more than is held here.
-    fn lacking<'a>(&self, requests: &[(KeyRef<'a>, u32)], now: Instant) -> Vec<(KeyRef<'a>, u32)> {
-        let cache = &self.inner.shared.cache;
-        let lacks = |(key, cost): &&(KeyRef<'a>, u32)| cache.lacks(*key, *cost, now);
-        requests.iter().filter(lacks).copied().collect()
     }
 
     fn named(&self, key: KeyRef<'_>) -> &NamedLimit {
@@ -493,7 +445,7 @@ impl Limiter {
     }
 
     fn limit_of(&self, key: KeyRef<'_>) -> &Limit {
-        &self.named(key).limit
+        self.path().limit(key.limit)
     }
 
     fn budget_spent(&self) -> Verdict {
@@ -521,10 +473,5 @@ fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u3
     Cow::Owned(merged)
 }
 
-fn exhausted(retry_after: Duration, reset: Duration) -> Verdict {
-    let retry_after = retry_after.max(RETRY_AFTER_MIN);
-    Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after)).with_reset(reset)
-}
-
-/// Longer subjects are nobody's name. The store keeps each in a key of its own.
-const SUBJECT_BYTES_MAX: usize = 1024;
+/// The sync task has ended.
+const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, None);

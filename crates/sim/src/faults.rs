@@ -32,7 +32,28 @@
 //! | `nothing` | | no | nothing; for `pick` |
 //!
 //! `replicas` is `"all"`, a list of numbers, a count (`3`) or a share (`"30%"`); who belongs to a
-//! count or a share is drawn anew each time. Faults may overlap, but for two split brains.
+//! count or a share is drawn anew each time.
+//!
+//! # Overlaps
+//!
+//! Faults may overlap, but for two split brains: a scenario with those is refused. Each fault ends
+//! by itself, whatever began or ended meanwhile. Where two meet in one place:
+//!
+//! - A server that several faults keep down works again when the last has ended, with the memory
+//!   that the last start gives it. One that stands still goes on after the last hang. Slow-downs
+//!   multiply, shares of loss add up as chances do, and a link passes nothing until the last
+//!   partition heals.
+//! - A server that is killed no longer stands still, and one that is down cannot begin to.
+//! - While the store is split, what begins begins at the new primary: `store-down` takes that down,
+//!   `flush` empties it, a snapshot for `lost` is taken there. Whoever stays with the old one
+//!   notices nothing of it.
+//! - A server that was down or stood still when another took over is the old primary, and works
+//!   again as that when its fault ends. The new one works from the start. It is as slow as the old
+//!   one was.
+//! - When the split ends, the old primary is gone with all that befell it. If the new one is down
+//!   then, it is down for all.
+//! - A replica that several faults killed starts again when the first of them says so; it no longer
+//!   stands still then.
 //!
 //! What each kind may add to the overshoot is in [`Excess`].
 

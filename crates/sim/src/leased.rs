@@ -3,8 +3,8 @@
 //! # Invariant
 //!
 //! Nothing is decided, leased or reconciled here. A node does what the crate `leasehold` does
-//! around the same two types: it asks the cache, passes what the cache cannot decide to the sync
-//! task, and does what the syncer says. The keeper does what the Redis script does around the
+//! around the same three types: it asks the request path, passes what that cannot decide to the
+//! sync task, and does what the syncer says. The keeper does what the Redis script does around the
 //! ledger.
 //!
 //! The sync task hears of the request path a moment later, as a real task does that must be woken:

@@ -94,38 +94,52 @@ impl StoreConfig {
     }
 }
 
-/// What a fault does to the store. While it is split, all of it happens to the new primary, and
-/// what ends ends on both sides.
+/// What a fault does to the store.
+///
+/// While the store is split, what begins begins at the new primary. What ends ends wherever it
+/// has begun: a server that was down or stood still when another took over is the old primary, and
+/// comes back as that. What befell a server that is gone is over, and its end changes nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreChange {
     /// Remember the state under this number, for a restart or a fail-over to come.
     Snapshot(u32),
     /// The server goes down, and with it every message that waits.
-    Stop(Silence),
+    Stop {
+        /// Which fault keeps it down.
+        fault: FaultId,
+        /// What those hear who talk to it.
+        silence: Silence,
+    },
     /// The server process is back and loads its data: it refuses everything.
     Load {
-        /// How it was down until now.
-        after: Silence,
+        /// Which fault kept it down.
+        fault: FaultId,
     },
-    /// The server works again.
+    /// The server works again, unless another fault keeps it down.
     Start {
+        /// Which fault kept it down.
+        fault: FaultId,
         /// What it knows.
         memory: Memory,
-        /// How it was down until now; as one that loads, it refuses.
-        after: Silence,
     },
     /// Everything is forgotten while the server runs: `FLUSHALL`.
     Flush,
     /// Scripts are forgotten: `SCRIPT FLUSH`.
     FlushScripts,
     /// The process stands still, `SIGSTOP`: messages queue up.
-    Hang,
-    /// A hang ends: what has queued up is executed, though its senders have given up.
-    Resume,
-    /// The server takes this many times as long.
-    SlowDown(f64),
-    /// Such a slow-down ends.
-    SpeedUp(f64),
+    Hang(FaultId),
+    /// That hang ends. After the last, what has queued up is executed, though its senders have
+    /// given up.
+    Resume(FaultId),
+    /// The server takes so many times as long.
+    SlowDown {
+        /// Which fault slows it down.
+        fault: FaultId,
+        /// How many times.
+        times: f64,
+    },
+    /// That slow-down ends.
+    SpeedUp(FaultId),
     /// The clock goes forward or back by so many microseconds.
     StepClock(i64),
     /// Another server takes over with the state of a snapshot. These replicas go on talking to
@@ -139,6 +153,10 @@ pub enum StoreChange {
     /// The old primary is found out: what it alone knows is lost, and all talk to the new one.
     Join,
 }
+
+/// A fault of the store that lasts: what begins under this number ends under it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FaultId(pub u32);
 
 /// What becomes of a message that arrives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

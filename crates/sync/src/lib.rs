@@ -1,9 +1,10 @@
 //! The background half of a replica, without I/O: how many tokens to lease, when to ask for them,
-//! and what to tell whom.
+//! and what to tell whom. And the front of it: what a request comes to before it asks.
 //!
 //! Nothing here reads a clock, draws a random number, starts a thread or touches a socket. Time
 //! comes in as the last argument; effects go out as values ([`Batch`], verdicts, timeouts). The
-//! tokio driver and the simulator drive the same [`Syncer`].
+//! tokio driver and the simulator drive the same [`Syncer`], and decide by the same
+//! [`RequestPath`].
 
 mod backoff;
 mod batch;
@@ -13,6 +14,7 @@ mod demand_meter;
 mod fallback;
 mod jitter;
 mod key_state;
+mod request_path;
 mod sweep;
 mod syncer;
 mod timers;
@@ -24,6 +26,7 @@ pub use batch::{Answer, Batch, Call, NamedLimit};
 pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
 pub use fallback::FailurePolicy;
 pub use key_state::COST_LEASED_MAX;
+pub use request_path::{Heard, Joint, RequestPath, Step};
 pub use syncer::{Syncer, Timeout};
 pub use tokens::Tokens;
 pub use tuning::{Tuning, TuningError};

@@ -16,7 +16,7 @@
 //! Each key has at most one call under way, however many requests wait for it. A batch that was
 //! handed out comes back exactly once, as answered or as failed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub struct Syncer<W> {
     jitter: Jitter,
     keys: Vec<Option<KeyState<W>>>,
     vacant: Vec<u32>,
+    /// Slots of keys that the cache forgets when their states go: it had no room for them.
+    guests: BTreeSet<u32>,
     timers: Timers,
     /// Slots of keys that want a call, in order.
     calling: VecDeque<u32>,
@@ -106,6 +108,7 @@ impl<W: Waiter> Syncer<W> {
             jitter: Jitter::new(seed),
             keys: Vec::new(),
             vacant: Vec::new(),
+            guests: BTreeSet::new(),
             timers: Timers::default(),
             calling: VecDeque::new(),
             falling: VecDeque::new(),
@@ -184,18 +187,23 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, unavailable(until, now)));
             return;
         }
-        // If the key finds no room, an entry that lives only as long as somebody waits on it: the
-        // store decides, and nothing is kept.
-        let entry = match (self.tracked(key, now), away) {
-            (Some(entry), _) => entry,
-            (None, None) => Arc::new(Entry::new(key)),
-            (None, Some(until)) => {
-                let verdict = self.decide_untracked(policy, cost, purpose, until, now);
-                self.verdicts.push_back((waiter, verdict));
-                return;
-            }
+        let entry = match away {
+            None => self.tracked_or_guest(key, purpose, now),
+            Some(_) => self.tracked(key, now).map(|entry| (entry, false)),
+        };
+        let Some((entry, is_guest)) = entry else {
+            let soon = Some(self.tuning.interval_max);
+            let verdict = match away {
+                None => Verdict::deny(Decided::Local, Reason::Overloaded, soon),
+                Some(until) => self.decide_untracked(policy, cost, purpose, until, now),
+            };
+            self.verdicts.push_back((waiter, verdict));
+            return;
         };
         let slot = self.slot_of(&entry, now);
+        if is_guest {
+            self.guests.insert(slot);
+        }
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         match state.handle_waiting(waiter, cost, purpose, now) {
             Some((waiter, verdict)) => {
@@ -589,6 +597,24 @@ impl<W: Waiter> Syncer<W> {
         Some(entry)
     }
 
+    /// The same for somebody who waits, and whether it has no place of its own in the cache: then
+    /// it lives only as long as there is business with it. `None` if there is no room at all.
+    fn tracked_or_guest(
+        &mut self,
+        key: KeyRef<'_>,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Option<(Arc<Entry>, bool)> {
+        if let Some(entry) = self.tracked(key, now) {
+            return Some((entry, false));
+        }
+        match purpose {
+            // The store decides, or what it grants goes to who waits: nobody need find it.
+            Purpose::Spend => Some((Arc::new(Entry::new(key)), false)),
+            Purpose::Stock => Some((self.cache.insert_guest(key).ok()?, true)),
+        }
+    }
+
     fn track(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
         let inserted = self.cache.insert(key).or_else(|_| {
             self.keys_evicted += self
@@ -704,6 +730,9 @@ impl<W: Waiter> Syncer<W> {
         }
         if let Some(state) = self.keys[slot as usize].take() {
             state.entry.clear_slot();
+            if self.guests.remove(&slot) {
+                self.cache.remove(&state.entry);
+            }
             self.timers.clear(slot);
             self.vacant.push(slot);
         }

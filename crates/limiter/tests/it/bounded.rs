@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold::{Decided, Limiter, Reason, Tuning};
+use leasehold::{Decided, KeyRef, LimitId, Limiter, Reason, Tuning};
 use tokio::task::JoinSet;
 
 use crate::world::{build, denial, drain, eventually, one_limit};
@@ -58,6 +58,75 @@ async fn a_key_that_finds_no_room_keeps_its_limit() {
     }
     assert_eq!(allowed, 20);
     assert_eq!(limiter.stats().keys, 1);
+}
+
+/// Limits for users and for all together, in a cache with room for one key, and that is taken.
+async fn full_cache(user: &str, global: &str) -> Limiter {
+    let builder = one_limit(user).limit("global", global.parse().expect("a limit"));
+    let limiter = build(builder.keys_max(1).budget(Duration::from_secs(2)));
+    assert!(limiter.acquire("first", 1).await.is_allowed());
+    limiter
+}
+
+fn user_and_all(user: &str) -> [(KeyRef<'_>, u32); 2] {
+    [(user.into(), 1), (everybody(), 1)]
+}
+
+fn everybody() -> KeyRef<'static> {
+    (LimitId(1), "everybody").into()
+}
+
+/// The stock that was sent for went to entries that nobody could find: the request sent for more,
+/// until its budget was spent.
+#[tokio::test]
+async fn who_asks_under_two_limits_and_finds_no_room_is_decided_exactly() {
+    let limiter = full_cache("1/h burst 20", "1/h burst 30").await;
+    let mut allowed = 0;
+    for _ in 0..60 {
+        // So that it stays in the cache.
+        let _ = limiter.acquire("first", 1).await;
+        let verdict = limiter.acquire_all(&user_and_all("second")).await;
+        match verdict.denial() {
+            None => allowed += 1,
+            Some(denial) => assert_eq!(denial.reason, Reason::Exhausted),
+        }
+    }
+    assert_eq!(allowed, 20);
+    assert_eq!(
+        drain(&limiter, everybody()).await,
+        10,
+        "and nothing is lost"
+    );
+    limiter.shutdown().await.expect("all is given back");
+}
+
+#[tokio::test]
+async fn keys_without_room_are_bounded_and_stay_only_as_long_as_they_are_needed() {
+    let limiter = full_cache("1000/s", "1000000/s").await;
+    let mut denied = 0;
+    for user in 0..200 {
+        let verdict = limiter
+            .acquire_all(&user_and_all(&format!("user:{user}")))
+            .await;
+        if let Some(denial) = verdict.denial() {
+            assert_eq!(denial.reason, Reason::Overloaded);
+            assert!(denial.retry_after.is_some());
+            denied += 1;
+        }
+        assert!(limiter.stats().keys <= 1 + 64, "{:?}", limiter.stats());
+    }
+    assert!(denied > 0, "the test asks for more than there is room for");
+    eventually("their tokens are back and they are gone", async || {
+        let stats = limiter.stats();
+        (stats.keys <= 1 && stats.tokens.held() == 0).then_some(())
+    })
+    .await;
+    assert!(
+        limiter
+            .acquire_all(&user_and_all("user:199"))
+            .await
+            .is_allowed()
+    );
 }
 
 #[tokio::test]

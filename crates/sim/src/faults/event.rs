@@ -62,10 +62,10 @@ impl FaultEvent {
             Self::Store(change) => !matches!(
                 change,
                 StoreChange::Snapshot(_)
-                    | StoreChange::Stop(_)
+                    | StoreChange::Stop { .. }
                     | StoreChange::Load { .. }
-                    | StoreChange::Hang
-                    | StoreChange::SlowDown(_)
+                    | StoreChange::Hang(_)
+                    | StoreChange::SlowDown { .. }
                     | StoreChange::Split { .. }
             ),
             Self::Replicas { change, .. } => !matches!(change, ReplicaChange::Pause),
@@ -89,14 +89,16 @@ impl fmt::Display for FaultEvent {
             }
             Self::Store(change) => f.write_str(match change {
                 StoreChange::Snapshot(_) => "store: last write that will survive",
-                StoreChange::Stop(_) => "store: down",
+                StoreChange::Stop { .. } => "store: down",
                 StoreChange::Load { .. } => "store: loading",
                 StoreChange::Start { .. } => "store: up",
                 StoreChange::Flush => "store: flushed",
                 StoreChange::FlushScripts => "store: scripts flushed",
-                StoreChange::Hang => "store: stands still",
-                StoreChange::Resume => "store: goes on",
-                StoreChange::SlowDown(times) => return write!(f, "store: {times} times as slow"),
+                StoreChange::Hang(_) => "store: stands still",
+                StoreChange::Resume(_) => "store: goes on",
+                StoreChange::SlowDown { times, .. } => {
+                    return write!(f, "store: {times} times as slow");
+                }
                 StoreChange::SpeedUp(_) => "store: fast again",
                 StoreChange::StepClock(micros) => {
                     return write!(f, "store: clock {micros:+} microseconds");

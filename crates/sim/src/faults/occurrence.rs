@@ -3,7 +3,8 @@
 //! # Invariant
 //!
 //! Events of one occurrence are added in the order in which they happen. A snapshot precedes the
-//! event that uses it, and each snapshot is used once.
+//! event that uses it, and each snapshot is used once. Faults of the store that last have numbers
+//! of their own, so that whatever overlaps, each end finds what it ends.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::faults::config::{FaultKind, Mishap, Restart};
 use crate::faults::event::{FaultEvent, ReplicaChange};
 use crate::faults::values::Lasting;
 use crate::network::{Degradation, Direction, NetworkChange};
-use crate::server::{Memory, Silence, StoreChange};
+use crate::server::{FaultId, Memory, Silence, StoreChange};
 use crate::stream::Stream;
 use crate::units::Share;
 
@@ -32,6 +33,8 @@ pub(crate) enum Rank {
 pub(crate) struct Events {
     pub(crate) planned: Vec<(u64, Rank, FaultEvent)>,
     pub(crate) snapshots: u32,
+    /// Faults of the store that last.
+    pub(crate) numbered: u32,
     pub(crate) replicas: u32,
 }
 
@@ -190,11 +193,15 @@ impl Events {
             FaultKind::Flush {} => (StoreChange::Flush, None),
             FaultKind::ScriptFlush {} => (StoreChange::FlushScripts, None),
             FaultKind::StoreClock { step } => (StoreChange::StepClock(step.micros), None),
-            FaultKind::Hang {} => (StoreChange::Hang, Some(StoreChange::Resume)),
-            FaultKind::SlowStore { times } => (
-                StoreChange::SlowDown(*times),
-                Some(StoreChange::SpeedUp(*times)),
-            ),
+            FaultKind::Hang {} => {
+                let fault = self.number();
+                (StoreChange::Hang(fault), Some(StoreChange::Resume(fault)))
+            }
+            FaultKind::SlowStore { times } => {
+                let (fault, times) = (self.number(), *times);
+                let begin = StoreChange::SlowDown { fault, times };
+                (begin, Some(StoreChange::SpeedUp(fault)))
+            }
             _ => unreachable!("no fault of the store"),
         };
         match end {
@@ -211,18 +218,15 @@ impl Events {
             Restart::Empty => Memory::Empty,
             Restart::Lost(span) => Memory::Snapshot(self.snapshot(at_ns.saturating_sub(span.0))),
         };
-        self.begin(at_ns, FaultEvent::Store(StoreChange::Stop(down)));
+        let (fault, silence) = (self.number(), down);
+        let stop = StoreChange::Stop { fault, silence };
+        self.begin(at_ns, FaultEvent::Store(stop));
         let loads_ns = at_ns.saturating_add(down_ns);
-        let mut after = down;
         if loading_ns > 0 {
-            self.end(
-                at_ns,
-                loads_ns,
-                FaultEvent::Store(StoreChange::Load { after }),
-            );
-            after = Silence::Refuses;
+            let load = StoreChange::Load { fault };
+            self.end(at_ns, loads_ns, FaultEvent::Store(load));
         }
-        let start = StoreChange::Start { memory, after };
+        let start = StoreChange::Start { fault, memory };
         self.end(
             at_ns,
             loads_ns.saturating_add(loading_ns),
@@ -235,6 +239,12 @@ impl Events {
         self.snapshots += 1;
         let event = FaultEvent::Store(StoreChange::Snapshot(number));
         self.planned.push((at_ns, Rank::Snapshot, event));
+        number
+    }
+
+    fn number(&mut self) -> FaultId {
+        let number = FaultId(self.numbered);
+        self.numbered += 1;
         number
     }
 

@@ -44,6 +44,7 @@ pub fn timeline(
     let mut events = Events {
         planned: Vec::new(),
         snapshots: 0,
+        numbered: 0,
         replicas,
     };
     for (index, fault) in faults.iter().enumerate() {
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
     use crate::faults::event::ReplicaChange;
     use crate::network::{Direction, NetworkChange};
-    use crate::server::{Memory, Silence};
+    use crate::server::{FaultId, Memory, Silence};
 
     #[derive(serde::Deserialize)]
     struct Scenario {
@@ -208,20 +209,23 @@ mod tests {
     fn what_will_be_lost_is_known_ahead() {
         let lost =
             "at = \"10s\"\nkind = \"fail-over\"\nlost = \"500ms\"\ndown = \"3s\"\nevery = \"20s\"";
-        let stop = StoreChange::Stop(Silence::Refuses);
+        let stop = |number| StoreChange::Stop {
+            fault: FaultId(number),
+            silence: Silence::Refuses,
+        };
         let start = |number| StoreChange::Start {
+            fault: FaultId(number),
             memory: Memory::Snapshot(number),
-            after: Silence::Refuses,
         };
         let expected = [
             (9.5, StoreChange::Snapshot(0)),
-            (10.0, stop.clone()),
+            (10.0, stop(0)),
             (13.0, start(0)),
             (29.5, StoreChange::Snapshot(1)),
-            (30.0, stop.clone()),
+            (30.0, stop(1)),
             (33.0, start(1)),
             (49.5, StoreChange::Snapshot(2)),
-            (50.0, stop),
+            (50.0, stop(2)),
             (53.0, start(2)),
         ];
         assert_eq!(store(&[lost]), expected);
@@ -257,19 +261,21 @@ mod tests {
     #[test]
     fn a_server_that_loads_refuses_even_if_its_machine_was_gone() {
         let silent = "at = \"10s\"\nkind = \"store-down\"\nfor = \"5s\"\nthen = \"empty\"\nloading = \"2s\"\nsilent = true";
+        let fault = FaultId(0);
         let expected = [
-            (10.0, StoreChange::Stop(Silence::Silent)),
             (
-                15.0,
-                StoreChange::Load {
-                    after: Silence::Silent,
+                10.0,
+                StoreChange::Stop {
+                    fault,
+                    silence: Silence::Silent,
                 },
             ),
+            (15.0, StoreChange::Load { fault }),
             (
                 17.0,
                 StoreChange::Start {
+                    fault,
                     memory: Memory::Empty,
-                    after: Silence::Refuses,
                 },
             ),
         ];
@@ -329,10 +335,19 @@ mod tests {
             events.iter().filter(|(_, event)| *event == wanted).count()
         };
         // Four standard deviations around 2000 and 1000 of 10 000.
-        let (flushes, hangs) = (count(&StoreChange::Flush), count(&StoreChange::Hang));
+        let among = |wanted: fn(&StoreChange) -> bool| {
+            let of_store =
+                |event: &FaultEvent| matches!(event, FaultEvent::Store(it) if wanted(it));
+            events.iter().filter(|(_, event)| of_store(event)).count()
+        };
+        let hangs = among(|change| matches!(change, StoreChange::Hang(_)));
+        assert_eq!(
+            among(|change| matches!(change, StoreChange::Resume(_))),
+            hangs
+        );
+        let flushes = count(&StoreChange::Flush);
         assert!((1840..=2160).contains(&flushes), "{flushes}");
         assert!((880..=1120).contains(&hangs), "{hangs}");
-        assert_eq!(count(&StoreChange::Resume), hangs);
         assert_eq!(count(&StoreChange::FlushScripts), 0);
         assert!(events.windows(2).all(|pair| pair[0].0 <= pair[1].0));
     }

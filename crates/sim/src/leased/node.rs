@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use leasehold_cache::{Config, KeyRef, LimitId, Local, QuotaCache};
-use leasehold_core::{Instant, Limit, Request, Status};
-use leasehold_sync::{Batch, Call, NamedLimit, Purpose, RETRY_AFTER_MIN, Syncer, Waiter};
+use leasehold_cache::{Config, KeyRef, LimitId, QuotaCache};
+use leasehold_core::{self as core, Instant, Limit, Request, Status};
+use leasehold_sync::{Batch, Call, NamedLimit, Purpose, RequestPath, Step, Syncer, Waiter};
 
 use crate::leased::Leased;
 use crate::leased::books::Books;
-use crate::leased::joint::{Joint, Joints};
+use crate::leased::joint::{Joined, Joints};
 use crate::leased::keeper::Answered;
 use crate::leased::timer::Timer;
 use crate::scheme::{Decision, Demand, Node, Outbox, Outcome, Ticket, Verdict};
@@ -32,7 +32,6 @@ pub struct LeasedNode {
     /// When the sync task runs next, if it has been woken.
     runs_at: Option<Instant>,
     wake_ns: u64,
-    keys_max: usize,
     timer: Timer,
     joints: Joints,
     books: Books,
@@ -82,7 +81,6 @@ impl LeasedNode {
             inbox: VecDeque::new(),
             runs_at: None,
             wake_ns: scheme.wake_ns,
-            keys_max: scheme.keys_max,
             timer: Timer::new(scheme.timer_tick_ns, seed),
             joints: Joints::default(),
             books: Books::new(scheme.checked),
@@ -98,20 +96,10 @@ impl LeasedNode {
     ) -> Decision {
         let subject = demand.key.to_be_bytes();
         self.books.meet(&demand);
-        match self
-            .cache
-            .try_acquire(key_of(&demand, &subject), demand.cost, now)
-        {
-            Local::Allow { wake, .. } => {
-                if wake {
-                    self.wake(now);
-                }
-                self.books.take(demand, &self.cache, now);
-                Decision::Allow
-            }
-            Local::Deny { until, .. } => denied_until(until, now),
-            Local::Short { .. } | Local::Unknown if self.is_too_costly(&demand) => TOO_COSTLY,
-            Local::Short { .. } | Local::Unknown => {
+        let key = key_of(&demand, &subject);
+        match self.path().acquire(key, demand.cost, NEVER_CLOSED, now) {
+            Step::Decided { verdict, wake } => self.decided(verdict, wake, &[demand], now),
+            Step::Undecided(()) => {
                 let caller = self.caller(demand, ticket, Purpose::Spend, deadline, None);
                 self.send(demand, Purpose::Spend, caller, now);
                 Decision::Wait
@@ -120,47 +108,51 @@ impl LeasedNode {
     }
 
     /// Takes all demands at once, or sends for what lacks.
-    fn acquire_all(&mut self, joint: Joint, now: Instant) -> Decision {
-        if joint
-            .demands
-            .iter()
-            .any(|demand| self.is_too_costly(demand))
-        {
-            return TOO_COSTLY;
-        }
-        for demand in &joint.demands {
+    fn acquire_all(&mut self, mut joined: Joined, now: Instant) -> Decision {
+        for demand in &joined.demands {
             self.books.meet(demand);
         }
-        match joint.take(&self.cache, now) {
-            Ok(wake) => {
-                if wake {
-                    self.wake(now);
-                }
-                for &demand in &joint.demands {
-                    self.books.take(demand, &self.cache, now);
-                }
-                Decision::Allow
-            }
-            Err(Some(until)) => denied_until(until, now),
-            Err(None) if joint.is_beyond_leases() => TOO_COSTLY,
-            Err(None) => {
-                let lacking = joint.lacking(&self.cache, now);
+        match joined.step(self.path(), now) {
+            Step::Decided { verdict, wake } => self.decided(verdict, wake, &joined.demands, now),
+            Step::Undecided(lacking) => {
                 let waits = Rc::new(Cell::new(true));
-                for &demand in &lacking {
-                    let joined = Some(Rc::clone(&waits));
-                    let caller =
-                        self.caller(demand, joint.ticket, Purpose::Stock, joint.deadline, joined);
+                let (ticket, deadline) = (joined.ticket, joined.deadline);
+                for index in lacking {
+                    let (demand, waits) = (joined.demands[index], Some(Rc::clone(&waits)));
+                    let caller = self.caller(demand, ticket, Purpose::Stock, deadline, waits);
                     self.send(demand, Purpose::Stock, caller, now);
                 }
-                self.joints.wait(joint, lacking.len(), waits);
+                self.joints.wait(joined, waits);
                 Decision::Wait
             }
         }
     }
 
-    fn is_too_costly(&self, demand: &Demand) -> bool {
-        let limit = &self.limits[demand.limit as usize].limit;
-        u64::from(demand.cost) > limit.burst()
+    fn path(&self) -> RequestPath<'_> {
+        RequestPath {
+            cache: &self.cache,
+            limits: &self.limits,
+        }
+    }
+
+    fn decided(
+        &mut self,
+        verdict: core::Verdict,
+        wake: bool,
+        demands: &[Demand],
+        now: Instant,
+    ) -> Decision {
+        if wake {
+            self.wake(now);
+        }
+        if !verdict.is_allowed() {
+            let retry_after_ns = verdict.retry_after().map(nanos);
+            return Decision::Deny { retry_after_ns };
+        }
+        for &demand in demands {
+            self.books.take(demand, &self.cache, now);
+        }
+        Decision::Allow
     }
 
     fn caller(
@@ -217,24 +209,17 @@ impl LeasedNode {
             let Some((caller, verdict)) = self.syncer.poll_verdict() else {
                 break;
             };
-            let retry_after = verdict.retry_after();
-            let allowed = verdict.is_allowed();
             match caller.purpose {
                 Purpose::Spend => {
-                    let outcome = if allowed {
+                    let outcome = if verdict.is_allowed() {
                         self.allowed(&caller, by_store, now)
                     } else {
-                        Outcome::Denied {
-                            retry_after_ns: retry_after.map(nanos),
-                        }
+                        denied(&verdict)
                     };
                     let ticket = caller.ticket;
                     out.verdicts.push(Verdict { ticket, outcome });
                 }
-                Purpose::Stock => {
-                    let retry_after_ns = retry_after.map(nanos);
-                    self.stocked(&caller, allowed, retry_after_ns, now, out);
-                }
+                Purpose::Stock => self.stocked(caller.ticket, verdict, now, out),
             }
         }
         assert!(
@@ -265,30 +250,20 @@ impl LeasedNode {
     /// One of the limits of a request has its tokens in stock, or has been denied.
     fn stocked(
         &mut self,
-        caller: &Caller,
-        allowed: bool,
-        retry_after_ns: Option<u64>,
+        ticket: Ticket,
+        verdict: core::Verdict,
         now: Instant,
         out: &mut Outbox<Message>,
     ) {
-        let ticket = caller.ticket;
-        if !allowed {
-            if self.joints.cancel(ticket) {
-                let outcome = Outcome::Denied { retry_after_ns };
-                out.verdicts.push(Verdict { ticket, outcome });
-            }
-            return;
-        }
-        let Some(joint) = self.joints.stocked(ticket) else {
-            return;
-        };
-        if joint.deadline <= now {
-            return;
-        }
-        let outcome = match self.acquire_all(joint, now) {
-            Decision::Allow => Outcome::AllowedHere,
-            Decision::Deny { retry_after_ns } => Outcome::Denied { retry_after_ns },
-            Decision::Wait => return,
+        let outcome = match self.joints.handle_verdict(ticket, verdict) {
+            None => return,
+            Some(Err(verdict)) => denied(&verdict),
+            Some(Ok(joined)) if joined.deadline <= now => return,
+            Some(Ok(joined)) => match self.acquire_all(joined, now) {
+                Decision::Allow => Outcome::AllowedHere,
+                Decision::Deny { retry_after_ns } => Outcome::Denied { retry_after_ns },
+                Decision::Wait => return,
+            },
         };
         out.verdicts.push(Verdict { ticket, outcome });
     }
@@ -311,13 +286,7 @@ impl Node for LeasedNode {
         let decision = if let &[demand] = demands {
             self.acquire_one(demand, ticket, deadline, now)
         } else {
-            let demands = demands.to_vec();
-            let joint = Joint {
-                ticket,
-                demands,
-                deadline,
-            };
-            self.acquire_all(joint, now)
+            self.acquire_all(Joined::new(ticket, demands, deadline), now)
         };
         out.stirred |= self.runs_at != woken;
         decision
@@ -402,7 +371,7 @@ impl Node for LeasedNode {
 
     fn check(&self) {
         assert!(
-            self.cache.len() <= self.keys_max,
+            self.cache.len() <= self.cache.keys_bound(),
             "the cache remembers more keys than it may"
         );
         self.books
@@ -437,22 +406,17 @@ pub(crate) fn demand_of(call: &Call) -> Demand {
     }
 }
 
-/// As the crate `leasehold` says it.
-fn denied_until(until: Instant, now: Instant) -> Decision {
-    let retry_after = until.since(now).max(RETRY_AFTER_MIN);
-    Decision::Deny {
-        retry_after_ns: Some(nanos(retry_after)),
-    }
+fn denied(verdict: &core::Verdict) -> Outcome {
+    let retry_after_ns = verdict.retry_after().map(nanos);
+    Outcome::Denied { retry_after_ns }
 }
 
 fn nanos(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// More than the burst: no wait will help.
-const TOO_COSTLY: Decision = Decision::Deny {
-    retry_after_ns: None,
-};
+/// A node that shuts down is asked nothing more.
+pub(crate) const NEVER_CLOSED: fn() -> bool = || false;
 
 /// As many as a real limiter has.
 const SIGNALS: usize = 4096;

@@ -7,7 +7,7 @@
 use crate::scheme::Keeper;
 use crate::server::clock::StoreClock;
 use crate::server::queue::{Queue, Waiting};
-use crate::server::{Admission, Silence, StoreConfig};
+use crate::server::{Admission, FaultId, Silence, StoreConfig};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Machine<K> {
@@ -16,9 +16,9 @@ pub(crate) struct Machine<K> {
     pub(crate) clock: StoreClock,
     pub(crate) has_script: bool,
     /// Faults that keep it down. They may overlap.
-    stops: Vec<Silence>,
+    stops: Vec<(FaultId, Silence)>,
     /// Faults that make it stand still.
-    hangs: u32,
+    hangs: Vec<FaultId>,
 }
 
 impl<K: Keeper> Machine<K> {
@@ -30,7 +30,7 @@ impl<K: Keeper> Machine<K> {
             clock: StoreClock::new(config.clock_drift_ppm),
             has_script: true,
             stops: Vec::new(),
-            hangs: 0,
+            hangs: Vec::new(),
         }
     }
 
@@ -42,17 +42,17 @@ impl<K: Keeper> Machine<K> {
             clock: self.clock.clone(),
             has_script: true,
             stops: Vec::new(),
-            hangs: 0,
+            hangs: Vec::new(),
         }
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.stops.is_empty() && self.hangs == 0
+        self.stops.is_empty() && self.hangs.is_empty()
     }
 
     #[inline]
     pub(crate) fn receive(&mut self, message: Waiting) -> Admission {
-        if self.stops.contains(&Silence::Silent) {
+        if self.is_silent() {
             return Admission::Swallowed;
         }
         if !self.stops.is_empty() || self.queue.is_full() {
@@ -62,39 +62,47 @@ impl<K: Keeper> Machine<K> {
         Admission::Queued
     }
 
-    pub(crate) fn stop(&mut self, silence: Silence) -> Vec<u64> {
-        self.stops.push(silence);
+    pub(crate) fn stop(&mut self, fault: FaultId, silence: Silence) -> Vec<u64> {
+        self.stops.push((fault, silence));
         // A process that comes up does not stand still, and whoever connects to it makes sure
         // that it knows the script.
-        self.hangs = 0;
+        self.hangs.clear();
         self.has_script = true;
         self.queue.drop_all()
     }
 
-    /// It is back, and refuses until it has loaded.
-    pub(crate) fn load(&mut self, after: Silence) {
-        let stop = self.stops.iter_mut().find(|stop| **stop == after);
-        *stop.expect("it was down") = Silence::Refuses;
+    /// It is back, and refuses until it has loaded. Nothing happens to one that was not down by
+    /// this fault.
+    pub(crate) fn load(&mut self, fault: FaultId) {
+        if let Some((_, silence)) = self.stops.iter_mut().find(|(stop, _)| *stop == fault) {
+            *silence = Silence::Refuses;
+        }
     }
 
-    /// It answers again, unless something else keeps it down.
-    pub(crate) fn start(&mut self, after: Silence) {
-        let stop = self.stops.iter().position(|stop| *stop == after);
-        self.stops.remove(stop.expect("a stop ends once"));
+    /// It answers again, unless something else keeps it down. False if it was not down by this
+    /// fault.
+    pub(crate) fn start(&mut self, fault: FaultId) -> bool {
+        let stop = self.stops.iter().position(|(stop, _)| *stop == fault);
+        stop.map(|stop| self.stops.remove(stop)).is_some()
     }
 
-    pub(crate) fn hang(&mut self, now_ns: u64) {
+    pub(crate) fn hang(&mut self, fault: FaultId, now_ns: u64) {
         // A process that is not there cannot stand still.
         if self.stops.is_empty() {
-            self.hangs += 1;
+            self.hangs.push(fault);
             self.queue.halt(now_ns);
         }
     }
 
-    pub(crate) fn resume(&mut self, now_ns: u64) {
-        self.hangs = self.hangs.saturating_sub(1);
-        if self.hangs == 0 {
+    /// Nothing happens to one that did not stand still by this fault.
+    pub(crate) fn resume(&mut self, fault: FaultId, now_ns: u64) {
+        self.hangs.retain(|hang| *hang != fault);
+        if self.hangs.is_empty() {
             self.queue.go_on(now_ns);
         }
+    }
+
+    fn is_silent(&self) -> bool {
+        (self.stops.iter()).any(|(_, silence)| *silence == Silence::Silent)
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::scheme::Weight;
-use crate::server::StoreConfig;
+use crate::server::{FaultId, StoreConfig};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
@@ -17,7 +17,7 @@ pub(crate) struct Queue {
     max: usize,
     waiting: VecDeque<Waiting>,
     work: Work,
-    slow_downs: Vec<f64>,
+    slow_downs: Vec<(FaultId, f64)>,
     slowness: f64,
 }
 
@@ -143,18 +143,15 @@ impl Queue {
             .collect()
     }
 
-    pub(crate) fn slow_down(&mut self, times: f64) {
-        self.slow_downs.push(times);
-        self.slowness = self.slow_downs.iter().product();
+    pub(crate) fn slow_down(&mut self, fault: FaultId, times: f64) {
+        self.slow_downs.push((fault, times));
+        self.slowness = self.slow_downs.iter().map(|(_, times)| times).product();
     }
 
     /// Does nothing if the server was not slowed down by this: it may be another by now.
-    pub(crate) fn speed_up(&mut self, times: f64) {
-        let same = |begun: &f64| begun.to_bits() == times.to_bits();
-        if let Some(begun) = self.slow_downs.iter().position(same) {
-            self.slow_downs.remove(begun);
-            self.slowness = self.slow_downs.iter().product();
-        }
+    pub(crate) fn speed_up(&mut self, fault: FaultId) {
+        self.slow_downs.retain(|(begun, _)| *begun != fault);
+        self.slowness = self.slow_downs.iter().map(|(_, times)| times).product();
     }
 
     /// An empty queue of a server like this one, that is not halted.
@@ -296,15 +293,15 @@ mod tests {
     #[test]
     fn slow_downs_multiply_and_end() {
         let mut queue = queue();
-        queue.slow_down(10.0);
-        queue.slow_down(3.0);
+        queue.slow_down(FaultId(0), 10.0);
+        queue.slow_down(FaultId(1), 3.0);
         queue.push(message(1, 0, 0));
         assert_eq!(done(&mut queue, 300_000), (1, 0));
-        queue.speed_up(10.0);
+        queue.speed_up(FaultId(0));
         queue.push(message(2, 0, 1_000_000));
         assert_eq!(done(&mut queue, 1_030_000), (2, 0));
-        queue.speed_up(3.0);
-        queue.speed_up(7.0);
+        queue.speed_up(FaultId(1));
+        queue.speed_up(FaultId(2));
         queue.push(message(3, 0, 2_000_000));
         assert_eq!(done(&mut queue, 2_010_000), (3, 0));
     }

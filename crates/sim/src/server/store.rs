@@ -14,7 +14,7 @@ use crate::scheme::{Demand, Keeper};
 use crate::server::account::Account;
 use crate::server::machine::Machine;
 use crate::server::queue::{Served, Waiting};
-use crate::server::{Admission, Memory, Silence, StoreChange, StoreConfig};
+use crate::server::{Admission, FaultId, Memory, Silence, StoreChange, StoreConfig};
 
 /// The store.
 #[derive(Clone, Debug)]
@@ -163,15 +163,15 @@ impl<K: Keeper> Store<K> {
             StoreChange::Snapshot(number) => {
                 self.snapshots.insert(*number, self.primary.keeper.clone());
             }
-            StoreChange::Stop(silence) => return self.stop(*silence),
-            StoreChange::Load { after } => self.primary.load(*after),
-            StoreChange::Start { memory, after } => self.start(*memory, *after, now_ns),
+            StoreChange::Stop { fault, silence } => return self.stop(*fault, *silence),
+            StoreChange::Load { fault } => self.each(|server| server.load(*fault)),
+            StoreChange::Start { fault, memory } => self.start(*fault, *memory, now_ns),
             StoreChange::Flush => self.primary.keeper.forget(),
             StoreChange::FlushScripts => self.primary.has_script = false,
-            StoreChange::Hang => self.primary.hang(now_ns),
-            StoreChange::Resume => self.each(|server| server.resume(now_ns)),
-            StoreChange::SlowDown(times) => self.primary.queue.slow_down(*times),
-            StoreChange::SpeedUp(times) => self.each(|server| server.queue.speed_up(*times)),
+            StoreChange::Hang(fault) => self.primary.hang(*fault, now_ns),
+            StoreChange::Resume(fault) => self.each(|server| server.resume(*fault, now_ns)),
+            StoreChange::SlowDown { fault, times } => self.primary.queue.slow_down(*fault, *times),
+            StoreChange::SpeedUp(fault) => self.each(|server| server.queue.speed_up(*fault)),
             StoreChange::StepClock(micros) => self.primary.clock.step(*micros),
             StoreChange::Split { snapshot, stay } => self.split(*snapshot, stay, now_ns),
             StoreChange::Join => return self.join(),
@@ -218,8 +218,8 @@ impl<K: Keeper> Store<K> {
         }
     }
 
-    fn stop(&mut self, silence: Silence) -> Vec<u64> {
-        let lost = self.primary.stop(silence);
+    fn stop(&mut self, fault: FaultId, silence: Silence) -> Vec<u64> {
+        let lost = self.primary.stop(fault, silence);
         self.account.lost(lost.len());
         match silence {
             Silence::Refuses => lost,
@@ -227,15 +227,24 @@ impl<K: Keeper> Store<K> {
         }
     }
 
-    fn start(&mut self, memory: Memory, after: Silence, now_ns: u64) {
-        match memory {
-            Memory::Kept => {}
-            Memory::Empty => self.primary.keeper.forget(),
-            Memory::Snapshot(number) => self.primary.keeper = self.remembered(number),
+    fn start(&mut self, fault: FaultId, memory: Memory, now_ns: u64) {
+        let remembered = match memory {
+            Memory::Snapshot(number) => Some(self.remembered(number)),
+            Memory::Kept | Memory::Empty => None,
+        };
+        // It may have become the old primary meanwhile, or be gone.
+        let old = self.old.as_mut().map(|old| &mut old.server);
+        let mut servers = [Some(&mut self.primary), old].into_iter().flatten();
+        let Some(server) = servers.find_map(|server| server.start(fault).then_some(server)) else {
+            return;
+        };
+        match remembered {
+            Some(keeper) => server.keeper = keeper,
+            None if memory == Memory::Empty => server.keeper.forget(),
+            None => {}
         }
-        let now = self.time(now_ns);
-        self.primary.keeper.restart(now);
-        self.primary.start(after);
+        let now = server.clock.reading(now_ns);
+        server.keeper.restart(now);
     }
 
     fn split(&mut self, snapshot: u32, stay: &Arc<[u32]>, now_ns: u64) {
@@ -350,12 +359,26 @@ mod tests {
         }
 
         fn stop(&mut self) -> Vec<u64> {
-            self.change(&StoreChange::Stop(Silence::Refuses))
+            self.stop_by(FIRST, Silence::Refuses)
+        }
+
+        fn stop_by(&mut self, fault: FaultId, silence: Silence) -> Vec<u64> {
+            self.change(&StoreChange::Stop { fault, silence })
         }
 
         fn start(&mut self, memory: Memory) {
-            let after = Silence::Refuses;
-            self.change(&StoreChange::Start { memory, after });
+            self.start_from(FIRST, memory);
+        }
+
+        fn start_from(&mut self, fault: FaultId, memory: Memory) {
+            self.change(&StoreChange::Start { fault, memory });
+        }
+
+        /// Another server takes over, with what this one knows, and replica 0 stays.
+        fn split(&mut self) {
+            self.change(&StoreChange::Snapshot(9));
+            let (snapshot, stay) = (9, Arc::from([0]));
+            self.change(&StoreChange::Split { snapshot, stay });
         }
 
         fn known(&self) -> Vec<u32> {
@@ -370,6 +393,8 @@ mod tests {
         }
     }
 
+    const FIRST: FaultId = FaultId(1);
+    const SECOND: FaultId = FaultId(2);
     const MS: u64 = 1_000_000;
     /// 10 us, and 3 us for each of two keys.
     const SERVICE: u64 = 16_000;
@@ -416,11 +441,9 @@ mod tests {
     fn nobody_hears_from_a_machine_that_is_gone() {
         let mut bench = Bench::new();
         bench.send(0, 1);
-        assert_eq!(bench.change(&StoreChange::Stop(Silence::Silent)), [0; 0]);
+        assert_eq!(bench.stop_by(FIRST, Silence::Silent), [0; 0]);
         assert_eq!(bench.send(0, 2), Admission::Swallowed);
-        bench.change(&StoreChange::Load {
-            after: Silence::Silent,
-        });
+        bench.change(&StoreChange::Load { fault: FIRST });
         assert_eq!(bench.send(0, 3), Admission::Refused);
         bench.start(Memory::Kept);
         bench.settle(4);
@@ -434,14 +457,11 @@ mod tests {
     #[test]
     fn a_server_that_is_down_twice_must_start_twice() {
         let mut bench = Bench::new();
-        bench.change(&StoreChange::Stop(Silence::Silent));
+        bench.stop_by(SECOND, Silence::Silent);
         bench.stop();
         bench.start(Memory::Kept);
         assert_eq!(bench.send(0, 1), Admission::Swallowed);
-        bench.change(&StoreChange::Start {
-            memory: Memory::Kept,
-            after: Silence::Silent,
-        });
+        bench.start_from(SECOND, Memory::Kept);
         bench.settle(2);
     }
 
@@ -469,13 +489,13 @@ mod tests {
     #[test]
     fn a_server_that_stands_still_executes_late_what_came_meanwhile() {
         let mut bench = Bench::new();
-        bench.change(&StoreChange::Hang);
+        bench.change(&StoreChange::Hang(FIRST));
         assert_eq!(bench.send(0, 1), Admission::Queued);
         assert_eq!(bench.run_to(5000 * MS), []);
-        bench.change(&StoreChange::Hang);
-        bench.change(&StoreChange::Resume);
+        bench.change(&StoreChange::Hang(SECOND));
+        bench.change(&StoreChange::Resume(FIRST));
         assert_eq!(bench.run_to(6000 * MS), [], "another hang goes on");
-        bench.change(&StoreChange::Resume);
+        bench.change(&StoreChange::Resume(SECOND));
         assert_eq!(bench.run_to(6001 * MS).len(), 1);
         let (_, time) = bench.store.keeper().0[0];
         assert_eq!(
@@ -488,15 +508,81 @@ mod tests {
     #[test]
     fn a_server_that_was_killed_while_it_stood_still_works_when_it_is_back() {
         let mut bench = Bench::new();
-        bench.change(&StoreChange::Hang);
+        bench.change(&StoreChange::Hang(SECOND));
         bench.send(0, 1);
         bench.stop();
-        bench.change(&StoreChange::Hang);
+        bench.change(&StoreChange::Hang(FaultId(3)));
         bench.start(Memory::Kept);
         assert!(bench.store.is_up());
         bench.settle(2);
-        bench.change(&StoreChange::Resume);
+        bench.change(&StoreChange::Resume(SECOND));
         assert_eq!(bench.known(), [2]);
+    }
+
+    /// The end of a hang that a kill had cut short once ended the next hang too.
+    #[test]
+    fn the_end_of_one_hang_does_not_end_another() {
+        let mut bench = Bench::new();
+        bench.change(&StoreChange::Hang(SECOND));
+        bench.stop();
+        bench.start(Memory::Kept);
+        bench.change(&StoreChange::Hang(FaultId(3)));
+        bench.change(&StoreChange::Resume(SECOND));
+        assert!(!bench.store.is_up());
+        bench.change(&StoreChange::Resume(FaultId(3)));
+        assert!(bench.store.is_up());
+    }
+
+    /// The server that takes over was told to come up, which had never been down: a panic.
+    #[test]
+    fn a_server_that_was_down_when_another_took_over_comes_back_as_the_old_one() {
+        let mut bench = Bench::new();
+        bench.settle(1);
+        bench.stop();
+        bench.split();
+        assert!(bench.store.is_up(), "the new primary is");
+        assert_eq!(bench.send(0, 2), Admission::Refused);
+        assert_eq!(bench.send(1, 3), Admission::Queued);
+        bench.change(&StoreChange::Load { fault: FIRST });
+        bench.start(Memory::Empty);
+        bench.send(0, 4);
+        bench.run_to(bench.now_ns + MS);
+        assert_eq!(bench.known(), [1, 3], "the new primary forgets nothing");
+        let old = &bench.store.old.as_ref().unwrap().server.keeper.0;
+        assert_eq!(old.len(), 1, "what it knew is lost: {old:?}");
+    }
+
+    #[test]
+    fn the_end_of_what_befell_a_server_that_is_gone_changes_nothing() {
+        let mut bench = Bench::new();
+        bench.settle(1);
+        bench.change(&StoreChange::Snapshot(0));
+        bench.settle(2);
+        bench.stop();
+        bench.split();
+        bench.change(&StoreChange::Join);
+        bench.change(&StoreChange::Load { fault: FIRST });
+        bench.start(Memory::Snapshot(0));
+        assert_eq!(bench.known(), [1, 2]);
+        assert!(bench.store.snapshots.is_empty(), "nothing is kept for it");
+        bench.settle(3);
+    }
+
+    #[test]
+    fn while_the_store_is_split_what_begins_begins_at_the_new_primary() {
+        let mut bench = Bench::new();
+        bench.change(&StoreChange::Hang(SECOND));
+        bench.split();
+        bench.stop();
+        assert_eq!(bench.send(1, 1), Admission::Refused);
+        assert_eq!(bench.send(0, 2), Admission::Queued);
+        bench.change(&StoreChange::Resume(SECOND));
+        assert_eq!(bench.run_to(bench.now_ns + MS).len(), 1);
+        bench.change(&StoreChange::Join);
+        assert_eq!(bench.send(0, 3), Admission::Refused, "and stays with it");
+        bench.start(Memory::Kept);
+        bench.settle(4);
+        assert_eq!(bench.known(), [4]);
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn world(seed: u64, kind: Kind, random: &mut Stream) -> Draft {
         replicas,
         fleet: fleet(plain, keys, &network, phases.heal_ms, random),
         asks: Asks::default(),
-        limits: limits.clone(),
+        limits,
         keys,
         zipf,
         cost,
@@ -199,10 +199,6 @@ fn world(seed: u64, kind: Kind, random: &mut Stream) -> Draft {
     };
     troubles::draw(&mut draft, random);
     wait_for_clock(&mut draft);
-    if limits.len() > 1 {
-        // A request under several limits needs room for all its keys at once.
-        draft.fleet.retain(|line| !line.starts_with("cache-keys"));
-    }
     draft.asks = asks(&draft, slowest_ms);
     draft
 }

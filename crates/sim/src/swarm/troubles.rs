@@ -24,7 +24,7 @@ pub(super) fn draw(draft: &mut Draft, random: &mut Stream) {
     let mut planner = Planner {
         from_ms: 3000,
         heal_ms: draft.phases.heal_ms,
-        taken: Vec::new(),
+        splits: Vec::new(),
         random,
     };
     if planner.random.random_bool(0.3) {
@@ -77,8 +77,8 @@ fn limit_lines(index: usize, limit: &str, replicas: &str) -> Vec<String> {
 struct Planner<'r> {
     from_ms: u64,
     heal_ms: u64,
-    /// When the store is down or split: a server that goes down must be there when it comes up.
-    taken: Vec<Range<u64>>,
+    /// When the store is split: there cannot be two splits at a time.
+    splits: Vec<Range<u64>>,
     random: &'r mut Stream,
 }
 
@@ -100,13 +100,13 @@ impl Planner<'_> {
         let most = (self.heal_ms - at_ms - 200).min(8000);
         let mut lasts_ms = whole(log(self.random, 50.0, float(most)));
         let lasting = format!("for = \"{lasts_ms}ms\"");
-        if ["split-brain", "store-down", "fail-over"].contains(&kind) {
+        if kind == "split-brain" {
             let span = at_ms..at_ms + lasts_ms + 1;
             let meets = |other: &Range<u64>| span.start < other.end && other.start < span.end;
-            if self.taken.iter().any(meets) {
+            if self.splits.iter().any(meets) {
                 return None;
             }
-            self.taken.push(span);
+            self.splits.push(span);
         }
         let random = &mut *self.random;
         let lines = match kind {

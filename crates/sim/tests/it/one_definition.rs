@@ -7,7 +7,8 @@
 //! 2. In `leased/`, where the real parts meet the world, no line of code calculates with tokens,
 //!    and nothing of a ledger or a lease is made or written. `books.rs`, which counts what passes
 //!    in and out only to hold it against the limiter's own books, is let off.
-//! 3. The ledger, the cache and the syncer are the real ones: each is entered in one place.
+//! 3. The ledger, the cache, the syncer and the request path are the real ones: each is entered in
+//!    one place. What is held is asked of the request path alone.
 
 use std::fs;
 use std::path::Path;
@@ -150,18 +151,24 @@ fn nothing_here_grants_spends_or_reconciles() {
 }
 
 #[test]
-fn the_real_ledger_cache_and_syncer_are_entered_in_one_place_each() {
+fn the_real_ledger_cache_syncer_and_request_path_are_entered_in_one_place_each() {
     for (entry, home) in [
         ("Ledger::exchange(", "leased/keeper.rs"),
         ("QuotaCache::new(", "leased/node.rs"),
         ("Syncer::new(", "leased/node.rs"),
-        (".try_acquire(", "leased/node.rs"),
+        ("RequestPath {", "leased/node.rs"),
+        (".path().acquire(", "leased/node.rs"),
     ] {
         let uses = sources().into_iter().flat_map(|(file, text)| {
             let count = text.matches(entry).count();
             std::iter::repeat_n(file, count)
         });
         assert_eq!(uses.collect::<Vec<_>>(), [home], "{entry}");
+    }
+    for (file, text) in sources() {
+        for around in [".try_acquire", ".lacks("] {
+            assert!(!text.contains(around), "{file} asks the cache: `{around}`");
+        }
     }
     let manifest = include_str!("../../Cargo.toml");
     for real in ["leasehold-core", "leasehold-cache", "leasehold-sync"] {

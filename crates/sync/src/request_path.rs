@@ -1,0 +1,454 @@
+//! The request path of a replica: what a request comes to before the sync task is asked, and what
+//! one under several limits waits for.
+//!
+//! # Invariant
+//!
+//! Every driver decides here and nowhere else. A request that cannot be decided has spent nothing,
+//! and asking makes sense: its cost is within the burst, and under several limits within what a
+//! lease can hold.
+//!
+//! Any thread may call. Nothing here waits: what is to be asked for goes out as a value, and
+//! [`Joint`] counts the verdicts that come back.
+
+use std::time::Duration;
+
+use leasehold_cache::{AllLocal, KeyRef, LimitId, Local, QuotaCache};
+use leasehold_core::{Decided, Instant, Limit, Reason, Verdict};
+
+use crate::batch::NamedLimit;
+use crate::central::RETRY_AFTER_MIN;
+use crate::key_state::{COST_LEASED_MAX, alone};
+
+/// What a request thread decides by.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestPath<'a> {
+    /// What the replica holds.
+    pub cache: &'a QuotaCache,
+    /// The limits that keys name.
+    pub limits: &'a [NamedLimit],
+}
+
+/// What a request comes to. What cannot be decided here is `Undecided`, and says what lacks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "a verdict that nobody looks at limits nothing"]
+pub enum Step<Lacking> {
+    /// There is a verdict.
+    Decided {
+        /// The verdict.
+        verdict: Verdict,
+        /// Whether the sync task is to be woken: it has a new signal.
+        wake: bool,
+    },
+    /// Nothing is spent. The sync task must be asked, or the request be denied.
+    Undecided(Lacking),
+}
+
+impl<'a> RequestPath<'a> {
+    /// Decides a request under one limit. `is_closed`, whether the limiter shuts down, is looked
+    /// at only off the common path.
+    ///
+    /// # Panics
+    ///
+    /// If the key names no limit.
+    #[inline]
+    pub fn acquire(
+        self,
+        key: KeyRef<'_>,
+        cost: u32,
+        is_closed: impl FnOnce() -> bool,
+        now: Instant,
+    ) -> Step<()> {
+        match self.cache.try_acquire(key, cost, now) {
+            Local::Allow {
+                left,
+                full_at,
+                wake,
+            } if cost > 0 => Step::allowed(left, full_at, wake, now),
+            Local::Deny { until, full_at } => self.exhausted(key, until, full_at, now),
+            Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
+                let known = self.without_tokens(key, cost, is_closed());
+                known.map_or(Step::Undecided(()), Step::known)
+            }
+        }
+    }
+
+    /// Decides a request under several limits, each key named once: all costs are spent, or none
+    /// is. Undecided is the position of one that lacks tokens.
+    ///
+    /// # Panics
+    ///
+    /// If a key names no limit.
+    #[inline]
+    pub fn acquire_all(
+        self,
+        requests: &[(KeyRef<'_>, u32)],
+        is_closed: bool,
+        now: Instant,
+    ) -> Step<usize> {
+        for &(key, cost) in requests {
+            if is_closed || !self.needs_tokens(key, cost) {
+                let known = self.without_tokens(key, cost, is_closed);
+                return Step::known(known.expect("it needs no tokens"));
+            }
+        }
+        match self.cache.try_acquire_all(requests, now) {
+            AllLocal::Allow {
+                left,
+                full_at,
+                wake,
+            } => Step::allowed(left, full_at, wake, now),
+            AllLocal::Deny {
+                index,
+                until,
+                full_at,
+            } => self.exhausted(requests[index].0, until, full_at, now),
+            AllLocal::Short { index, .. } | AllLocal::Unknown { index } => Step::Undecided(index),
+        }
+    }
+
+    /// Whether nothing else can be said of a request.
+    #[inline]
+    fn needs_tokens(self, key: KeyRef<'_>, cost: u32) -> bool {
+        let burst = self.limit(key.limit).burst();
+        cost > 0 && u64::from(cost) <= burst && key.subject.len() <= SUBJECT_BYTES_MAX
+    }
+
+    /// A verdict that needs no tokens and no store, off the common path.
+    ///
+    /// # Panics
+    ///
+    /// If the key names no limit.
+    #[cold]
+    pub fn without_tokens(self, key: KeyRef<'_>, cost: u32, is_closed: bool) -> Option<Verdict> {
+        let deny = |reason| Verdict::deny(Decided::Local, reason, None);
+        if is_closed {
+            Some(deny(Reason::ShutDown))
+        } else if self.needs_tokens(key, cost) {
+            None
+        } else if u64::from(cost) > self.limit(key.limit).burst() {
+            Some(deny(Reason::TooCostly))
+        } else if key.subject.len() > SUBJECT_BYTES_MAX {
+            Some(deny(Reason::KeyTooLong))
+        } else {
+            Some(Verdict::allow(Decided::Local, 0, Duration::ZERO))
+        }
+    }
+
+    /// Denied by what is known here: the limit is used up, or this replica's part of it while the
+    /// store is away.
+    #[cold]
+    fn exhausted<T>(
+        self,
+        key: KeyRef<'_>,
+        until: Instant,
+        full_at: Instant,
+        now: Instant,
+    ) -> Step<T> {
+        let retry_after = until.since(now).max(RETRY_AFTER_MIN);
+        let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after));
+        let verdict = verdict.with_reset(full_at.since(now));
+        let entry = self.cache.get(key);
+        Step::known(if entry.is_some_and(|entry| entry.is_alone()) {
+            alone(verdict)
+        } else {
+            verdict
+        })
+    }
+
+    /// The limit of this name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[inline]
+    pub fn limit(self, LimitId(index): LimitId) -> &'a Limit {
+        let named = self.limits.get(index as usize);
+        &named.expect("the key names a limit of this limiter").limit
+    }
+}
+
+impl<Lacking> Step<Lacking> {
+    #[inline]
+    fn allowed(left: u32, full_at: Instant, wake: bool, now: Instant) -> Self {
+        let verdict = Verdict::allow(Decided::Local, u64::from(left), full_at.since(now));
+        Self::Decided { verdict, wake }
+    }
+
+    const fn known(verdict: Verdict) -> Self {
+        let wake = false;
+        Self::Decided { verdict, wake }
+    }
+}
+
+/// A request under several limits that may have to wait: it sends for the tokens of all keys that
+/// lack them, hears of each, and then tries to take all at once, until it has a verdict.
+#[derive(Debug, Default)]
+pub struct Joint {
+    /// Keys of which nothing has been heard yet.
+    awaited: usize,
+}
+
+/// What a joint request does after it has heard of one of its keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "the request goes on, or ends"]
+pub enum Heard {
+    /// It waits for the next.
+    Wait,
+    /// All keys have had their tokens: it tries again.
+    TryAgain,
+    /// One limit denies it, and so it is denied, whatever else it waits for.
+    Denied(Verdict),
+}
+
+impl Joint {
+    /// Tries to take all, each key named once. Undecided are the positions of those keys for which
+    /// to send, with [`Purpose::Stock`](crate::Purpose::Stock): at least one. Then comes
+    /// [`handle_verdict`](Self::handle_verdict) for each of them.
+    ///
+    /// # Panics
+    ///
+    /// If a key names no limit, or verdicts are awaited still.
+    pub fn step(
+        &mut self,
+        path: RequestPath<'_>,
+        requests: &[(KeyRef<'_>, u32)],
+        is_closed: bool,
+        now: Instant,
+    ) -> Step<Vec<usize>> {
+        assert_eq!(self.awaited, 0, "who waits does not try");
+        let short = match path.acquire_all(requests, is_closed, now) {
+            Step::Decided { verdict, wake } => return Step::Decided { verdict, wake },
+            Step::Undecided(short) => short,
+        };
+        if requests.iter().any(|(_, cost)| *cost > COST_LEASED_MAX) {
+            let verdict = Verdict::deny(Decided::Local, Reason::TooCostly, None);
+            return Step::known(verdict);
+        }
+        // The one that stood in the way may have been supplied by now, and then is so told.
+        let lacks = |(index, (key, cost)): (usize, &(KeyRef<'_>, u32))| {
+            (index == short || path.cache.lacks(*key, *cost, now)).then_some(index)
+        };
+        let lacking: Vec<usize> = requests.iter().enumerate().filter_map(lacks).collect();
+        self.awaited = lacking.len();
+        Step::Undecided(lacking)
+    }
+
+    /// The sync task has a verdict on one of the keys for which was sent.
+    pub fn handle_verdict(&mut self, verdict: Verdict) -> Heard {
+        if !verdict.is_allowed() {
+            return Heard::Denied(verdict);
+        }
+        self.awaited -= 1;
+        match self.awaited {
+            0 => Heard::TryAgain,
+            _ => Heard::Wait,
+        }
+    }
+}
+
+/// Longer subjects are nobody's name. The store keeps each in a key of its own.
+const SUBJECT_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use leasehold_cache::Config;
+
+    use crate::fallback::FailurePolicy;
+
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(1000);
+    const LATER: Instant = Instant::from_millis(3000);
+    const FULL_AT: Instant = Instant::from_millis(1700);
+    const ALICE: KeyRef<'_> = key(b"alice");
+    const BOB: KeyRef<'_> = key(b"bob");
+
+    const fn key(subject: &[u8]) -> KeyRef<'_> {
+        let limit = LimitId::FIRST;
+        KeyRef { limit, subject }
+    }
+
+    /// A replica under one limit with these leases.
+    struct Replica {
+        cache: QuotaCache,
+        limits: [NamedLimit; 1],
+    }
+
+    impl Replica {
+        fn with(leases: &[(KeyRef<'_>, u32)]) -> Self {
+            let replica = Self {
+                cache: QuotaCache::new(Config {
+                    keys_max: 4,
+                    seed: 1,
+                    signals: 4,
+                }),
+                limits: [NamedLimit {
+                    name: "api".into(),
+                    limit: "1000/s burst 4000000000".parse().unwrap(),
+                    policy: FailurePolicy::Closed,
+                }],
+            };
+            for &(key, tokens) in leases {
+                replica.lease(key, tokens);
+            }
+            replica
+        }
+
+        fn lease(&self, key: KeyRef<'_>, tokens: u32) {
+            let entry = self.cache.insert(key).unwrap();
+            entry.lease.deposit(tokens, LATER, NOW);
+            entry.set_full_at(FULL_AT);
+        }
+
+        fn path(&self) -> RequestPath<'_> {
+            RequestPath {
+                cache: &self.cache,
+                limits: &self.limits,
+            }
+        }
+
+        fn acquire(&self, key: KeyRef<'_>, cost: u32) -> Step<()> {
+            self.path().acquire(key, cost, || false, NOW)
+        }
+
+        fn step(&self, joint: &mut Joint, requests: &[(KeyRef<'_>, u32)]) -> Step<Vec<usize>> {
+            joint.step(self.path(), requests, false, NOW)
+        }
+    }
+
+    const fn decided<T>(verdict: Verdict, wake: bool) -> Step<T> {
+        Step::Decided { verdict, wake }
+    }
+
+    const fn allow(left: u64) -> Verdict {
+        Verdict::allow(Decided::Local, left, Duration::from_millis(700))
+    }
+
+    const fn deny<T>(reason: Reason) -> Step<T> {
+        decided(Verdict::deny(Decided::Local, reason, None), false)
+    }
+
+    #[test]
+    fn what_is_held_is_spent_and_who_finds_it_low_wakes_the_task() {
+        let replica = Replica::with(&[(ALICE, 5)]);
+        let alice = replica.cache.get(ALICE).unwrap();
+        assert_eq!(replica.acquire(ALICE, 2), decided(allow(3), false));
+        alice.set_watermark(3);
+        assert_eq!(replica.acquire(ALICE, 1), decided(allow(2), true));
+        assert_eq!(replica.acquire(ALICE, 3), Step::Undecided(()));
+        assert_eq!(replica.acquire(BOB, 1), Step::Undecided(()));
+        assert_eq!(replica.acquire(ALICE, 2), decided(allow(0), true).once());
+    }
+
+    impl<T> Step<T> {
+        /// The task has been called already, and has not looked yet.
+        fn once(self) -> Self {
+            match self {
+                Self::Decided { verdict, .. } => decided(verdict, false),
+                undecided @ Self::Undecided(_) => undecided,
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_denied_here_is_told_when_to_come_back_and_never_at_once() {
+        let replica = Replica::with(&[(ALICE, 0)]);
+        let alice = replica.cache.get(ALICE).unwrap();
+        let denied = |retry_after| {
+            let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after));
+            verdict.with_reset(Duration::from_millis(700))
+        };
+        // A denial ends on a whole tick of its cell.
+        let until = Instant::from_nanos(1200 << 20);
+        alice.denial.deny(1, until);
+        let verdict = denied(until.since(NOW));
+        assert_eq!(replica.acquire(ALICE, 1), decided(verdict, false));
+        let requests = [(ALICE, 1), (BOB, 1)];
+        let all = replica.path().acquire_all(&requests, false, NOW);
+        assert_eq!(all, decided(verdict, false));
+
+        let just_before = Instant::from_nanos(until.as_nanos() - 1);
+        let path = replica.path();
+        let Step::Decided { verdict, .. } = path.acquire(ALICE, 1, || false, just_before) else {
+            panic!("it is denied still");
+        };
+        assert_eq!(verdict.retry_after(), Some(RETRY_AFTER_MIN));
+    }
+
+    #[test]
+    fn what_needs_no_tokens_is_decided_without_them() {
+        let replica = Replica::with(&[(ALICE, 5)]);
+        let nothing = Verdict::allow(Decided::Local, 0, Duration::ZERO);
+        let long = [b'x'; SUBJECT_BYTES_MAX + 1];
+        for (key, cost, expected) in [
+            (BOB, 4_000_000_001, deny(Reason::TooCostly)),
+            (key(&long), 1, deny(Reason::KeyTooLong)),
+            (key(&long), 0, deny(Reason::KeyTooLong)),
+            (key(&long[1..]), 1, Step::Undecided(())),
+            (BOB, 0, decided(nothing, false)),
+            (ALICE, 0, decided(nothing, false)),
+        ] {
+            assert_eq!(replica.acquire(key, cost), expected);
+        }
+        let path = replica.path();
+        assert_eq!(path.acquire(BOB, 0, || true, NOW), deny(Reason::ShutDown));
+        let requests = [(ALICE, 1), (BOB, 4_000_000_001)];
+        assert_eq!(
+            path.acquire_all(&requests, false, NOW),
+            deny(Reason::TooCostly)
+        );
+        assert!(!replica.cache.lacks(ALICE, 5, NOW), "nothing is spent");
+    }
+
+    #[test]
+    fn a_joint_request_sends_for_all_that_lacks_and_takes_all_at_once() {
+        let replica = Replica::with(&[(ALICE, 5)]);
+        let carol = key(b"carol");
+        let requests = [(BOB, 2), (ALICE, 2), (carol, 1)];
+        let mut joint = Joint::default();
+        assert_eq!(
+            replica.step(&mut joint, &requests),
+            Step::Undecided(vec![0, 2])
+        );
+        assert!(!replica.cache.lacks(ALICE, 5, NOW), "and holds nothing");
+        replica.lease(BOB, 2);
+        assert_eq!(joint.handle_verdict(allow(2)), Heard::Wait);
+        replica.lease(carol, 1);
+        assert_eq!(joint.handle_verdict(allow(1)), Heard::TryAgain);
+        let _ = replica.acquire(BOB, 1);
+        assert_eq!(
+            replica.step(&mut joint, &requests),
+            Step::Undecided(vec![0]),
+            "somebody was faster"
+        );
+        replica.lease(BOB, 1);
+        assert_eq!(joint.handle_verdict(allow(2)), Heard::TryAgain);
+        assert_eq!(
+            replica.step(&mut joint, &requests),
+            decided(allow(0), false)
+        );
+        assert!(replica.cache.lacks(ALICE, 4, NOW));
+    }
+
+    #[test]
+    fn one_denial_ends_a_joint_request() {
+        let replica = Replica::with(&[]);
+        let mut joint = Joint::default();
+        let requests = [(ALICE, 1), (BOB, 1)];
+        assert_eq!(
+            replica.step(&mut joint, &requests),
+            Step::Undecided(vec![0, 1])
+        );
+        let denied = Verdict::deny(Decided::Store, Reason::Exhausted, None);
+        assert_eq!(joint.handle_verdict(denied), Heard::Denied(denied));
+    }
+
+    #[test]
+    fn what_no_lease_holds_cannot_be_had_under_several_limits() {
+        let replica = Replica::with(&[(ALICE, 5)]);
+        let mut joint = Joint::default();
+        let requests = [(ALICE, 1), (BOB, COST_LEASED_MAX + 1)];
+        assert_eq!(replica.step(&mut joint, &requests), deny(Reason::TooCostly));
+        assert!(!replica.cache.lacks(ALICE, 5, NOW), "nothing is spent");
+    }
+}
