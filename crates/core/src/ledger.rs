@@ -110,7 +110,7 @@ impl Ledger {
 
     /// How long the ledger may still matter: until every lease has ended and all has drained.
     pub fn lifetime(&self, limit: &Limit, lease: Micros, now: StoreTime) -> Micros {
-        let outstanding = self.outstanding.min(self.ceiling(limit));
+        let outstanding = self.outstanding.min(self.exact_ceiling(limit));
         let outstanding = limit.scale().level(outstanding);
         let drained = self
             .bucket
@@ -169,7 +169,7 @@ impl Ledger {
     fn outlive(&mut self, birth: Birth, limit: &Limit) {
         if self.bucket.at < birth.emptied {
             self.bucket = Bucket {
-                level: limit.scale().level(self.ceiling(limit)),
+                level: limit.scale().level(self.exact_ceiling(limit)),
                 at: birth.emptied,
             };
         }
@@ -196,7 +196,7 @@ impl Ledger {
 
     /// Adds tokens to what is charged, up to the ceiling.
     fn charge(&mut self, tokens: u64, limit: &Limit) {
-        let (level, ceiling) = (self.bucket.level, self.ceiling(limit));
+        let (level, ceiling) = (self.bucket.level, self.exact_ceiling(limit));
         let charged = level + limit.scale().level(tokens.min(ceiling));
         self.bucket.level = level.max(charged.min(limit.scale().level(ceiling)));
     }
@@ -211,7 +211,7 @@ impl Ledger {
     }
 
     /// The ceiling, in tokens of which the level stays exact.
-    fn ceiling(&self, limit: &Limit) -> u64 {
+    fn exact_ceiling(&self, limit: &Limit) -> u64 {
         self.ceiling.min(tokens_end(limit) - 1)
     }
 

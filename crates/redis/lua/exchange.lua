@@ -106,7 +106,7 @@ local function adopt()
   level, weighed = min(tokens, floor(LEVEL_END / weight) - 1) * weight + rest, weight
 end
 
--- Ledger::ceiling
+-- Ledger::exact_ceiling
 local function exact_ceiling()
   return min(ceiling, floor(LEVEL_END / weight) - 1)
 end

@@ -543,10 +543,10 @@ mod tests {
     #[test]
     fn an_unknown_status_is_refused() {
         let mut numbers = GOOD;
-        numbers[3] = 6.0;
+        numbers[3] = 7.0;
         assert_eq!(
             call().decode(&answer(&numbers)),
-            Err(DecodeError::Status(6))
+            Err(DecodeError::Status(7))
         );
     }
 

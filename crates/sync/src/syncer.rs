@@ -139,6 +139,11 @@ impl<W: Waiter> Syncer<W> {
         self.alone
     }
 
+    /// Where all tokens went, the store's and this replica's own.
+    pub fn tokens_in_all(&self) -> Tokens {
+        self.tokens + self.alone
+    }
+
     /// Tokens admitted while the store was away that it has not charged yet.
     pub fn owed(&self) -> u64 {
         self.alone.spent - self.settled

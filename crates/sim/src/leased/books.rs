@@ -154,7 +154,7 @@ impl Books {
         let cells: u64 = entries
             .map(|entry| u64::from(entry.account(now).unspent()))
             .sum();
-        let tokens = syncer.tokens() + syncer.tokens_alone();
+        let tokens = syncer.tokens_in_all();
         assert_eq!(
             tokens.granted,
             self.taken + tokens.released + tokens.expired + cells,

@@ -361,7 +361,7 @@ impl Node for LeasedNode {
 
     fn held(&self) -> u64 {
         // The syncer has yet to look at the latest spends, and believes that they are still held.
-        let tokens = self.syncer.tokens() + self.syncer.tokens_alone();
+        let tokens = self.syncer.tokens_in_all();
         self.books.unspent(tokens.held(), tokens.spent)
     }
 

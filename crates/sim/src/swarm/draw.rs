@@ -265,7 +265,9 @@ fn phases(fill: f64, rate: f64, plain: bool, random: &mut Stream) -> Phases {
     // Leases that were forgotten end, pauses of the breaker and of those who found nothing are
     // over, and the ideal bucket has used up what it had saved.
     let settle = 16.0 + fill.min(120.0);
-    let busy = (30.0 / rate).clamp(10.0, 300.0);
+    // A replica that was silent since before a store lost its memory may say so only now: the
+    // store then grants nothing for a hold, and fills. That is to be the smaller part.
+    let busy = (30.0 / rate).clamp(20.0, 300.0);
     let calm = 5.0 + fill.min(20.0);
     let millis = |seconds: f64| whole(seconds * 4.0) * 250;
     let heal_ms = millis(heal);
