@@ -30,7 +30,8 @@ pub enum FailurePolicy {
     /// limit is admitted. A limit whose burst is smaller than the number of replicas, or a replica
     /// that knows no number, is closed.
     Local,
-    /// Everything. It is counted, and charged when the store is back, up to one capacity.
+    /// Everything, but for requests under several limits whose budget ends while they wait: those
+    /// are denied. It is counted, and charged when the store is back, up to one capacity.
     Open,
 }
 
