@@ -60,6 +60,8 @@ pub struct Syncer<W> {
     falling: VecDeque<u32>,
     flights: usize,
     next_batch: Instant,
+    /// When the batches sent so far would all have been sent, each a gap after the one before.
+    paced_to: Instant,
     backoff: Backoff,
     known_birth: StoreTime,
     round_trip: Duration,
@@ -114,6 +116,7 @@ impl<W: Waiter> Syncer<W> {
             falling: VecDeque::new(),
             flights: 0,
             next_batch: Instant::ORIGIN,
+            paced_to: Instant::ORIGIN,
             backoff: Backoff::new(),
             known_birth: StoreTime::ZERO,
             round_trip: FIRST_ROUND_TRIP,
@@ -415,7 +418,7 @@ impl<W: Waiter> Syncer<W> {
             return None;
         }
         self.flights += 1;
-        self.next_batch = now + self.tuning.call_gap;
+        self.pace(now);
         if self.backoff.is_in_doubt() {
             // One looks whether the store is back; the others do not wait for what it finds.
             for slot in mem::take(&mut self.calling) {
@@ -435,6 +438,18 @@ impl<W: Waiter> Syncer<W> {
     /// A request that has its verdict.
     pub fn poll_verdict(&mut self) -> Option<(W, Verdict)> {
         self.verdicts.pop_front()
+    }
+
+    /// A batch leaves: when may the next one? A replica that sends few need not wait; one that
+    /// sends many is held to one in each gap. (A token bucket, kept as one time: GCRA.)
+    fn pace(&mut self, now: Instant) {
+        let gap = self.tuning.call_gap;
+        self.paced_to = self.paced_to.max(now) + gap;
+        self.next_batch = now
+            + self
+                .paced_to
+                .since(now)
+                .saturating_sub(gap * BATCHES_AT_ONCE);
     }
 
     /// Until when nobody is to wait for the store, if it is away: while the wait after a failure
@@ -781,6 +796,9 @@ const FIRST_ROUND_TRIP: Duration = Duration::from_millis(1);
 
 /// Often enough that each step is short: a hundred keys of a thousand, a thousand of a million.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// Batches that may follow each other without a gap, after as many gaps without one.
+const BATCHES_AT_ONCE: u32 = 4;
 
 /// Keys looked at to make room for one more.
 const SWEEP_WHEN_FULL: usize = 64;
