@@ -99,7 +99,7 @@ impl Builder {
     }
 
     /// What the limit of that name admits while the store is away and its leases have ended:
-    /// nothing unless set.
+    /// nothing unless set. In [`Mode::Central`] there are no leases, and every limit is closed.
     pub fn failure_policy(mut self, name: &str, policy: FailurePolicy) -> Self {
         self.policies.push((name.into(), policy));
         self
@@ -172,8 +172,10 @@ impl Builder {
             Arc::clone(&cache),
             Arc::clone(&limits),
             self.shutdown_patience,
+            store.partitions(),
         ));
-        let syncer = Syncer::new(cache, limits, self.tuning, random(), random());
+        let syncer = Syncer::new(cache, limits, self.tuning, random(), random())
+            .with_partitions(store.partitions());
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let task = SyncTask::new(
             syncer,

@@ -305,13 +305,12 @@ impl Limiter {
             return Verdict::deny(Decided::Local, Reason::TooCostly, None);
         }
         if self.inner.mode == Mode::Lease {
-            let (limit, subject) = (key.limit, key.subject.into());
+            let key = key.into();
             // If the task is too busy to hear it, another request will ask.
-            let _ = self.inner.commands.try_send(Command::Prefetch {
-                limit,
-                subject,
-                cost,
-            });
+            let _ = self
+                .inner
+                .commands
+                .try_send(Command::Prefetch { key, cost });
         }
         let soon = self.inner.tuning.call_gap;
         Verdict::deny(Decided::Local, Reason::NotLeased, Some(soon))
@@ -328,13 +327,12 @@ impl Limiter {
             Err(_)
                 if self.named(key).policy == FailurePolicy::Open && purpose == Purpose::Spend =>
             {
-                let (limit, subject) = (key.limit, key.subject.into());
+                let key = key.into();
                 // If the task is too busy to hear it, it is admitted and not charged.
-                let _ = self.inner.commands.try_send(Command::Admitted {
-                    limit,
-                    subject,
-                    cost,
-                });
+                let _ = self
+                    .inner
+                    .commands
+                    .try_send(Command::Admitted { key, cost });
                 Verdict::allow(Decided::Fallback, 0, Duration::ZERO)
             }
             Err(_) => self.budget_spent(),
@@ -350,8 +348,7 @@ impl Limiter {
     ) -> Result<oneshot::Receiver<Verdict>, Verdict> {
         let (sender, verdict) = oneshot::channel();
         let command = Command::Acquire {
-            limit: key.limit,
-            subject: key.subject.into(),
+            key: key.into(),
             cost,
             purpose,
             waiter: Caller(sender),
@@ -386,10 +383,12 @@ impl Limiter {
         let request = Request::Spend {
             cost: u64::from(cost),
         };
+        let partition = shared.partition_of(key);
         let batch = Batch {
             // No lease is named, so nobody is.
             replica: 0,
-            known_birth: shared.known_birth(),
+            partition,
+            known_birth: shared.known_birth(partition),
             hold: self.inner.tuning.hold(),
             limits: Arc::clone(&shared.limits),
             calls: vec![Call {
@@ -404,7 +403,7 @@ impl Limiter {
         let late = |_| StoreError::new(format!("no answer within {:?}", self.inner.budget));
         let answer = answer.map_err(late).and_then(|answer| answer);
         let answer = answer.inspect_err(|_| shared.counters.count_failure())?;
-        shared.learn_birth(answer.birth.since);
+        shared.learn_birth(partition, answer.birth.since);
         let reply = answer.replies.first().copied();
         reply.ok_or_else(|| StoreError::new("no reply to a call"))
     }

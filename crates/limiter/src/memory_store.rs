@@ -188,6 +188,7 @@ mod tests {
         });
         Batch {
             replica: 1,
+            partition: 0,
             known_birth: StoreTime::ZERO,
             hold: Micros(SECOND),
             limits: named.collect(),

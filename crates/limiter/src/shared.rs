@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use leasehold_cache::QuotaCache;
+use leasehold_cache::{KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Instant, StoreTime};
-use leasehold_sync::NamedLimit;
+use leasehold_sync::{NamedLimit, partition_of};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -22,7 +22,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     pub(crate) shutdown_patience: Duration,
     clock: Clock,
-    known_birth: AtomicU64,
+    /// Of each part of the store.
+    known_births: Box<[AtomicU64]>,
     closed: AtomicBool,
 }
 
@@ -31,6 +32,7 @@ impl Shared {
         cache: Arc<QuotaCache>,
         limits: Arc<[NamedLimit]>,
         shutdown_patience: Duration,
+        partitions: u32,
     ) -> Self {
         Self {
             cache,
@@ -39,7 +41,7 @@ impl Shared {
             wake: Notify::new(),
             shutdown_patience,
             clock: Clock::start(),
-            known_birth: AtomicU64::new(0),
+            known_births: (0..partitions.max(1)).map(|_| AtomicU64::new(0)).collect(),
             closed: AtomicBool::new(false),
         }
     }
@@ -49,13 +51,20 @@ impl Shared {
         self.clock.now()
     }
 
-    /// The store's birth as far as it is known here.
-    pub(crate) fn known_birth(&self) -> StoreTime {
-        StoreTime::from_micros(self.known_birth.load(Relaxed))
+    /// In which part of the store a key lies.
+    pub(crate) fn partition_of(&self, key: KeyRef<'_>) -> u32 {
+        let LimitId(index) = key.limit;
+        let partitions = u32::try_from(self.known_births.len()).unwrap_or(u32::MAX);
+        partition_of(&self.limits[index as usize].name, key.subject, partitions)
     }
 
-    pub(crate) fn learn_birth(&self, since: StoreTime) {
-        self.known_birth.fetch_max(since.as_micros(), Relaxed);
+    /// The birth of a part of the store as far as it is known here.
+    pub(crate) fn known_birth(&self, partition: u32) -> StoreTime {
+        StoreTime::from_micros(self.known_births[partition as usize].load(Relaxed))
+    }
+
+    pub(crate) fn learn_birth(&self, partition: u32, since: StoreTime) {
+        self.known_births[partition as usize].fetch_max(since.as_micros(), Relaxed);
     }
 
     #[inline]

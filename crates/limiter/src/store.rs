@@ -15,7 +15,7 @@ pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, StoreError
 ///
 /// A store answers each call as [`Ledger::exchange`](leasehold_core::Ledger::exchange) does, on
 /// a clock of its own, atomically per call, and keeps one [`Birth`](leasehold_core::Birth) for
-/// all its keys. It must not queue: a batch that cannot be sent now fails now. The limiter gives
+/// all keys of a [partition](Self::partitions). It must not queue: a batch that cannot be sent now fails now. The limiter gives
 /// up on an exchange after a time of its own.
 pub trait Store: Send + Sync + 'static {
     /// Sends a batch and returns one reply per call, in order.
@@ -25,6 +25,13 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] if there is no answer. It is not known then whether the batch was executed,
     /// and it does not matter: the next request carries the whole state again.
     fn exchange<'a>(&'a self, batch: &'a Batch) -> StoreFuture<'a>;
+
+    /// In how many parts the keys lie that can forget, fail and be reached apart, such as the
+    /// shards of a cluster. All keys of a batch lie in one. The same for all replicas, and for as
+    /// long as the store lives.
+    fn partitions(&self) -> u32 {
+        1
+    }
 
     /// Network exchanges so far, repeats included. For a store without a network, batches.
     fn round_trips(&self) -> u64;
@@ -56,6 +63,10 @@ impl Error for StoreError {}
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn exchange<'a>(&'a self, batch: &'a Batch) -> StoreFuture<'a> {
         (**self).exchange(batch)
+    }
+
+    fn partitions(&self) -> u32 {
+        (**self).partitions()
     }
 
     fn round_trips(&self) -> u64 {

@@ -23,26 +23,42 @@ use crate::store::{Store, StoreError};
 pub(crate) enum Command {
     /// A request waits for its verdict.
     Acquire {
-        limit: LimitId,
-        subject: Box<[u8]>,
+        key: Key,
         cost: u32,
         purpose: Purpose,
         waiter: Caller,
     },
     /// A request did not wait; have tokens for the next.
-    Prefetch {
-        limit: LimitId,
-        subject: Box<[u8]>,
-        cost: u32,
-    },
+    Prefetch { key: Key, cost: u32 },
     /// A request stopped waiting and was admitted, as its limit is open while the store is away.
-    Admitted {
-        limit: LimitId,
-        subject: Box<[u8]>,
-        cost: u32,
-    },
+    Admitted { key: Key, cost: u32 },
     /// Give everything back and end.
     ShutDown(oneshot::Sender<u64>),
+}
+
+/// A key that its owner may drop meanwhile.
+#[derive(Debug)]
+pub(crate) struct Key {
+    limit: LimitId,
+    subject: Box<[u8]>,
+}
+
+impl From<KeyRef<'_>> for Key {
+    fn from(key: KeyRef<'_>) -> Self {
+        Self {
+            limit: key.limit,
+            subject: key.subject.into(),
+        }
+    }
+}
+
+impl Key {
+    fn borrow(&self) -> KeyRef<'_> {
+        KeyRef {
+            limit: self.limit,
+            subject: &self.subject,
+        }
+    }
 }
 
 /// Somebody who awaits a verdict, or has given up.
@@ -145,41 +161,21 @@ impl SyncTask {
     fn obey(&mut self, command: Command, now: Instant) -> Option<oneshot::Sender<u64>> {
         match command {
             Command::Acquire {
-                limit,
-                subject,
+                key,
                 cost,
                 purpose,
                 waiter,
             } => {
-                let key = KeyRef {
-                    limit,
-                    subject: &subject,
-                };
-                self.syncer.acquire(key, cost, purpose, waiter, now);
+                self.syncer
+                    .acquire(key.borrow(), cost, purpose, waiter, now);
                 None
             }
-            Command::Prefetch {
-                limit,
-                subject,
-                cost,
-            } => {
-                let key = KeyRef {
-                    limit,
-                    subject: &subject,
-                };
-                self.syncer.prefetch(key, cost, now);
+            Command::Prefetch { key, cost } => {
+                self.syncer.prefetch(key.borrow(), cost, now);
                 None
             }
-            Command::Admitted {
-                limit,
-                subject,
-                cost,
-            } => {
-                let key = KeyRef {
-                    limit,
-                    subject: &subject,
-                };
-                self.syncer.admitted(key, cost, now);
+            Command::Admitted { key, cost } => {
+                self.syncer.admitted(key.borrow(), cost, now);
                 None
             }
             Command::ShutDown(told) => Some(told),
@@ -196,7 +192,7 @@ impl SyncTask {
         match answer {
             Ok(answer) => {
                 self.note_store(None);
-                self.shared.learn_birth(answer.birth.since);
+                self.shared.learn_birth(batch.partition, answer.birth.since);
                 self.syncer.handle_answer(&batch, &answer, now);
             }
             Err(error) => {

@@ -23,7 +23,9 @@ pub struct NamedLimit {
 pub struct Batch {
     /// Chosen at random by this process.
     pub replica: u64,
-    /// The store's birth as this replica remembers it; [`StoreTime::ZERO`] before the first
+    /// The part of the store that keeps all these keys, of as many as it says it has.
+    pub partition: u32,
+    /// The birth of that part as this replica remembers it; [`StoreTime::ZERO`] before the first
     /// reply.
     pub known_birth: StoreTime,
     /// How long a store that has forgotten its leases must wait before it grants again: the

@@ -31,6 +31,8 @@ use crate::waiting::{Purpose, Waiter, Waiting, WaitingLine};
 #[derive(Debug)]
 pub(crate) struct KeyState<W> {
     pub(crate) entry: Arc<Entry>,
+    /// In which part of the store the key lies.
+    pub(crate) partition: u32,
     /// Stands in the queue of keys that want a call.
     pub(crate) queued: bool,
     pub(crate) in_flight: bool,
@@ -109,11 +111,12 @@ pub(crate) enum Next {
 }
 
 impl<W: Waiter> KeyState<W> {
-    pub(crate) fn new(entry: Arc<Entry>, sizing: &Sizing, now: Instant) -> Self {
+    pub(crate) fn new(entry: Arc<Entry>, partition: u32, sizing: &Sizing, now: Instant) -> Self {
         // Denied at times nobody knows: no measure of the demand from now on.
         entry.denied.take();
         Self {
             entry,
+            partition,
             queued: false,
             in_flight: false,
             books: None,
@@ -318,8 +321,8 @@ impl<W: Waiter> KeyState<W> {
         }
     }
 
-    /// The call failed, or its fate is unknown: nothing is believed, and nobody waits longer for
-    /// the store.
+    /// The call failed, or its fate is unknown: nothing is believed. Unless the store is away, and
+    /// nothing is admitted then, those who wait go on waiting.
     pub(crate) fn handle_failure(
         &mut self,
         retry_after: Duration,
@@ -327,7 +330,7 @@ impl<W: Waiter> KeyState<W> {
         verdicts: &mut Verdicts<W>,
     ) -> Next {
         self.in_flight = false;
-        if around.policy != FailurePolicy::Closed {
+        if !around.away || around.policy != FailurePolicy::Closed {
             if let Some(waiting) = self.spending.take() {
                 self.line.push_first(waiting);
             }
@@ -519,7 +522,7 @@ mod tests {
             subject: b"k",
         });
         entry.lease.deposit(tokens, Instant::from_millis(5000), NOW);
-        let mut key = KeyState::new(Arc::new(entry), &sizing, NOW);
+        let mut key = KeyState::new(Arc::new(entry), 0, &sizing, NOW);
         key.quiet_until = Instant::from_millis(2000);
         key
     }

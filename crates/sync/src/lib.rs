@@ -6,14 +6,16 @@
 //! tokio driver and the simulator drive the same [`Syncer`], and decide by the same
 //! [`RequestPath`].
 
-mod backoff;
 mod batch;
 mod books;
+mod breaker;
 mod central;
 mod demand_meter;
 mod fallback;
 mod jitter;
 mod key_state;
+mod pace;
+mod partition;
 mod request_path;
 mod sweep;
 mod syncer;
@@ -26,6 +28,7 @@ pub use batch::{Answer, Batch, Call, NamedLimit};
 pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
 pub use fallback::FailurePolicy;
 pub use key_state::COST_LEASED_MAX;
+pub use partition::partition_of;
 pub use request_path::{Heard, Joint, RequestPath, Step};
 pub use syncer::{Syncer, Timeout};
 pub use tokens::Tokens;

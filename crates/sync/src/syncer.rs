@@ -16,19 +16,21 @@
 //! Each key has at most one call under way, however many requests wait for it. A batch that was
 //! handed out comes back exactly once, as answered or as failed.
 
+mod outage;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
-use leasehold_core::{Decided, Instant, Reason, Request, StoreTime, Verdict};
+use leasehold_core::{Decided, Instant, Reason, Request, Verdict};
 
-use crate::backoff::Backoff;
 use crate::batch::{Answer, Batch, Call, NamedLimit};
-use crate::fallback::{FailurePolicy, Fleet, part_of};
+use crate::fallback::{FailurePolicy, Fleet};
 use crate::jitter::Jitter;
 use crate::key_state::{KeyState, Next, Surroundings, alone};
+use crate::partition::{Partition, partition_of};
 use crate::sweep::{Mercy, Sweep};
 use crate::timers::Timers;
 use crate::tokens::Tokens;
@@ -54,16 +56,10 @@ pub struct Syncer<W> {
     /// Slots of keys that the cache forgets when their states go: it had no room for them.
     guests: BTreeSet<u32>,
     timers: Timers,
-    /// Slots of keys that want a call, in order.
-    calling: VecDeque<u32>,
-    /// The same, of those that decide alone while the store is away.
-    falling: VecDeque<u32>,
-    flights: usize,
-    next_batch: Instant,
-    /// When the batches sent so far would all have been sent, each a gap after the one before.
-    paced_to: Instant,
-    backoff: Backoff,
-    known_birth: StoreTime,
+    /// The parts of the store.
+    partitions: Vec<Partition>,
+    /// The part that is looked at first for the next batch: each in turn.
+    turn: usize,
     round_trip: Duration,
     sweep: Sweep,
     next_sweep: Instant,
@@ -112,13 +108,8 @@ impl<W: Waiter> Syncer<W> {
             vacant: Vec::new(),
             guests: BTreeSet::new(),
             timers: Timers::default(),
-            calling: VecDeque::new(),
-            falling: VecDeque::new(),
-            flights: 0,
-            next_batch: Instant::ORIGIN,
-            paced_to: Instant::ORIGIN,
-            backoff: Backoff::new(),
-            known_birth: StoreTime::ZERO,
+            partitions: vec![Partition::default()],
+            turn: 0,
             round_trip: FIRST_ROUND_TRIP,
             sweep: Sweep::default(),
             next_sweep: Instant::ORIGIN,
@@ -131,25 +122,18 @@ impl<W: Waiter> Syncer<W> {
         }
     }
 
+    /// The same, of a store in so many parts: see [`Batch::partition`]. Before its first key.
+    #[must_use]
+    pub fn with_partitions(mut self, partitions: u32) -> Self {
+        self.partitions = (0..partitions.max(1))
+            .map(|_| Partition::default())
+            .collect();
+        self
+    }
+
     /// Where this replica's tokens went.
     pub fn tokens(&self) -> Tokens {
         self.tokens
-    }
-
-    /// Where the tokens went that this replica granted itself while the store was away, by the
-    /// failure policies of its limits.
-    pub fn tokens_alone(&self) -> Tokens {
-        self.alone
-    }
-
-    /// Where all tokens went, the store's and this replica's own.
-    pub fn tokens_in_all(&self) -> Tokens {
-        self.tokens + self.alone
-    }
-
-    /// Tokens admitted while the store was away that it has not charged yet.
-    pub fn owed(&self) -> u64 {
-        self.alone.spent - self.settled
     }
 
     /// Keys the cache has forgotten because nobody asked for them.
@@ -172,7 +156,8 @@ impl<W: Waiter> Syncer<W> {
         let settled = |state: &KeyState<W>| {
             !state.in_flight && !state.is_alone() && state.unsettled() == 0 && state.owed() == 0
         };
-        self.closing && self.flights == 0 && self.keys.iter().flatten().all(settled)
+        let quiet = self.partitions.iter().all(|part| part.flights == 0);
+        self.closing && quiet && self.keys.iter().flatten().all(settled)
     }
 
     /// A request waits for `cost` tokens of `key`; its verdict will be polled.
@@ -189,8 +174,9 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, denial));
             return;
         }
-        let away = self.away_until(now);
-        let policy = self.policy_of(key.limit);
+        let partition = self.partition_of(key);
+        let away = self.away_until(partition, now);
+        let policy = self.policy_of(key.limit, partition);
         if let Some(until) = away.filter(|_| policy == FailurePolicy::Closed) {
             self.verdicts.push_back((waiter, unavailable(until, now)));
             return;
@@ -231,8 +217,9 @@ impl<W: Waiter> Syncer<W> {
     /// A request that would not wait found fewer than `cost` tokens of `key` here: have some for
     /// the next.
     pub fn prefetch(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
-        let away = self.away_until(now).is_some();
-        if self.closing || (away && self.policy_of(key.limit) == FailurePolicy::Closed) {
+        let partition = self.partition_of(key);
+        let away = self.away_until(partition, now).is_some();
+        if self.closing || (away && self.policy_of(key.limit, partition) == FailurePolicy::Closed) {
             return;
         }
         // What is leased for a key that found no room could not be found again.
@@ -242,22 +229,6 @@ impl<W: Waiter> Syncer<W> {
         let slot = self.slot_of(&entry, now);
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         state.handle_missed(cost);
-        self.enqueue(slot, now);
-    }
-
-    /// A request was admitted without waiting any longer, under [`FailurePolicy::Open`]: the store
-    /// is to charge it when it answers.
-    pub fn admitted(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
-        let cost64 = u64::from(cost);
-        self.alone.granted += cost64;
-        self.alone.spent += cost64;
-        let Some(entry) = self.tracked(key, now) else {
-            self.settled += cost64;
-            return;
-        };
-        let slot = self.slot_of(&entry, now);
-        let state = self.keys[slot as usize].as_mut().expect(LIVE);
-        state.owe(cost64);
         self.enqueue(slot, now);
     }
 
@@ -310,12 +281,9 @@ impl<W: Waiter> Syncer<W> {
             answer.replies.len(),
             "one reply per call"
         );
-        self.flights -= 1;
-        self.backoff.handle_success();
-        self.calling.append(&mut self.falling);
+        self.partitions[batch.partition as usize].handle_answer(answer.birth.since);
         let most = answer.replies.iter().map(|reply| reply.replicas).max();
         self.fleet.observe(most.unwrap_or(0), now);
-        self.known_birth = self.known_birth.max(answer.birth.since);
         // The mean of about the last eight.
         self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
         // Levels in a reply are weighed by the limits that travelled with the request.
@@ -342,24 +310,24 @@ impl<W: Waiter> Syncer<W> {
 
     /// A batch failed, or nobody knows what became of it.
     pub fn handle_failure(&mut self, batch: &Batch, now: Instant) {
-        self.flights -= 1;
-        if !self.backoff.is_in_doubt() {
-            self.divide();
-        }
-        self.backoff
+        let part = &mut self.partitions[batch.partition as usize];
+        part.flights -= 1;
+        let was_away = part.breaker.is_open();
+        part.breaker
             .handle_failure(batch.sent, &mut self.jitter, now);
-        for slot in mem::take(&mut self.calling) {
-            self.line_up(slot, now);
+        if part.breaker.is_open() {
+            if !was_away {
+                self.divide();
+            }
+            self.line_up_all(batch.partition, now);
         }
-        let retry_after = self
-            .backoff
-            .holds(now)
-            .map_or(Duration::ZERO, |until| until.since(now));
+        let part = &self.partitions[batch.partition as usize];
+        let retry_after = part.breaker.holds(now);
+        let retry_after = retry_after.map_or(Duration::ZERO, |until| until.since(now));
         let mut verdicts = mem::take(&mut self.verdicts);
         for call in &batch.calls {
             let slot = slot_in(&call.entry);
-            let (state, mut around) = self.parts(slot);
-            around.away = true;
+            let (state, around) = self.parts(slot);
             let next = state.handle_failure(retry_after, &around, &mut verdicts);
             self.follow(slot, next, now);
         }
@@ -386,15 +354,9 @@ impl<W: Waiter> Syncer<W> {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timeout)> {
         let key = self.timers.poll_timeout().map(|at| (at, Timeout::Key));
         let sweep = (self.sweep.len() > 0).then_some((self.next_sweep, Timeout::Sweep));
-        let waits = !self.calling.is_empty() && self.flights < self.flights_max();
-        let batch = if self.falling.is_empty() {
-            waits.then(|| {
-                let at = self.backoff.holds(now).unwrap_or(self.next_batch);
-                (at.max(self.next_batch), Timeout::Batch)
-            })
-        } else {
-            Some((self.next_batch, Timeout::Batch))
-        };
+        let parts = self.partitions.iter();
+        let batch = parts.filter_map(|part| part.poll_timeout(&self.tuning, now));
+        let batch = batch.min().map(|at| (at, Timeout::Batch));
         [key, sweep, batch]
             .into_iter()
             .flatten()
@@ -403,31 +365,42 @@ impl<W: Waiter> Syncer<W> {
 
     /// The next batch to send now, if there is one.
     pub fn poll_batch(&mut self, now: Instant) -> Option<Batch> {
-        if self.away_until(now).is_some() {
-            self.answer_alone(now);
+        for _ in 0..self.partitions.len() {
+            let partition = self.turn;
+            self.turn = (partition + 1) % self.partitions.len();
+            let partition = u32::try_from(partition).expect("partitions are counted in 32 bits");
+            let batch = self.poll_batch_of(partition, now);
+            if batch.is_some() {
+                return batch;
+            }
+        }
+        None
+    }
+
+    fn poll_batch_of(&mut self, partition: u32, now: Instant) -> Option<Batch> {
+        if self.away_until(partition, now).is_some() {
+            self.answer_alone(partition, now);
             return None;
         }
-        if self.flights >= self.flights_max() {
+        if !self.partitions[partition as usize].may_send(&self.tuning, now) {
             return None;
         }
-        if self.calling.len() < self.tuning.batch_keys && self.next_batch > now {
-            return None;
-        }
-        let calls = self.next_calls(now);
+        let calls = self.next_calls(partition, now);
         if calls.is_empty() {
             return None;
         }
-        self.flights += 1;
-        self.pace(now);
-        if self.backoff.is_in_doubt() {
+        let part = &mut self.partitions[partition as usize];
+        part.flights += 1;
+        part.pace.handle_batch(self.tuning.call_gap, now);
+        let known_birth = part.known_birth;
+        if part.breaker.is_open() {
             // One looks whether the store is back; the others do not wait for what it finds.
-            for slot in mem::take(&mut self.calling) {
-                self.line_up(slot, now);
-            }
+            self.line_up_all(partition, now);
         }
         Some(Batch {
             replica: self.replica,
-            known_birth: self.known_birth,
+            partition,
+            known_birth,
             hold: self.tuning.hold(),
             limits: Arc::clone(&self.limits),
             calls,
@@ -440,133 +413,19 @@ impl<W: Waiter> Syncer<W> {
         self.verdicts.pop_front()
     }
 
-    /// A batch leaves: when may the next one? A replica that sends few need not wait; one that
-    /// sends many is held to one in each gap. (A token bucket, kept as one time: GCRA.)
-    fn pace(&mut self, now: Instant) {
-        let gap = self.tuning.call_gap;
-        self.paced_to = self.paced_to.max(now) + gap;
-        self.next_batch = now
-            + self
-                .paced_to
-                .since(now)
-                .saturating_sub(gap * BATCHES_AT_ONCE);
-    }
-
-    /// Until when nobody is to wait for the store, if it is away: while the wait after a failure
-    /// lasts, and while the one call that looks for it is under way.
-    fn away_until(&self, now: Instant) -> Option<Instant> {
-        let probing = self.backoff.is_in_doubt() && self.flights > 0;
-        self.backoff
-            .holds(now)
-            .or(probing.then(|| now + self.round_trip))
-    }
-
-    /// What a limit admits while the store is away. Without a part of its own it is closed.
-    fn policy_of(&self, LimitId(index): LimitId) -> FailurePolicy {
-        let policy = self.limits[index as usize].policy;
-        let part = self.portions.get(index as usize).and_then(Option::as_ref);
-        match policy {
-            FailurePolicy::Local if self.backoff.is_in_doubt() && part.is_none() => {
-                FailurePolicy::Closed
-            }
-            policy => policy,
-        }
-    }
-
-    /// Works out this replica's part of each limit, from the number of replicas that is known last.
-    fn divide(&mut self) {
-        let configured = self
-            .tuning
-            .max_replicas
-            .map(|replicas| u64::from(replicas.get()));
-        let replicas = self.fleet.replicas().or(configured);
-        let part = |named: &NamedLimit| match named.policy {
-            FailurePolicy::Closed => None,
-            FailurePolicy::Open => Some(Sizing::new(named.limit, &self.tuning)),
-            FailurePolicy::Local => {
-                let part = part_of(&named.limit, replicas?)?;
-                Some(Sizing::new(part, &self.tuning))
-            }
-        };
-        self.portions = self.limits.iter().map(part).collect();
-    }
-
-    /// Answers the calls of keys that decide alone, in place of the store that is away.
-    fn answer_alone(&mut self, now: Instant) {
-        if self.next_batch > now {
-            return;
-        }
-        for slot in mem::take(&mut self.falling) {
-            let Some(state) = &mut self.keys[slot as usize] else {
-                continue;
-            };
-            state.queued = false;
-            if state.may_call(self.closing, now) {
-                self.exchange_alone(slot, now);
-            }
-            self.next_batch = now + self.tuning.call_gap;
-        }
-    }
-
-    fn exchange_alone(&mut self, slot: u32, now: Instant) {
-        let (state, mut around) = self.parts(slot);
-        if let Some(later) = state.fall_back(&mut around, now) {
-            self.set_alarm(slot, later, now);
-            return;
-        }
-        let (state, mut around) = self.parts(slot);
-        let Some(request) = state.poll_request(&mut around, now) else {
-            self.timers.set(slot, now + self.tuning.interval_max);
-            return;
-        };
-        let reply = state.answer_alone(&request, &around, now);
-        let mut verdicts = VecDeque::new();
-        let next = state.handle_reply(&request, &reply, now, &mut around, &mut verdicts, now);
-        let verdicts = verdicts.into_iter();
-        self.verdicts
-            .extend(verdicts.map(|(waiter, verdict)| (waiter, alone(verdict))));
-        self.follow(slot, next, now);
-    }
-
-    /// For a key that found no room: nothing of it can be kept until the store is back.
-    fn decide_untracked(
-        &mut self,
-        policy: FailurePolicy,
-        cost: u32,
-        purpose: Purpose,
-        until: Instant,
-        now: Instant,
-    ) -> Verdict {
-        if policy == FailurePolicy::Open && purpose == Purpose::Spend {
-            let cost = u64::from(cost);
-            self.alone.granted += cost;
-            self.alone.spent += cost;
-            self.settled += cost;
-            Verdict::allow(Decided::Fallback, 0, Duration::ZERO)
-        } else {
-            unavailable(until, now)
-        }
-    }
-
-    fn flights_max(&self) -> usize {
-        if self.backoff.is_in_doubt() {
-            1
-        } else {
-            self.tuning.batches_in_flight
-        }
-    }
-
-    fn next_calls(&mut self, now: Instant) -> Vec<Call> {
+    fn next_calls(&mut self, partition: u32, now: Instant) -> Vec<Call> {
+        let part = &self.partitions[partition as usize];
         // Who looks for a store that was away waits for it meanwhile; the others need not.
-        let most = if self.backoff.is_in_doubt() {
+        let most = if part.breaker.is_open() {
             1
         } else {
             self.tuning.batch_keys
         };
-        let mut calls = Vec::with_capacity(self.calling.len().min(most));
+        let mut calls = Vec::with_capacity(part.calling.len().min(most));
         while calls.len() < most {
-            let next = self.calling.pop_front();
-            let Some(slot) = next.or_else(|| self.falling.pop_front()) else {
+            let part = &mut self.partitions[partition as usize];
+            let next = part.calling.pop_front();
+            let Some(slot) = next.or_else(|| part.falling.pop_front()) else {
                 break;
             };
             let Some(state) = &mut self.keys[slot as usize] else {
@@ -596,7 +455,9 @@ impl<W: Waiter> Syncer<W> {
         if let Some(slot) = entry.slot() {
             return slot;
         }
-        let state = KeyState::new(Arc::clone(entry), self.sizing_of(entry.key().limit), now);
+        let key = entry.key();
+        let (sizing, partition) = (self.sizing_of(key.limit), self.partition_of(key));
+        let state = KeyState::new(Arc::clone(entry), partition, sizing, now);
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.keys.push(None);
             u32::try_from(self.keys.len() - 1).expect("as many keys as slots fit no memory")
@@ -647,6 +508,13 @@ impl<W: Waiter> Syncer<W> {
         Some(entry)
     }
 
+    /// In which part of the store a key lies.
+    fn partition_of(&self, key: KeyRef<'_>) -> u32 {
+        let LimitId(index) = key.limit;
+        let partitions = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        partition_of(&self.limits[index as usize].name, key.subject, partitions)
+    }
+
     fn sizing_of(&self, LimitId(index): LimitId) -> &Sizing {
         &self.sizings[index as usize]
     }
@@ -655,8 +523,9 @@ impl<W: Waiter> Syncer<W> {
     /// own part of the limit while the key stands alone.
     fn parts(&mut self, slot: u32) -> (&mut KeyState<W>, Surroundings<'_>) {
         let state = self.keys[slot as usize].as_ref().expect(LIVE);
-        let LimitId(index) = state.entry.key().limit;
-        let policy = self.policy_of(LimitId(index));
+        let (LimitId(index), partition) = (state.entry.key().limit, state.partition);
+        let policy = self.policy_of(LimitId(index), partition);
+        let away = self.partitions[partition as usize].breaker.is_open();
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         let own = self.portions.get(index as usize).and_then(Option::as_ref);
         let own = own.filter(|_| state.is_alone());
@@ -666,7 +535,7 @@ impl<W: Waiter> Syncer<W> {
             replica: self.replica,
             round_trip: self.round_trip,
             closing: self.closing,
-            away: self.backoff.is_in_doubt(),
+            away,
             policy,
             jitter: &mut self.jitter,
             generations: &mut self.generations,
@@ -708,19 +577,6 @@ impl<W: Waiter> Syncer<W> {
         } else {
             let at = state.quiet_until().min(now + self.tuning.gap_max);
             self.timers.set(slot, at);
-        }
-    }
-
-    /// Puts a key that is queued among those that ask the store, or those that cannot wait for it.
-    fn line_up(&mut self, slot: u32, now: Instant) {
-        let Some(state) = &self.keys[slot as usize] else {
-            return;
-        };
-        let closed = self.policy_of(state.entry.key().limit) == FailurePolicy::Closed;
-        if closed || self.closing || self.away_until(now).is_none() {
-            self.calling.push_back(slot);
-        } else {
-            self.falling.push_back(slot);
         }
     }
 
@@ -796,9 +652,6 @@ const FIRST_ROUND_TRIP: Duration = Duration::from_millis(1);
 
 /// Often enough that each step is short: a hundred keys of a thousand, a thousand of a million.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
-
-/// Batches that may follow each other without a gap, after as many gaps without one.
-const BATCHES_AT_ONCE: u32 = 4;
 
 /// Keys looked at to make room for one more.
 const SWEEP_WHEN_FULL: usize = 64;

@@ -36,10 +36,10 @@ pub struct Tuning {
     /// Tokens that a replica must expect to use by its next call for a lease to pay; below,
     /// each request asks the store for its own cost.
     pub lease_pays: f64,
-    /// Mean time between batches that are not full, of a replica that sends many: after four in a
-    /// row, calls that come up within it travel together. It bounds a replica's round trips, a
-    /// hundred a second at 10 ms, and is the most that it adds to the wait of a request that must
-    /// ask the store.
+    /// Mean time between batches that are not full, of a replica that sends many: after five in a
+    /// row, calls that come up within it travel together. It bounds a replica's round trips to
+    /// each part of the store, a hundred a second at 10 ms, and is the most that it adds to the
+    /// wait of a request that must ask the store.
     pub call_gap: Duration,
     /// Most keys in one batch. A store is busy with a batch for about 3 us a key, and serves
     /// nobody else meanwhile.

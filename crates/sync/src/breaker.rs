@@ -1,0 +1,131 @@
+//! Whether the store is worth asking, and when to look again if it is not: later each time, and
+//! not all replicas at once.
+//!
+//! # States
+//!
+//! *Closed*: the store is asked. *Open*, after some failures in a row: nothing is sent. *Half-open*,
+//! once the wait is over: one call looks whether the store is back. If it is, the breaker closes; if
+//! not, the wait begins again, longer.
+
+use std::time::Duration;
+
+use leasehold_core::Instant;
+
+use crate::jitter::Jitter;
+
+/// A circuit breaker with full jitter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Breaker {
+    /// Failures in a row, of calls that were sent while somebody expected an answer.
+    failures: u32,
+    until: Instant,
+}
+
+impl Breaker {
+    pub(crate) fn handle_success(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether the store is away, as far as is known: it failed, and was not heard of since. One
+    /// call at a time finds out whether it is back.
+    pub(crate) fn is_open(&self) -> bool {
+        self.failures >= OPENS_AT
+    }
+
+    /// A call that was sent at `sent` failed. What was sent before the wait that is on, or was on
+    /// last, says nothing new.
+    pub(crate) fn handle_failure(&mut self, sent: Instant, jitter: &mut Jitter, now: Instant) {
+        if self.is_open() && sent < self.until {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if let Some(again) = self.failures.checked_sub(OPENS_AT) {
+            let ceiling = FIRST * 2u32.pow(again.min(DOUBLINGS));
+            // At least half the first step, so that a failure is never answered at once.
+            self.until = now + FIRST / 2 + jitter.within(ceiling.min(LONGEST));
+        }
+    }
+
+    /// Until when nothing may be sent, if that is after `now`.
+    pub(crate) fn holds(&self, now: Instant) -> Option<Instant> {
+        (self.until > now).then_some(self.until)
+    }
+}
+
+/// A network that loses one message in ten is not taken for a store that is away more than a few
+/// times in a thousand calls; a store that is away is taken for one after as many time-outs.
+const OPENS_AT: u32 = 3;
+
+/// A local store that restarts is back within this.
+const FIRST: Duration = Duration::from_millis(50);
+
+/// A store that comes back is noticed within this.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// 50 ms doubled six times is beyond the longest.
+const DOUBLINGS: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_millis(1000);
+
+    fn open(jitter: &mut Jitter) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..OPENS_AT {
+            breaker.handle_failure(NOW, jitter, NOW);
+        }
+        breaker
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_and_any_answer_starts_the_count_over() {
+        let (mut breaker, mut jitter) = (Breaker::default(), Jitter::new(7));
+        for _ in 0..10 {
+            for _ in 1..OPENS_AT {
+                breaker.handle_failure(NOW, &mut jitter, NOW);
+                assert!(!breaker.is_open());
+                assert_eq!(breaker.holds(NOW), None, "the next call goes at once");
+            }
+            breaker.handle_success();
+        }
+        let breaker = open(&mut jitter);
+        assert!(breaker.is_open());
+        assert!(breaker.holds(NOW).is_some());
+    }
+
+    #[test]
+    fn what_was_sent_before_the_wait_does_not_lengthen_it() {
+        let mut jitter = Jitter::new(7);
+        let mut breaker = open(&mut jitter);
+        let until = breaker.until;
+        let later = NOW + Duration::from_millis(10);
+        breaker.handle_failure(NOW, &mut jitter, later);
+        assert_eq!(breaker.until, until);
+        breaker.handle_failure(until, &mut jitter, until);
+        assert!(breaker.until > until, "the call that looked failed too");
+    }
+
+    #[test]
+    fn each_look_in_vain_waits_longer_up_to_a_ceiling_and_success_forgets() {
+        let mut jitter = Jitter::new(7);
+        let mut breaker = open(&mut jitter);
+        let mut longest = Duration::ZERO;
+        for failure in 1..40u32 {
+            let now = breaker.until;
+            breaker.handle_failure(now, &mut jitter, now);
+            let wait = breaker.until.since(now);
+            let ceiling = FIRST * 2u32.pow(failure.min(DOUBLINGS));
+            assert!(
+                wait >= FIRST / 2 && wait <= FIRST / 2 + ceiling.min(LONGEST),
+                "{wait:?}"
+            );
+            longest = longest.max(wait);
+        }
+        assert!(longest > LONGEST / 2, "{longest:?}");
+        breaker.handle_success();
+        assert_eq!(breaker.holds(NOW), None);
+        assert!(!breaker.is_open());
+    }
+}

@@ -1,0 +1,127 @@
+//! One part of the store, as a replica sees it: what is to be told there, whether it answers, and
+//! what it remembers.
+//!
+//! A store has as many parts as can forget, fail and be reached apart: one, or the bins of a
+//! cluster. Every replica finds a key in the same part.
+//!
+//! # Invariant
+//!
+//! A batch is of one part, and what becomes of it says nothing of the others.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use leasehold_core::{Instant, StoreTime};
+
+use crate::breaker::Breaker;
+use crate::pace::Pace;
+use crate::tuning::Tuning;
+
+#[derive(Debug, Default)]
+pub(crate) struct Partition {
+    /// Slots of keys that want a call, in order.
+    pub(crate) calling: VecDeque<u32>,
+    /// The same, of those that decide alone while the store is away.
+    pub(crate) falling: VecDeque<u32>,
+    pub(crate) flights: usize,
+    pub(crate) pace: Pace,
+    pub(crate) breaker: Breaker,
+    pub(crate) known_birth: StoreTime,
+}
+
+impl Partition {
+    /// Until when nobody is to wait for the store, if it is away: while the wait after a failure
+    /// lasts, and while the one call that looks for it is under way.
+    pub(crate) fn away_until(&self, round_trip: Duration, now: Instant) -> Option<Instant> {
+        let probing = self.breaker.is_open() && self.flights > 0;
+        self.breaker
+            .holds(now)
+            .or(probing.then(|| now + round_trip))
+    }
+
+    /// Whether one more batch may be under way. One at a time looks whether a store is back.
+    fn has_room(&self, tuning: &Tuning) -> bool {
+        let most = if self.breaker.is_open() {
+            1
+        } else {
+            tuning.batches_in_flight
+        };
+        self.flights < most
+    }
+
+    /// Whether a batch may go now, of a store that is not away. A full one waits for nothing.
+    pub(crate) fn may_send(&self, tuning: &Tuning, now: Instant) -> bool {
+        let is_full = self.calling.len() >= tuning.batch_keys;
+        self.has_room(tuning) && (is_full || self.pace.next() <= now)
+    }
+
+    /// When there will be something to send, or to decide alone.
+    pub(crate) fn poll_timeout(&self, tuning: &Tuning, now: Instant) -> Option<Instant> {
+        if !self.falling.is_empty() {
+            return Some(self.pace.next());
+        }
+        let waits = !self.calling.is_empty() && self.has_room(tuning);
+        waits.then(|| {
+            let paced = self.pace.next();
+            self.breaker.holds(now).map_or(paced, |at| at.max(paced))
+        })
+    }
+
+    /// The store has answered: who would have decided alone may ask it.
+    pub(crate) fn handle_answer(&mut self, birth: StoreTime) {
+        self.flights -= 1;
+        self.breaker.handle_success();
+        self.calling.append(&mut self.falling);
+        self.known_birth = self.known_birth.max(birth);
+    }
+}
+
+/// In which of `partitions` parts of the store a key lies: evenly by a hash (FNV-1a, 64 bits) of the
+/// limit's name and the subject, the same in every process and version.
+pub fn partition_of(limit: &str, subject: &[u8], partitions: u32) -> u32 {
+    if partitions <= 1 {
+        return 0;
+    }
+    // A name has no zero byte, so no two keys are one text.
+    let bytes = limit.bytes().chain([0]).chain(subject.iter().copied());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // Its upper bits vary little between keys that differ in their last byte.
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    u32::try_from((mixed * u64::from(partitions)) >> 32).expect("less than the number of parts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_lie_evenly_and_limits_apart() {
+        let mut keys = [0_u32; 64];
+        let mut same = 0;
+        for user in 0..64_000 {
+            let subject = format!("user:{user}");
+            let part = partition_of("api", subject.as_bytes(), 64);
+            keys[part as usize] += 1;
+            same += u32::from(part == partition_of("login", subject.as_bytes(), 64));
+        }
+        // A thousand each; five standard deviations.
+        assert!(
+            keys.iter().all(|keys| keys.abs_diff(1000) < 160),
+            "{keys:?}"
+        );
+        assert!(same.abs_diff(1000) < 160, "{same}");
+    }
+
+    /// A key that moved would have a second ledger.
+    #[test]
+    fn a_key_lies_where_it_always_lay() {
+        let parts = ["", "a", "user:42", "user:43"].map(|subject| {
+            let part = partition_of("api", subject.as_bytes(), 64);
+            assert_eq!(partition_of("api", subject.as_bytes(), 1), 0);
+            part
+        });
+        assert_eq!(parts, [9, 34, 52, 0]);
+    }
+}

@@ -1,0 +1,175 @@
+//! What a replica does while the store, or a part of it, is away.
+//!
+//! # Invariant
+//!
+//! A key of a limit that is closed is answered by the store or by nobody.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::Duration;
+
+use leasehold_cache::{KeyRef, LimitId};
+use leasehold_core::{Decided, Instant, Verdict};
+
+use super::{LIVE, Syncer, unavailable};
+use crate::batch::NamedLimit;
+use crate::fallback::{FailurePolicy, part_of};
+use crate::key_state::alone;
+use crate::tokens::Tokens;
+use crate::tuning::Sizing;
+use crate::waiting::{Purpose, Waiter};
+
+impl<W: Waiter> Syncer<W> {
+    /// Where the tokens went that this replica granted itself while the store was away, by the
+    /// failure policies of its limits.
+    pub fn tokens_alone(&self) -> Tokens {
+        self.alone
+    }
+
+    /// Where all tokens went, the store's and this replica's own.
+    pub fn tokens_in_all(&self) -> Tokens {
+        self.tokens + self.alone
+    }
+
+    /// Tokens admitted while the store was away that it has not charged yet.
+    pub fn owed(&self) -> u64 {
+        self.alone.spent - self.settled
+    }
+
+    /// A request was admitted without waiting any longer, under [`FailurePolicy::Open`]: the store
+    /// is to charge it when it answers.
+    pub fn admitted(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
+        let cost64 = u64::from(cost);
+        self.alone.granted += cost64;
+        self.alone.spent += cost64;
+        let Some(entry) = self.tracked(key, now) else {
+            self.settled += cost64;
+            return;
+        };
+        let slot = self.slot_of(&entry, now);
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        state.owe(cost64);
+        self.enqueue(slot, now);
+    }
+
+    /// Until when nobody is to wait for a part of the store, if it is away.
+    pub(super) fn away_until(&self, partition: u32, now: Instant) -> Option<Instant> {
+        self.partitions[partition as usize].away_until(self.round_trip, now)
+    }
+
+    /// What a limit admits while the store is away. Without a part of its own it is closed.
+    pub(super) fn policy_of(&self, LimitId(index): LimitId, partition: u32) -> FailurePolicy {
+        let is_away = self.partitions[partition as usize].breaker.is_open();
+        let policy = self.limits[index as usize].policy;
+        let part = self.portions.get(index as usize).and_then(Option::as_ref);
+        match policy {
+            FailurePolicy::Local if is_away && part.is_none() => FailurePolicy::Closed,
+            policy => policy,
+        }
+    }
+
+    /// Works out this replica's part of each limit, from the number of replicas that is known last.
+    pub(super) fn divide(&mut self) {
+        let configured = self
+            .tuning
+            .max_replicas
+            .map(|replicas| u64::from(replicas.get()));
+        let replicas = self.fleet.replicas().or(configured);
+        let part = |named: &NamedLimit| match named.policy {
+            FailurePolicy::Closed => None,
+            FailurePolicy::Open => Some(Sizing::new(named.limit, &self.tuning)),
+            FailurePolicy::Local => {
+                let part = part_of(&named.limit, replicas?)?;
+                Some(Sizing::new(part, &self.tuning))
+            }
+        };
+        self.portions = self.limits.iter().map(part).collect();
+    }
+
+    /// Answers the calls of keys that decide alone, in place of the store that is away.
+    pub(super) fn answer_alone(&mut self, partition: u32, now: Instant) {
+        let part = &mut self.partitions[partition as usize];
+        if part.pace.next() > now || part.falling.is_empty() {
+            return;
+        }
+        part.pace.handle_pause(self.tuning.call_gap, now);
+        for slot in mem::take(&mut part.falling) {
+            let Some(state) = &mut self.keys[slot as usize] else {
+                continue;
+            };
+            state.queued = false;
+            if state.may_call(self.closing, now) {
+                self.exchange_alone(slot, now);
+            }
+        }
+    }
+
+    fn exchange_alone(&mut self, slot: u32, now: Instant) {
+        let (state, mut around) = self.parts(slot);
+        if around.policy == FailurePolicy::Closed {
+            // It was another when the key was lined up.
+            state.queued = true;
+            self.line_up(slot, now);
+            return;
+        }
+        if let Some(later) = state.fall_back(&mut around, now) {
+            self.set_alarm(slot, later, now);
+            return;
+        }
+        let (state, mut around) = self.parts(slot);
+        let Some(request) = state.poll_request(&mut around, now) else {
+            self.timers.set(slot, now + self.tuning.interval_max);
+            return;
+        };
+        let reply = state.answer_alone(&request, &around, now);
+        let mut verdicts = VecDeque::new();
+        let next = state.handle_reply(&request, &reply, now, &mut around, &mut verdicts, now);
+        let verdicts = verdicts.into_iter();
+        self.verdicts
+            .extend(verdicts.map(|(waiter, verdict)| (waiter, alone(verdict))));
+        self.follow(slot, next, now);
+    }
+
+    /// For a key that found no room: nothing of it can be kept until the store is back.
+    pub(super) fn decide_untracked(
+        &mut self,
+        policy: FailurePolicy,
+        cost: u32,
+        purpose: Purpose,
+        until: Instant,
+        now: Instant,
+    ) -> Verdict {
+        if policy == FailurePolicy::Open && purpose == Purpose::Spend {
+            let cost = u64::from(cost);
+            self.alone.granted += cost;
+            self.alone.spent += cost;
+            self.settled += cost;
+            Verdict::allow(Decided::Fallback, 0, Duration::ZERO)
+        } else {
+            unavailable(until, now)
+        }
+    }
+
+    /// Puts a key that is queued among those that ask the store, or those that cannot wait for it.
+    pub(super) fn line_up(&mut self, slot: u32, now: Instant) {
+        let Some(state) = &self.keys[slot as usize] else {
+            return;
+        };
+        let partition = state.partition;
+        let closed = self.policy_of(state.entry.key().limit, partition) == FailurePolicy::Closed;
+        let asks = closed || self.closing || self.away_until(partition, now).is_none();
+        let part = &mut self.partitions[partition as usize];
+        if asks {
+            part.calling.push_back(slot);
+        } else {
+            part.falling.push_back(slot);
+        }
+    }
+
+    /// The same for all that are queued.
+    pub(super) fn line_up_all(&mut self, partition: u32, now: Instant) {
+        for slot in mem::take(&mut self.partitions[partition as usize].calling) {
+            self.line_up(slot, now);
+        }
+    }
+}
