@@ -13,6 +13,7 @@ mod exact;
 mod fault_store;
 mod first;
 mod outage;
+mod partitions;
 mod peek;
 mod refused;
 mod shut_down;
