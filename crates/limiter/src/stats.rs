@@ -1,7 +1,7 @@
 //! What a limiter has done so far, counted by its sync task and readable at any time.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use leasehold_sync::{Syncer, Tokens, Waiter};
@@ -18,6 +18,10 @@ pub struct Stats {
     pub failed_batches: u64,
     /// Mean time from a batch to its answer, of about the last eight.
     pub round_trip: Duration,
+    /// Millionths by which the store's clock seemed to run faster than this replica's in the last
+    /// seconds; negative if slower. A lease is used for less time when it runs fast: see
+    /// [`Tuning`](crate::Tuning).
+    pub clock_drift_ppm: i64,
     /// Where the tokens went.
     pub tokens: Tokens,
     /// Where the tokens went that this replica granted itself while the store was away, by the
@@ -38,6 +42,7 @@ pub(crate) struct Counters {
     batches: AtomicU64,
     failed_batches: AtomicU64,
     round_trip_nanos: AtomicU64,
+    clock_drift_ppm: AtomicI64,
     tokens: TokenCounters,
     tokens_alone: TokenCounters,
     owed: AtomicU64,
@@ -84,6 +89,8 @@ impl Counters {
     pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>) {
         let nanos = u64::try_from(syncer.round_trip().as_nanos()).unwrap_or(u64::MAX);
         self.round_trip_nanos.store(nanos, Relaxed);
+        let drift = syncer.clock_drift_ppm();
+        self.clock_drift_ppm.store(drift, Relaxed);
         self.tokens.publish(syncer.tokens());
         self.tokens_alone.publish(syncer.tokens_alone());
         self.owed.store(syncer.owed(), Relaxed);
@@ -96,6 +103,7 @@ impl Counters {
             batches: self.batches.load(Relaxed),
             failed_batches: self.failed_batches.load(Relaxed),
             round_trip: Duration::from_nanos(self.round_trip_nanos.load(Relaxed)),
+            clock_drift_ppm: self.clock_drift_ppm.load(Relaxed),
             tokens: self.tokens.read(),
             tokens_alone: self.tokens_alone.read(),
             owed: self.owed.load(Relaxed),

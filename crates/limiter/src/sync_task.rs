@@ -84,6 +84,7 @@ pub(crate) struct SyncTask {
     /// Longest time to wait for the answer to a batch.
     call_timeout: Duration,
     store_answers: bool,
+    clocks_agree: bool,
 }
 
 impl SyncTask {
@@ -103,6 +104,7 @@ impl SyncTask {
             under_way: HashMap::new(),
             call_timeout,
             store_answers: true,
+            clocks_agree: true,
         }
     }
 
@@ -194,6 +196,7 @@ impl SyncTask {
                 self.note_store(None);
                 self.shared.learn_birth(batch.partition, answer.birth.since);
                 self.syncer.handle_answer(&batch, &answer, now);
+                self.note_clocks();
             }
             Err(error) => {
                 self.shared.counters.count_failure();
@@ -215,6 +218,29 @@ impl SyncTask {
             _ => {}
         }
         self.store_answers = error.is_none();
+    }
+
+    /// One line when the store's clock stops running as ours does, and one when it does again.
+    fn note_clocks(&mut self) {
+        let ppm = self.syncer.certain_clock_drift_ppm();
+        let least = if self.clocks_agree {
+            WARN_PPM
+        } else {
+            WARN_PPM / 2
+        };
+        let agree = ppm.unsigned_abs() < least;
+        match (self.clocks_agree, agree) {
+            (true, false) => warn!(
+                target: "leasehold::store", ppm,
+                "the store's clock does not run as ours does, or was set: limits refill by its time, \
+                 and leases are shortened while it runs fast"
+            ),
+            (false, true) => info!(
+                target: "leasehold::store", ppm, "the store's clock runs as ours does again"
+            ),
+            _ => {}
+        }
+        self.clocks_agree = agree;
     }
 
     /// Gives everything back, for as long as patience lasts; tells how many tokens were not.
@@ -275,6 +301,9 @@ async fn sleep_until(at: Option<Instant>, now: Instant) {
         None => future::pending().await,
     }
 }
+
+/// A clock that is off by a hundredth is out of order: a bad crystal is off by a ten-thousandth.
+const WARN_PPM: u64 = 10_000;
 
 /// Enough to coalesce a burst of misses, few enough to look at answers in between.
 const COMMANDS_AT_ONCE: usize = 256;

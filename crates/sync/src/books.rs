@@ -7,10 +7,8 @@
 //! reported as spent, so a report never claims more than was truly spent; and no count ever
 //! shrinks.
 
-use std::time::Duration;
-
 use leasehold_cache::Account;
-use leasehold_core::{Instant, Micros, RecordId, StoreTime};
+use leasehold_core::{Instant, RecordId, StoreTime};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
@@ -69,13 +67,6 @@ impl Books {
         new
     }
 
-    /// The shortest lease to ask for now, so that the reply's deadline is no earlier than the one
-    /// in force.
-    pub(crate) fn lease_min(&self, now: Instant) -> Micros {
-        let left = self.deadline.since(now);
-        Micros::from_duration(left + left / 9 + Duration::from_micros(1))
-    }
-
     /// Writes off tokens that will never be spent.
     pub(crate) fn release(&mut self, tokens: u64) {
         self.released += tokens;
@@ -108,16 +99,8 @@ impl Books {
     }
 }
 
-/// When a lease sent for at `sent` ends here: well before it ends at the store, which counts it
-/// from when it hears of it. The tenth kept back covers clocks that run at different rates.
-pub(crate) fn deadline(sent: Instant, lease: Micros) -> Instant {
-    sent + lease.as_duration() * 9 / 10
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use leasehold_cache::{Entry, KeyRef, LimitId};
 
     use super::*;
@@ -167,24 +150,5 @@ mod tests {
         assert_eq!(books.unsettled(), 10);
         books.confirm(3, 7);
         assert!(books.are_settled());
-    }
-
-    #[test]
-    fn a_renewal_asks_for_no_less_time_than_is_left() {
-        let (mut books, sent) = (books(), Instant::from_millis(3));
-        books.grant(1, StoreTime::from_micros(9), Instant::from_millis(1003));
-        let lease = books.lease_min(sent);
-        assert!(super::deadline(sent, lease) >= Instant::from_millis(1003));
-        assert!(super::deadline(sent, lease) < Instant::from_millis(1004));
-        assert!(books.lease_min(Instant::from_millis(2000)) <= Micros(1));
-    }
-
-    #[test]
-    fn a_lease_ends_here_before_it_ends_at_the_store() {
-        let end = deadline(Instant::from_millis(500), Micros(1_000_000));
-        assert_eq!(
-            end.since(Instant::from_millis(500)),
-            Duration::from_millis(900)
-        );
     }
 }

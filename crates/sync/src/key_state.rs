@@ -21,6 +21,7 @@ use leasehold_core::{Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Re
 
 use crate::books::Books;
 use crate::central::RETRY_AFTER_MIN;
+use crate::clock_drift::ClockDrift;
 use crate::demand_meter::{DemandMeter, as_float};
 use crate::fallback::{FailurePolicy, Fallback};
 use crate::jitter::Jitter;
@@ -86,6 +87,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) closing: bool,
     /// The store is away.
     pub(crate) away: bool,
+    /// How the store's clock runs.
+    pub(crate) clock: ClockDrift,
     /// What is admitted then.
     pub(crate) policy: FailurePolicy,
     /// Spreads what replicas would do together.
@@ -464,7 +467,8 @@ impl<W: Waiter> KeyState<W> {
             } else {
                 needed + u64::from(account.pending)
             },
-            lease: Sizing::lease(self.hold, around.tuning).max(books.lease_min(now)),
+            lease: Sizing::lease(self.hold, around.tuning)
+                .max(around.clock.lease_for(books.deadline.since(now))),
             expiry: books.expiry,
             demand: self.demand().report(&around.sizing.limit),
         })

@@ -10,6 +10,7 @@ mod batch;
 mod books;
 mod breaker;
 mod central;
+mod clock_drift;
 mod demand_meter;
 mod fallback;
 mod jitter;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use leasehold_core::{Instant, StoreTime};
 
 use crate::breaker::Breaker;
+use crate::clock_drift::ClockDrift;
 use crate::pace::Pace;
 use crate::tuning::Tuning;
 
@@ -27,6 +28,7 @@ pub(crate) struct Partition {
     pub(crate) pace: Pace,
     pub(crate) breaker: Breaker,
     pub(crate) known_birth: StoreTime,
+    pub(crate) clock: ClockDrift,
 }
 
 impl Partition {

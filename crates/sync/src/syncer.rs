@@ -27,6 +27,7 @@ use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Decided, Instant, Reason, Request, Verdict};
 
 use crate::batch::{Answer, Batch, Call, NamedLimit};
+use crate::clock_drift::ClockDrift;
 use crate::fallback::{FailurePolicy, Fleet};
 use crate::jitter::Jitter;
 use crate::key_state::{KeyState, Next, Surroundings, alone};
@@ -144,6 +145,23 @@ impl<W: Waiter> Syncer<W> {
     /// Mean time from a call to its reply.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
+    }
+
+    /// Millionths by which the store's clock seems to run faster than ours, negative if slower; of
+    /// the part of the store where it differs most.
+    pub fn clock_drift_ppm(&self) -> i64 {
+        self.widest(ClockDrift::likely_ppm)
+    }
+
+    /// The same, as far as it is certain: half a round trip may be anything. When it is positive,
+    /// leases are used for less time.
+    pub fn certain_clock_drift_ppm(&self) -> i64 {
+        self.widest(ClockDrift::certain_ppm)
+    }
+
+    fn widest(&self, ppm: impl Fn(&ClockDrift) -> i64) -> i64 {
+        let drifts = self.partitions.iter().map(|part| ppm(&part.clock));
+        drifts.max_by_key(|ppm| ppm.unsigned_abs()).unwrap_or(0)
     }
 
     /// Tokens that the store counts as outstanding here, as far as is known.
@@ -281,7 +299,11 @@ impl<W: Waiter> Syncer<W> {
             answer.replies.len(),
             "one reply per call"
         );
-        self.partitions[batch.partition as usize].handle_answer(answer.birth.since);
+        let part = &mut self.partitions[batch.partition as usize];
+        part.handle_answer(answer.birth.since);
+        if let Some(reply) = answer.replies.first() {
+            part.clock.observe(batch.sent, now, reply.now);
+        }
         let most = answer.replies.iter().map(|reply| reply.replicas).max();
         self.fleet.observe(most.unwrap_or(0), now);
         // The mean of about the last eight.
@@ -525,7 +547,8 @@ impl<W: Waiter> Syncer<W> {
         let state = self.keys[slot as usize].as_ref().expect(LIVE);
         let (LimitId(index), partition) = (state.entry.key().limit, state.partition);
         let policy = self.policy_of(LimitId(index), partition);
-        let away = self.partitions[partition as usize].breaker.is_open();
+        let part = &self.partitions[partition as usize];
+        let (away, clock) = (part.breaker.is_open(), part.clock);
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         let own = self.portions.get(index as usize).and_then(Option::as_ref);
         let own = own.filter(|_| state.is_alone());
@@ -536,6 +559,7 @@ impl<W: Waiter> Syncer<W> {
             round_trip: self.round_trip,
             closing: self.closing,
             away,
+            clock,
             policy,
             jitter: &mut self.jitter,
             generations: &mut self.generations,

@@ -20,9 +20,8 @@ struct Parts {
 
 impl Parts {
     fn new() -> Arc<Self> {
-        let part = |_| FaultStore::new(Fault::None);
         Arc::new(Self {
-            parts: (0..PARTS).map(part).collect(),
+            parts: (0..PARTS).map(|_| FaultStore::new(Fault::None)).collect(),
             latest: AtomicU32::new(u32::MAX),
         })
     }
@@ -39,7 +38,7 @@ impl Store for Parts {
     }
 
     fn round_trips(&self) -> u64 {
-        self.parts.iter().map(|part| part.round_trips()).sum()
+        self.parts.iter().map(Store::round_trips).sum()
     }
 }
 

@@ -12,7 +12,6 @@ use leasehold_cache::LeaseCell;
 use leasehold_core::{Decided, Demand, Instant, LeaseRequest, Reply, Status, Verdict, Wait};
 
 use super::{KeyState, Next, Pressure, Surroundings, Verdicts, exhausted};
-use crate::books::deadline;
 use crate::central::{central_verdict, reset};
 use crate::tuning::Sizing;
 use crate::waiting::{Purpose, Waiter, Waiting};
@@ -102,7 +101,7 @@ impl<W: Waiter> KeyState<W> {
         self.entry
             .set_full_at(now + reset(reply, &around.sizing.limit));
         books.confirm(request.spent, request.released);
-        let end = deadline(sent, request.lease);
+        let end = sent + around.clock.used(request.lease);
         let granted = books.grant(reply.granted, reply.expiry, end);
         around.tokens.granted += granted;
         let lease_end = books.deadline;
