@@ -35,6 +35,7 @@ mod clock;
 mod limiter;
 mod memory_store;
 mod shared;
+mod state_log;
 mod stats;
 mod store;
 mod sync_task;

@@ -244,6 +244,22 @@ impl Limiter {
         self.inner.shared.counters.read(keys)
     }
 
+    /// The most tokens beyond burst + rate x window that this replica may cause to be admitted on any
+    /// one key of `limit`, as things are now: its overshoot budget and, while the store is away, what
+    /// its failure policy adds. `None` if there is no bound: the limit is
+    /// [`FailurePolicy::Open`](crate::FailurePolicy::Open) and the store is away. For a metric,
+    /// `overshoot_bound_tokens`.
+    ///
+    /// It counts no loss of the store's memory beyond what the protocol excludes: see
+    /// `docs/PROTOCOL.md` for those cases.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is of another limiter.
+    pub fn overshoot_bound(&self, limit: LimitId) -> Option<u64> {
+        self.inner.shared.counters.overshoot_bound(limit)
+    }
+
     /// Gives back all that is leased, so that a deployment loses no capacity, and ends the
     /// background task. Requests that wait are denied, and so are all that come after.
     ///

@@ -36,8 +36,8 @@ impl Shared {
     ) -> Self {
         Self {
             cache,
+            counters: Counters::new(&limits),
             limits,
-            counters: Counters::default(),
             wake: Notify::new(),
             shutdown_patience,
             clock: Clock::start(),

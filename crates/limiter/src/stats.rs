@@ -4,7 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use leasehold_sync::{Syncer, Tokens, Waiter};
+use leasehold_cache::LimitId;
+use leasehold_core::Instant;
+use leasehold_sync::{NamedLimit, Syncer, Tokens, Waiter};
+
+/// Stands for no bound.
+const NO_BOUND: u64 = u64::MAX;
 
 /// What a limiter has done since it was built.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -47,6 +52,8 @@ pub(crate) struct Counters {
     tokens_alone: TokenCounters,
     owed: AtomicU64,
     keys_evicted: AtomicU64,
+    /// By limit.
+    overshoot_bounds: Box<[AtomicU64]>,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +84,14 @@ impl TokenCounters {
 }
 
 impl Counters {
+    pub(crate) fn new(limits: &[NamedLimit]) -> Self {
+        let bound = |named: &NamedLimit| AtomicU64::new(named.limit.overshoot());
+        Self {
+            overshoot_bounds: limits.iter().map(bound).collect(),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn count_batch(&self, calls: usize) {
         self.batches.fetch_add(1, Relaxed);
         self.store_calls.fetch_add(calls as u64, Relaxed);
@@ -86,7 +101,11 @@ impl Counters {
         self.failed_batches.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>) {
+    pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>, now: Instant) {
+        for (index, bound) in (0..).zip(&self.overshoot_bounds) {
+            let tokens = syncer.overshoot_bound(LimitId(index), now);
+            bound.store(tokens.unwrap_or(NO_BOUND), Relaxed);
+        }
         let nanos = u64::try_from(syncer.round_trip().as_nanos()).unwrap_or(u64::MAX);
         self.round_trip_nanos.store(nanos, Relaxed);
         let drift = syncer.clock_drift_ppm();
@@ -95,6 +114,12 @@ impl Counters {
         self.tokens_alone.publish(syncer.tokens_alone());
         self.owed.store(syncer.owed(), Relaxed);
         self.keys_evicted.store(syncer.keys_evicted(), Relaxed);
+    }
+
+    /// [`NO_BOUND`] if there is none.
+    pub(crate) fn overshoot_bound(&self, LimitId(index): LimitId) -> Option<u64> {
+        let bound = self.overshoot_bounds[index as usize].load(Relaxed);
+        (bound != NO_BOUND).then_some(bound)
     }
 
     pub(crate) fn read(&self, keys: u64) -> Stats {

@@ -16,6 +16,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tracing::{info, warn};
 
 use crate::shared::Shared;
+use crate::state_log::StateLog;
 use crate::store::{Store, StoreError};
 
 /// What the request path asks of the task.
@@ -83,8 +84,8 @@ pub(crate) struct SyncTask {
     under_way: HashMap<task::Id, Arc<Batch>>,
     /// Longest time to wait for the answer to a batch.
     call_timeout: Duration,
-    store_answers: bool,
-    clocks_agree: bool,
+    away: StateLog,
+    clocks_differ: StateLog,
 }
 
 impl SyncTask {
@@ -103,8 +104,8 @@ impl SyncTask {
             flights: JoinSet::new(),
             under_way: HashMap::new(),
             call_timeout,
-            store_answers: true,
-            clocks_agree: true,
+            away: StateLog::default(),
+            clocks_differ: StateLog::default(),
         }
     }
 
@@ -155,7 +156,7 @@ impl SyncTask {
             // Whoever stopped waiting in this very moment does not hear it.
             let _ = caller.send(verdict);
         }
-        self.shared.counters.publish(&self.syncer);
+        self.shared.counters.publish(&self.syncer, now);
         self.syncer.poll_timeout(now).map(|(at, _)| at)
     }
 
@@ -193,54 +194,59 @@ impl SyncTask {
         let now = self.shared.now();
         match answer {
             Ok(answer) => {
-                self.note_store(None);
                 self.shared.learn_birth(batch.partition, answer.birth.since);
                 self.syncer.handle_answer(&batch, &answer, now);
-                self.note_clocks();
+                self.tell_answers(now);
+                self.tell_clocks(now);
             }
             Err(error) => {
                 self.shared.counters.count_failure();
-                self.note_store(Some(&error));
                 self.syncer.handle_failure(&batch, now);
+                self.tell_away(&error, now);
             }
         }
     }
 
-    /// One line when the store stops answering and one when it answers again.
-    fn note_store(&mut self, error: Option<&StoreError>) {
-        match error {
-            Some(error) if self.store_answers => {
-                warn!(target: "leasehold::store", %error, "the store does not answer");
-            }
-            None if !self.store_answers => {
-                info!(target: "leasehold::store", "the store answers again");
-            }
-            _ => {}
+    /// One line when the store, or part of it, is taken for away.
+    fn tell_away(&mut self, error: &StoreError, now: Instant) {
+        let parts_away = self.syncer.parts_away();
+        if parts_away > 0 && self.away.is_news(true, now) {
+            let parts = self.store.partitions();
+            warn!(
+                target: "leasehold::store", %error, parts_away, parts,
+                "the store does not answer: what is leased is spent, then failure policies apply"
+            );
         }
-        self.store_answers = error.is_none();
+    }
+
+    /// And one when all of it answers again.
+    fn tell_answers(&mut self, now: Instant) {
+        if self.syncer.parts_away() == 0 && self.away.is_news(false, now) {
+            info!(target: "leasehold::store", "the store answers again");
+        }
     }
 
     /// One line when the store's clock stops running as ours does, and one when it does again.
-    fn note_clocks(&mut self) {
+    fn tell_clocks(&mut self, now: Instant) {
         let ppm = self.syncer.certain_clock_drift_ppm();
-        let least = if self.clocks_agree {
-            WARN_PPM
-        } else {
+        let differs_at = if self.clocks_differ.told() {
             WARN_PPM / 2
+        } else {
+            WARN_PPM
         };
-        let agree = ppm.unsigned_abs() < least;
-        match (self.clocks_agree, agree) {
-            (true, false) => warn!(
+        let differ = ppm.unsigned_abs() >= differs_at;
+        if !self.clocks_differ.is_news(differ, now) {
+            return;
+        }
+        if differ {
+            warn!(
                 target: "leasehold::store", ppm,
                 "the store's clock does not run as ours does, or was set: limits refill by its time, \
                  and leases are shortened while it runs fast"
-            ),
-            (false, true) => info!(
-                target: "leasehold::store", ppm, "the store's clock runs as ours does again"
-            ),
-            _ => {}
+            );
+        } else {
+            info!(target: "leasehold::store", ppm, "the store's clock runs as ours does again");
         }
-        self.clocks_agree = agree;
     }
 
     /// Gives everything back, for as long as patience lasts; tells how many tokens were not.

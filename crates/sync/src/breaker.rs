@@ -18,6 +18,7 @@ use crate::jitter::Jitter;
 pub(crate) struct Breaker {
     /// Failures in a row, of calls that were sent while somebody expected an answer.
     failures: u32,
+    opened: Instant,
     until: Instant,
 }
 
@@ -32,6 +33,11 @@ impl Breaker {
         self.failures >= OPENS_AT
     }
 
+    /// Since when the store is away, if it is.
+    pub(crate) fn open_since(&self) -> Option<Instant> {
+        self.is_open().then_some(self.opened)
+    }
+
     /// A call that was sent at `sent` failed. What was sent before the wait that is on, or was on
     /// last, says nothing new.
     pub(crate) fn handle_failure(&mut self, sent: Instant, jitter: &mut Jitter, now: Instant) {
@@ -39,6 +45,9 @@ impl Breaker {
             return;
         }
         self.failures = self.failures.saturating_add(1);
+        if self.failures == OPENS_AT {
+            self.opened = now;
+        }
         if let Some(again) = self.failures.checked_sub(OPENS_AT) {
             let ceiling = FIRST * 2u32.pow(again.min(DOUBLINGS));
             // At least half the first step, so that a failure is never answered at once.

@@ -317,7 +317,7 @@ impl<W: Waiter> KeyState<W> {
         self.in_flight = false;
         match request {
             Request::Spend { cost } => self.handle_spent(*cost, reply, sent, around, verdicts, now),
-            Request::Charge { tokens } => self.handle_charged(*tokens),
+            Request::Charge { tokens } => self.handle_charged(*tokens, around, now),
             Request::Lease(request) => {
                 self.handle_leased(request, reply, sent, around, verdicts, now)
             }

@@ -8,7 +8,7 @@
 //!
 //! A batch is of one part, and what becomes of it says nothing of the others.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use leasehold_core::{Instant, StoreTime};
@@ -24,6 +24,10 @@ pub(crate) struct Partition {
     pub(crate) calling: VecDeque<u32>,
     /// The same, of those that decide alone while the store is away.
     pub(crate) falling: VecDeque<u32>,
+    /// Slots of keys that stand alone.
+    pub(crate) alone: BTreeSet<u32>,
+    /// Of those, the one that looked for the store last.
+    looked: u32,
     pub(crate) flights: usize,
     pub(crate) pace: Pace,
     pub(crate) breaker: Breaker,
@@ -62,11 +66,28 @@ impl Partition {
         if !self.falling.is_empty() {
             return Some(self.pace.next());
         }
-        let waits = !self.calling.is_empty() && self.has_room(tuning);
-        waits.then(|| {
+        let looks = self.breaker.is_open() && !self.alone.is_empty();
+        let waits = !self.calling.is_empty() || looks;
+        (waits && self.has_room(tuning)).then(|| {
             let paced = self.pace.next();
             self.breaker.holds(now).map_or(paced, |at| at.max(paced))
         })
+    }
+
+    /// Who calls next. While the store is away somebody must look for it, if only one that nobody
+    /// waits for: each in turn.
+    pub(crate) fn next_caller(&mut self) -> Option<u32> {
+        let queued = self.calling.pop_front();
+        if let Some(slot) = queued.or_else(|| self.falling.pop_front()) {
+            return Some(slot);
+        }
+        if !self.breaker.is_open() {
+            return None;
+        }
+        let after = self.alone.range(self.looked.saturating_add(1)..).next();
+        let slot = *after.or_else(|| self.alone.first())?;
+        self.looked = slot;
+        Some(slot)
     }
 
     /// The store has answered: who would have decided alone may ask it.

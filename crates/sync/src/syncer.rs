@@ -300,9 +300,13 @@ impl<W: Waiter> Syncer<W> {
             "one reply per call"
         );
         let part = &mut self.partitions[batch.partition as usize];
+        let was_away = part.breaker.is_open();
         part.handle_answer(answer.birth.since);
         if let Some(reply) = answer.replies.first() {
             part.clock.observe(batch.sent, now, reply.now);
+        }
+        if was_away {
+            self.call_back(batch.partition, now);
         }
         let most = answer.replies.iter().map(|reply| reply.replicas).max();
         self.fleet.observe(most.unwrap_or(0), now);
@@ -351,6 +355,9 @@ impl<W: Waiter> Syncer<W> {
             let slot = slot_in(&call.entry);
             let (state, around) = self.parts(slot);
             let next = state.handle_failure(retry_after, &around, &mut verdicts);
+            if state.is_alone() {
+                self.partitions[batch.partition as usize].alone.insert(slot);
+            }
             self.follow(slot, next, now);
         }
         self.verdicts = verdicts;
@@ -446,19 +453,24 @@ impl<W: Waiter> Syncer<W> {
         let mut calls = Vec::with_capacity(part.calling.len().min(most));
         while calls.len() < most {
             let part = &mut self.partitions[partition as usize];
-            let next = part.calling.pop_front();
-            let Some(slot) = next.or_else(|| part.falling.pop_front()) else {
+            let Some(slot) = part.next_caller() else {
                 break;
             };
-            let Some(state) = &mut self.keys[slot as usize] else {
-                continue;
-            };
-            state.queued = false;
-            if !state.may_call(self.closing, now) {
+            part.alone.remove(&slot);
+            if self.keys[slot as usize].is_none() {
                 continue;
             }
             let (state, mut around) = self.parts(slot);
-            state.return_to_store(&mut around, now);
+            state.queued = false;
+            // Who owes says so first, and stands alone until the store has heard it: nobody waits
+            // for one that looks in vain.
+            let owes = state.owed() > 0;
+            if !owes {
+                state.return_to_store(&mut around, now);
+            }
+            if state.in_flight || !(owes || state.may_call(around.closing, now)) {
+                continue;
+            }
             let (state, mut around) = self.parts(slot);
             let charge = state.poll_charge();
             match charge.or_else(|| state.poll_request(&mut around, now)) {

@@ -190,6 +190,11 @@ impl Sizing {
         }
     }
 
+    /// The most that the limit admits in `time`.
+    pub(crate) fn admits_within(&self, time: Duration) -> u64 {
+        self.limit.burst() + whole((self.rate * time.as_secs_f64()).ceil())
+    }
+
     /// Tokens that a demand of `rate` will use in `time`, with room for chance: two standard
     /// deviations of a Poisson count.
     pub(crate) fn tokens_for(rate: f64, time: Duration) -> u64 {

@@ -211,14 +211,36 @@ async fn a_local_limit_admits_its_part_while_the_store_is_away_and_pays_for_it()
         assert_eq!(admitted(&limiter, 400).await, 250, "a quarter, {fault:?}");
         let verdict = limiter.try_acquire("alice", 1);
         assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
+        let failed = limiter.stats().failed_batches;
+        eventually("it has looked for the store in vain", async || {
+            assert_eq!(
+                admitted(&limiter, 10).await,
+                0,
+                "no second burst, {fault:?}"
+            );
+            (limiter.stats().failed_batches > failed + 2).then_some(())
+        })
+        .await;
+        let api = limiter.limit("api").unwrap();
+        let bound = limiter.overshoot_bound(api);
+        assert!(matches!(bound, Some(250..=252)), "{bound:?}");
         store.set(Fault::None);
         eventually("what was admitted is charged", async || {
             let stats = limiter.stats();
             (stats.tokens_alone.spent == 250 && stats.owed == 0).then_some(())
         })
         .await;
+        eventually("the bound is as ever", async || {
+            (limiter.overshoot_bound(api) == Some(0)).then_some(())
+        })
+        .await;
+        let verdict = limiter.acquire("alice", 1).await;
+        assert!(
+            verdict.is_allowed(),
+            "the whole limit is there again: {verdict:?}"
+        );
         limiter.shutdown().await.unwrap();
-        assert_eq!(left(&memory, limit).await, 750);
+        assert_eq!(left(&memory, limit).await, 749);
     }
 }
 
@@ -230,7 +252,10 @@ async fn an_open_limit_admits_everything_while_the_store_is_away_and_pays_for_it
         let store = FaultStore::before(Arc::clone(&memory), fault);
         let builder = of_four(limit, FailurePolicy::Open).store(Arc::clone(&store));
         let limiter = build(builder);
+        let api = limiter.limit("api").unwrap();
+        assert_eq!(limiter.overshoot_bound(api), Some(0));
         assert_eq!(admitted(&limiter, 700).await, 700, "{fault:?}");
+        assert_eq!(limiter.overshoot_bound(api), None, "no bound");
         store.set(Fault::None);
         eventually("what was admitted is charged", async || {
             let stats = limiter.stats();

@@ -53,6 +53,7 @@ impl<W: Waiter> KeyState<W> {
         self.hold = around.sizing.interval;
         self.quiet_until = Instant::ORIGIN;
         self.refusals = 0;
+        self.entry.denial.clear();
         self.entry.set_alone(self.is_alone());
     }
 
@@ -67,8 +68,15 @@ impl<W: Waiter> KeyState<W> {
         Some(Request::Charge { tokens })
     }
 
-    /// The store has charged what was owed; the key goes on as any other.
-    pub(super) fn handle_charged(&mut self, tokens: u64) -> Next {
+    /// The store has charged what was owed; the key goes on as any other. What it admitted meanwhile
+    /// is owed still.
+    pub(super) fn handle_charged(
+        &mut self,
+        tokens: u64,
+        around: &mut Surroundings<'_>,
+        now: Instant,
+    ) -> Next {
+        self.return_to_store(around, now);
         if let Some(fallback) = &mut self.fallback {
             fallback.pay(tokens);
         }

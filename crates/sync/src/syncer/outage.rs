@@ -36,6 +36,39 @@ impl<W: Waiter> Syncer<W> {
         self.alone.spent - self.settled
     }
 
+    /// How many parts of the store are away: they failed some times in a row, and were not heard of
+    /// since.
+    pub fn parts_away(&self) -> usize {
+        let parts = self.partitions.iter();
+        parts.filter(|part| part.breaker.is_open()).count()
+    }
+
+    /// The most tokens beyond burst + rate x window that this replica may have caused to be admitted
+    /// on any one key of a limit, as things are at `now`: its overshoot budget, and under
+    /// [`FailurePolicy::Local`], while the store is away, this replica's part of burst + rate x time
+    /// away, until that is charged. `None` if there is no bound, under [`FailurePolicy::Open`] while the store is away.
+    ///
+    /// Replicas that are all cut off add up to a burst in all, as their parts are of one limit.
+    pub fn overshoot_bound(&self, limit: LimitId, now: Instant) -> Option<u64> {
+        let LimitId(index) = limit;
+        let named = &self.limits[index as usize];
+        let since = self
+            .partitions
+            .iter()
+            .filter_map(|part| part.breaker.open_since());
+        let Some(since) = since.min() else {
+            // What was admitted alone is beyond the bound until it is charged.
+            return Some(named.limit.overshoot() + self.owed());
+        };
+        let part = self.portions.get(index as usize).and_then(Option::as_ref);
+        let alone = match (named.policy, part) {
+            (FailurePolicy::Open, _) => return None,
+            (FailurePolicy::Local, Some(part)) => part.admits_within(now.since(since)),
+            (FailurePolicy::Local, None) | (FailurePolicy::Closed, _) => 0,
+        };
+        Some(named.limit.overshoot() + alone)
+    }
+
     /// A request was admitted without waiting any longer, under [`FailurePolicy::Open`]: the store
     /// is to charge it when it answers.
     pub fn admitted(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
@@ -86,6 +119,23 @@ impl<W: Waiter> Syncer<W> {
         self.portions = self.limits.iter().map(part).collect();
     }
 
+    /// The store is back: keys that stand alone tell it what they admitted, as fast as batches go,
+    /// and not all replicas' at once.
+    pub(super) fn call_back(&mut self, partition: u32, now: Instant) {
+        let slots = mem::take(&mut self.partitions[partition as usize].alone);
+        let batches = slots.len().div_ceil(self.tuning.batch_keys);
+        let batches = u32::try_from(batches).unwrap_or(u32::MAX);
+        let within = self
+            .tuning
+            .call_gap
+            .saturating_mul(batches)
+            .min(CALL_BACK_MAX);
+        for slot in slots {
+            let at = now + self.jitter.within(within);
+            self.timers.set(slot, at);
+        }
+    }
+
     /// Answers the calls of keys that decide alone, in place of the store that is away.
     pub(super) fn answer_alone(&mut self, partition: u32, now: Instant) {
         let part = &mut self.partitions[partition as usize];
@@ -116,6 +166,8 @@ impl<W: Waiter> Syncer<W> {
             self.set_alarm(slot, later, now);
             return;
         }
+        let partition = state.partition;
+        self.partitions[partition as usize].alone.insert(slot);
         let (state, mut around) = self.parts(slot);
         let Some(request) = state.poll_request(&mut around, now) else {
             self.timers.set(slot, now + self.tuning.interval_max);
@@ -173,3 +225,6 @@ impl<W: Waiter> Syncer<W> {
         }
     }
 }
+
+/// A key that nobody asks for is charged within this, as one that is asked for is at its next call.
+const CALL_BACK_MAX: Duration = Duration::from_secs(2);
