@@ -133,7 +133,8 @@ impl Builder {
         self
     }
 
-    /// The longest time [`acquire`](Limiter::acquire) may wait for the store; 100 ms unless set.
+    /// The longest time [`acquire`](Limiter::acquire) may wait for the store, give or take a
+    /// millisecond; 100 ms unless set.
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
         self
@@ -168,14 +169,17 @@ impl Builder {
             signals: SIGNALS,
         }));
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let partitions = store.partitions();
+        let (tuning, for_syncer) = (self.tuning, Arc::clone(&limits));
+        let syncer = Syncer::new(Arc::clone(&cache), for_syncer, tuning, random(), random())
+            .with_partitions(partitions);
         let shared = Arc::new(Shared::new(
-            Arc::clone(&cache),
-            Arc::clone(&limits),
+            cache,
+            limits,
             self.shutdown_patience,
-            store.partitions(),
+            partitions,
+            syncer.away(),
         ));
-        let syncer = Syncer::new(cache, limits, self.tuning, random(), random())
-            .with_partitions(store.partitions());
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let task = SyncTask::new(
             syncer,

@@ -18,6 +18,7 @@ use leasehold_sync::{
 };
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::error::Elapsed;
 
 use crate::builder::Builder;
 use crate::shared::Shared;
@@ -184,7 +185,7 @@ impl Limiter {
         assert_eq!(self.inner.mode, Mode::Lease, "several limits need leases");
         let requests = merged(requests);
         let work = self.acquire_all_unbounded(&requests);
-        match tokio::time::timeout(self.inner.budget, work).await {
+        match timeout(self.inner.budget, work).await {
             Ok(verdict) => verdict,
             Err(_) => self.budget_spent(),
         }
@@ -297,6 +298,7 @@ impl Limiter {
         RequestPath {
             cache: &self.inner.shared.cache,
             limits: &self.inner.shared.limits,
+            away: &self.inner.shared.away,
         }
     }
 
@@ -338,7 +340,7 @@ impl Limiter {
             Ok(verdict) => verdict,
             Err(denied) => return denied,
         };
-        match tokio::time::timeout(self.inner.budget, verdict).await {
+        match timeout(self.inner.budget, verdict).await {
             Ok(verdict) => verdict.unwrap_or(SHUT_DOWN),
             Err(_)
                 if self.named(key).policy == FailurePolicy::Open && purpose == Purpose::Spend =>
@@ -415,7 +417,7 @@ impl Limiter {
         };
         shared.counters.count_batch(1);
         let exchange = self.inner.store.exchange(&batch);
-        let answer = tokio::time::timeout(self.inner.budget, exchange).await;
+        let answer = timeout(self.inner.budget, exchange).await;
         let late = |_| StoreError::new(format!("no answer within {:?}", self.inner.budget));
         let answer = answer.map_err(late).and_then(|answer| answer);
         let answer = answer.inspect_err(|_| shared.counters.count_failure())?;
@@ -490,3 +492,12 @@ fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u3
 
 /// The sync task has ended.
 const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, None);
+
+/// Waits no longer than `budget`. The runtime counts in whole milliseconds and rounds up, twice; so
+/// this asks for one less, and ends within a millisecond of what was meant.
+async fn timeout<T>(budget: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let less = budget.saturating_sub(TICK).max(budget / 2);
+    tokio::time::timeout(less, work).await
+}
+
+const TICK: Duration = Duration::from_millis(1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use leasehold_cache::{KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Instant, StoreTime};
-use leasehold_sync::{NamedLimit, partition_of};
+use leasehold_sync::{Away, NamedLimit, partition_of};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -17,6 +17,8 @@ use crate::stats::Counters;
 pub(crate) struct Shared {
     pub(crate) cache: Arc<QuotaCache>,
     pub(crate) limits: Arc<[NamedLimit]>,
+    /// What the sync task says of the store.
+    pub(crate) away: Arc<Away>,
     pub(crate) counters: Counters,
     /// Wakes the task: a key runs low.
     pub(crate) wake: Notify,
@@ -33,9 +35,11 @@ impl Shared {
         limits: Arc<[NamedLimit]>,
         shutdown_patience: Duration,
         partitions: u32,
+        away: Arc<Away>,
     ) -> Self {
         Self {
             cache,
+            away,
             counters: Counters::new(&limits),
             limits,
             wake: Notify::new(),

@@ -55,6 +55,11 @@ impl Breaker {
         }
     }
 
+    /// Until when nothing may be sent, or might.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
     /// Until when nothing may be sent, if that is after `now`.
     pub(crate) fn holds(&self, now: Instant) -> Option<Instant> {
         (self.until > now).then_some(self.until)

@@ -6,6 +6,7 @@
 //! tokio driver and the simulator drive the same [`Syncer`], and decide by the same
 //! [`RequestPath`].
 
+mod away;
 mod batch;
 mod books;
 mod breaker;
@@ -25,6 +26,7 @@ mod tokens;
 mod tuning;
 mod waiting;
 
+pub use away::Away;
 pub use batch::{Answer, Batch, Call, NamedLimit};
 pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
 pub use fallback::FailurePolicy;

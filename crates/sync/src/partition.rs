@@ -45,6 +45,15 @@ impl Partition {
             .or(probing.then(|| now + round_trip))
     }
 
+    /// The same as a word to the request path: see [`Away`](crate::away::Away).
+    pub(crate) fn word(&self) -> Option<Instant> {
+        match (self.breaker.is_open(), self.flights) {
+            (false, _) => None,
+            (true, 0) => Some(self.breaker.until()),
+            (true, _) => Some(Instant::FAR_FUTURE),
+        }
+    }
+
     /// Whether one more batch may be under way. One at a time looks whether a store is back.
     fn has_room(&self, tuning: &Tuning) -> bool {
         let most = if self.breaker.is_open() {

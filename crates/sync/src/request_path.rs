@@ -15,9 +15,12 @@ use std::time::Duration;
 use leasehold_cache::{AllLocal, KeyRef, LimitId, Local, QuotaCache};
 use leasehold_core::{Decided, Instant, Limit, Reason, Verdict};
 
+use crate::away::Away;
 use crate::batch::NamedLimit;
 use crate::central::RETRY_AFTER_MIN;
+use crate::fallback::FailurePolicy;
 use crate::key_state::{COST_LEASED_MAX, alone};
+use crate::partition::partition_of;
 
 /// What a request thread decides by.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,8 @@ pub struct RequestPath<'a> {
     pub cache: &'a QuotaCache,
     /// The limits that keys name.
     pub limits: &'a [NamedLimit],
+    /// What the sync task says of the store.
+    pub away: &'a Away,
 }
 
 /// What a request comes to. What cannot be decided here is `Undecided`, and says what lacks.
@@ -67,6 +72,7 @@ impl<'a> RequestPath<'a> {
             Local::Deny { until, full_at } => self.exhausted(key, until, full_at, now),
             Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
                 let known = self.without_tokens(key, cost, is_closed());
+                let known = known.or_else(|| self.without_store(key, now));
                 known.map_or(Step::Undecided(()), Step::known)
             }
         }
@@ -102,7 +108,10 @@ impl<'a> RequestPath<'a> {
                 until,
                 full_at,
             } => self.exhausted(requests[index].0, until, full_at, now),
-            AllLocal::Short { index, .. } | AllLocal::Unknown { index } => Step::Undecided(index),
+            AllLocal::Short { index, .. } | AllLocal::Unknown { index } => {
+                let known = self.without_store(requests[index].0, now);
+                known.map_or(Step::Undecided(index), Step::known)
+            }
         }
     }
 
@@ -134,6 +143,17 @@ impl<'a> RequestPath<'a> {
         }
     }
 
+    /// A denial in place of a question, if the store is away and the limit is closed then.
+    #[cold]
+    fn without_store(self, key: KeyRef<'_>, now: Instant) -> Option<Verdict> {
+        let named = self.named(key.limit);
+        if named.policy != FailurePolicy::Closed {
+            return None;
+        }
+        let partition = partition_of(&named.name, key.subject, self.away.partitions());
+        self.away.denial(partition, now)
+    }
+
     /// Denied by what is known here: the limit is used up, or this replica's part of it while the
     /// store is away.
     #[cold]
@@ -161,9 +181,14 @@ impl<'a> RequestPath<'a> {
     ///
     /// If there is none.
     #[inline]
-    pub fn limit(self, LimitId(index): LimitId) -> &'a Limit {
+    pub fn limit(self, limit: LimitId) -> &'a Limit {
+        &self.named(limit).limit
+    }
+
+    #[inline]
+    fn named(self, LimitId(index): LimitId) -> &'a NamedLimit {
         let named = self.limits.get(index as usize);
-        &named.expect("the key names a limit of this limiter").limit
+        named.expect("the key names a limit of this limiter")
     }
 }
 
@@ -253,8 +278,6 @@ const SUBJECT_BYTES_MAX: usize = 1024;
 mod tests {
     use leasehold_cache::Config;
 
-    use crate::fallback::FailurePolicy;
-
     use super::*;
 
     const NOW: Instant = Instant::from_millis(1000);
@@ -272,6 +295,7 @@ mod tests {
     struct Replica {
         cache: QuotaCache,
         limits: [NamedLimit; 1],
+        away: Away,
     }
 
     impl Replica {
@@ -287,6 +311,7 @@ mod tests {
                     limit: "1000/s burst 4000000000".parse().unwrap(),
                     policy: FailurePolicy::Closed,
                 }],
+                away: Away::new(1),
             };
             for &(key, tokens) in leases {
                 replica.lease(key, tokens);
@@ -304,6 +329,7 @@ mod tests {
             RequestPath {
                 cache: &self.cache,
                 limits: &self.limits,
+                away: &self.away,
             }
         }
 
@@ -326,6 +352,31 @@ mod tests {
 
     const fn deny<T>(reason: Reason) -> Step<T> {
         decided(Verdict::deny(Decided::Local, reason, None), false)
+    }
+
+    #[test]
+    fn while_the_store_is_away_a_closed_limit_is_denied_in_place_and_what_is_leased_is_spent() {
+        let mut replica = Replica::with(&[(ALICE, 1)]);
+        replica.away.set(0, Some(LATER));
+        let denied = deny_for(Reason::StoreUnavailable, LATER.since(NOW));
+        assert_eq!(replica.acquire(ALICE, 1), decided(allow(0), false));
+        assert_eq!(replica.acquire(ALICE, 1), denied);
+        let all = [(ALICE, 1), (BOB, 1)];
+        let path = replica.path();
+        assert!(
+            matches!(path.acquire_all(&all, false, NOW), Step::Decided { verdict, .. } if !verdict.is_allowed())
+        );
+        assert_eq!(
+            path.acquire(ALICE, 1, || false, LATER),
+            Step::Undecided(()),
+            "somebody looks"
+        );
+        replica.limits[0].policy = FailurePolicy::Local;
+        assert_eq!(replica.acquire(ALICE, 1), Step::Undecided(()));
+    }
+
+    fn deny_for(reason: Reason, wait: Duration) -> Step<()> {
+        decided(Verdict::deny(Decided::Fallback, reason, Some(wait)), false)
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::time::Duration;
 use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Decided, Instant, Reason, Request, Verdict};
 
+use crate::away::{Away, unavailable};
 use crate::batch::{Answer, Batch, Call, NamedLimit};
 use crate::clock_drift::ClockDrift;
 use crate::fallback::{FailurePolicy, Fleet};
@@ -59,6 +60,8 @@ pub struct Syncer<W> {
     timers: Timers,
     /// The parts of the store.
     partitions: Vec<Partition>,
+    /// What the request path is told of them.
+    away: Arc<Away>,
     /// The part that is looked at first for the next batch: each in turn.
     turn: usize,
     round_trip: Duration,
@@ -110,6 +113,7 @@ impl<W: Waiter> Syncer<W> {
             guests: BTreeSet::new(),
             timers: Timers::default(),
             partitions: vec![Partition::default()],
+            away: Arc::new(Away::new(1)),
             turn: 0,
             round_trip: FIRST_ROUND_TRIP,
             sweep: Sweep::default(),
@@ -126,10 +130,16 @@ impl<W: Waiter> Syncer<W> {
     /// The same, of a store in so many parts: see [`Batch::partition`]. Before its first key.
     #[must_use]
     pub fn with_partitions(mut self, partitions: u32) -> Self {
+        self.away = Arc::new(Away::new(partitions));
         self.partitions = (0..partitions.max(1))
             .map(|_| Partition::default())
             .collect();
         self
+    }
+
+    /// Which parts of the store are away, for the request path.
+    pub fn away(&self) -> Arc<Away> {
+        Arc::clone(&self.away)
     }
 
     /// Where this replica's tokens went.
@@ -306,6 +316,7 @@ impl<W: Waiter> Syncer<W> {
             part.clock.observe(batch.sent, now, reply.now);
         }
         if was_away {
+            self.away.set(batch.partition, None);
             self.call_back(batch.partition, now);
         }
         let most = answer.replies.iter().map(|reply| reply.replicas).max();
@@ -348,6 +359,7 @@ impl<W: Waiter> Syncer<W> {
             self.line_up_all(batch.partition, now);
         }
         let part = &self.partitions[batch.partition as usize];
+        self.away.set(batch.partition, part.word());
         let retry_after = part.breaker.holds(now);
         let retry_after = retry_after.map_or(Duration::ZERO, |until| until.since(now));
         let mut verdicts = mem::take(&mut self.verdicts);
@@ -422,6 +434,7 @@ impl<W: Waiter> Syncer<W> {
         part.flights += 1;
         part.pace.handle_batch(self.tuning.call_gap, now);
         let known_birth = part.known_birth;
+        self.away.set(partition, part.word());
         if part.breaker.is_open() {
             // One looks whether the store is back; the others do not wait for what it finds.
             self.line_up_all(partition, now);
@@ -666,12 +679,6 @@ impl<W: Waiter> Syncer<W> {
 fn slot_in(entry: &Entry) -> u32 {
     let slot = entry.slot();
     slot.expect("a key with a call under way keeps its slot")
-}
-
-/// A denial for want of the store.
-fn unavailable(until: Instant, now: Instant) -> Verdict {
-    let retry_after = Some(until.since(now));
-    Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, retry_after)
 }
 
 /// What the tuning means for each limit.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use leasehold_cache::{Config, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{self as core, Instant, Limit, Request, Status};
-use leasehold_sync::{Batch, Call, NamedLimit, Purpose, RequestPath, Step, Syncer, Waiter};
+use leasehold_sync::{Away, Batch, Call, NamedLimit, Purpose, RequestPath, Step, Syncer, Waiter};
 
 use crate::leased::Leased;
 use crate::leased::books::Books;
@@ -23,6 +23,7 @@ pub(crate) type Message = Rc<Batch>;
 #[derive(Debug)]
 pub struct LeasedNode {
     cache: Arc<QuotaCache>,
+    away: Arc<Away>,
     syncer: Syncer<Caller>,
     limits: Arc<[NamedLimit]>,
     /// What callers look at to see whether their time is over.
@@ -72,10 +73,12 @@ impl LeasedNode {
         }));
         let limits = Arc::clone(limits);
         let (shared, for_syncer) = (Arc::clone(&cache), Arc::clone(&limits));
+        // The syncer's chance must not be the cache's.
+        let syncer = Syncer::new(shared, for_syncer, scheme.tuning, id, !seed);
         Self {
             cache,
-            // The syncer's chance must not be the cache's.
-            syncer: Syncer::new(shared, for_syncer, scheme.tuning, id, !seed),
+            away: syncer.away(),
+            syncer,
             limits,
             clock: Rc::new(Cell::new(Instant::ORIGIN)),
             inbox: VecDeque::new(),
@@ -132,6 +135,7 @@ impl LeasedNode {
         RequestPath {
             cache: &self.cache,
             limits: &self.limits,
+            away: &self.away,
         }
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use leasehold_cache::{KeyRef, LimitId};
 use leasehold_core::{Decided, Instant, Verdict};
 
-use super::{LIVE, Syncer, unavailable};
+use super::{LIVE, Syncer};
+use crate::away::unavailable;
 use crate::batch::NamedLimit;
 use crate::fallback::{FailurePolicy, part_of};
 use crate::key_state::alone;
