@@ -14,6 +14,9 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::args::{Arguments, Command};
 use crate::demo::DemoError;
@@ -25,8 +28,9 @@ use crate::tune_command::TuneError;
 use crate::validate::ValidateError;
 
 fn main() -> ExitCode {
-    start_log();
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    start_log(matches!(command, Command::DemoReplica));
+    match command {
         Command::Demo(arguments) => end(demo::run(&arguments), DemoError::exit_code),
         Command::Judge(arguments) => end(judge_command::run(&arguments), JudgeError::exit_code),
         Command::Simulate(arguments) => end(simulate::run(&arguments), SimulateError::exit_code),
@@ -54,11 +58,11 @@ fn end<E: Display>(outcome: Result<bool, E>, exit_code: impl Fn(&E) -> ExitCode)
 }
 
 /// Events of the limiter and its store go to the standard error stream; `LEASEHOLD_LOG` says
-/// which.
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LEASEHOLD_LOG");
-    tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| "error".into()))
-        .with_writer(std::io::stderr)
-        .init();
+/// which. A replica also counts what it would say by default.
+fn start_log(counts: bool) {
+    let filter = EnvFilter::try_from_env("LEASEHOLD_LOG");
+    let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let shown = shown.with_filter(filter.unwrap_or_else(|_| "error".into()));
+    let counter = counts.then(demo::log_lines::counter);
+    tracing_subscriber::registry().with(shown).with(counter).init();
 }

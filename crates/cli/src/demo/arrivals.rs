@@ -82,6 +82,7 @@ pub(crate) mod tests {
             central: false,
             timed: false,
             prefix: "test".to_owned(),
+            terms: None,
         }
     }
 

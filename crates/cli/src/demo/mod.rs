@@ -2,13 +2,18 @@
 
 pub(crate) mod arrivals;
 mod delayed_store;
+pub(crate) mod fleet;
+pub(crate) mod log_lines;
 pub(crate) mod plan;
-mod progress;
+pub(crate) mod probe;
+pub(crate) mod progress;
 pub(crate) mod replica;
 pub(crate) mod replica_process;
 mod report;
 pub(crate) mod run;
 mod server;
+pub(crate) mod stalls;
+pub(crate) mod terms;
 pub(crate) mod timed_store;
 
 use std::fs::File;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{DemoArguments, judged_limit};
 use crate::demo::DemoError;
+use crate::demo::terms::Terms;
 
 /// One run of the demo. Replica processes read it as JSON.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) timed: bool,
     /// Keeps the keys of this run apart from all others.
     pub(crate) prefix: String,
+    /// Other terms than the defaults.
+    pub(crate) terms: Option<Terms>,
 }
 
 impl Plan {
@@ -66,6 +69,7 @@ impl Plan {
             central: false,
             timed: false,
             prefix: prefix(),
+            terms: None,
         })
     }
 

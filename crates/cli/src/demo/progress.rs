@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::demo::plan::Plan;
 use crate::judge::record::Record;
 
 pub(crate) struct Progress {
@@ -14,13 +13,14 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn start(plan: &Plan) -> Self {
-        let millis = u64::try_from(plan.duration.as_millis()).unwrap_or(u64::MAX);
+    /// Begins to show a run of that name, which will take so long.
+    pub(crate) fn start(name: &str, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         // Hidden by itself where the error stream is no terminal.
         let bar = ProgressBar::new(millis);
         let style = ProgressStyle::with_template("{prefix:8} [{bar:30}] {elapsed:>4}  {msg}");
         bar.set_style(style.expect("the template is ours").progress_chars("=> "));
-        bar.set_prefix(if plan.central { "central" } else { "leased" });
+        bar.set_prefix(name.to_owned());
         Self {
             bar,
             seen: 0,

@@ -11,7 +11,10 @@ use tokio::sync::watch;
 
 use crate::demo::DemoError;
 use crate::demo::arrivals::{Arrival, Arrivals};
+use crate::demo::log_lines;
 use crate::demo::plan::Plan;
+use crate::demo::probe::Probe;
+use crate::demo::stalls::{Stall, Stalls};
 use crate::demo::timed_store::{Exchange, TimedStore};
 use crate::judge::record::Record;
 
@@ -33,6 +36,33 @@ pub(crate) struct Summary {
     pub(crate) unreleased: u64,
     /// Every exchange before leases were given back, if the plan asked for it.
     pub(crate) exchanges: Vec<Exchange>,
+    /// Where the tokens went, of the store and of its own, after all was given back.
+    pub(crate) tokens: TokensGone,
+    /// Lines of the log, from the level of information on.
+    pub(crate) log_lines: u64,
+    /// When it did not get the processor, if the plan has terms.
+    pub(crate) stalls: Vec<Stall>,
+}
+
+/// Tokens by what became of them: [`leasehold::Tokens`], as it travels.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct TokensGone {
+    pub(crate) granted: u64,
+    pub(crate) spent: u64,
+    pub(crate) released: u64,
+    pub(crate) expired: u64,
+}
+
+impl TokensGone {
+    fn of(stats: &Stats) -> Self {
+        let all = stats.tokens + stats.tokens_alone;
+        Self {
+            granted: all.granted,
+            spent: all.spent,
+            released: all.released,
+            expired: all.expired,
+        }
+    }
 }
 
 impl Summary {
@@ -43,6 +73,9 @@ impl Summary {
             failed_batches: stats.failed_batches,
             unreleased,
             exchanges: Vec::new(),
+            tokens: TokensGone::of(&stats),
+            log_lines: log_lines::count(),
+            stalls: Vec::new(),
         }
     }
 }
@@ -64,13 +97,11 @@ pub(crate) async fn offer(
         Some(timed) => Arc::clone(timed) as Arc<dyn Store>,
         None => store,
     };
-    let limiter = Limiter::builder()
-        .limit("demo", plan.limit)
-        .store(Arc::clone(&store))
-        .mode(plan.mode())
-        .keys_max((plan.keys as usize).min(KEYS_MAX))
-        .build()
-        .map_err(DemoError::Build)?;
+    let limiter = limiter(plan, Arc::clone(&store))?;
+    let terms = plan.terms.as_ref();
+    let stalls = terms.map(|_| Stalls::watch());
+    let probe = terms.filter(|terms| terms.probed == Some(replica));
+    let probe = probe.map(|_| Probe::start(limiter.clone(), replica, start_ns));
     let mut waiting = FuturesUnordered::new();
     let mut arrivals = Arrivals::new(plan, replica).peekable();
     while let Some(next) = arrivals.peek() {
@@ -103,6 +134,12 @@ pub(crate) async fn offer(
             () = tokio::time::sleep(left) => {}
         }
     }
+    for record in probe.map_or_else(Vec::new, Probe::end) {
+        sink(Seen {
+            record,
+            local: true,
+        });
+    }
     let exchanges = timed.map_or_else(Vec::new, |timed| timed.exchanges());
     let unreleased = limiter
         .shutdown()
@@ -111,8 +148,22 @@ pub(crate) async fn offer(
     let stats = limiter.stats();
     Ok(Summary {
         exchanges,
+        stalls: stalls.map_or_else(Vec::new, Stalls::end),
         ..Summary::new(stats, store.round_trips(), unreleased)
     })
+}
+
+fn limiter(plan: &Plan, store: Arc<dyn Store>) -> Result<Limiter, DemoError> {
+    let builder = Limiter::builder()
+        .limit(LIMIT, plan.limit)
+        .store(store)
+        .mode(plan.mode())
+        .keys_max((plan.keys as usize).min(KEYS_MAX));
+    let builder = match &plan.terms {
+        Some(terms) => terms.apply(builder, LIMIT, plan.replicas),
+        None => builder,
+    };
+    builder.build().map_err(DemoError::Build)
 }
 
 /// Awaits the word to stop, or the end of whoever might give it.
@@ -163,6 +214,9 @@ fn seen(start_ns: u64, end_ns: u64, replica: u32, key: u32, verdict: Verdict) ->
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).expect("a demo does not last centuries")
 }
+
+/// The name of the one limit.
+const LIMIT: &str = "demo";
 
 /// The default of a limiter: a demo with more keys shows that memory is bounded.
 const KEYS_MAX: usize = 100_000;

@@ -8,16 +8,19 @@ use std::io::{self, BufRead, Write};
 use std::process::Stdio;
 use std::sync::Arc;
 
+use leasehold_redis::RedisStore;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::demo::DemoError;
+use crate::demo::fleet::{Company, Told};
 use crate::demo::plan::Plan;
 use crate::demo::replica::{Seen, Summary, offer, told_to_stop};
-use crate::demo::run::{Told, redis_store};
+use crate::demo::run::redis_store;
+use crate::demo::terms::Terms;
 use crate::judge::record::{RECORD_BYTES, decode};
 
 /// What the parent tells the child first.
@@ -72,13 +75,18 @@ impl ReplicaProcess {
         }
     }
 
-    /// Starts the load at `start_ns` and passes on what the child tells.
-    pub(crate) async fn watch(
-        mut self,
-        start_ns: u64,
-        tell: mpsc::UnboundedSender<Told>,
-        mut stopped: watch::Receiver<bool>,
-    ) {
+    /// The child, as long as it lives.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Starts the load in time and passes on what the child tells.
+    pub(crate) async fn watch(mut self, company: Company) {
+        let Company {
+            start_ns,
+            tell,
+            mut stopped,
+        } = company;
         // A child that does not listen any more is found out when it tells nothing.
         let _ = self
             .orders
@@ -141,7 +149,10 @@ pub(crate) fn run() -> Result<bool, DemoError> {
     let Orders { replica, plan } = read_orders()?;
     let ended = runtime.block_on(async {
         let url = plan.redis.as_deref().unwrap_or_default();
-        let store = redis_store(url, &plan.prefix).await;
+        let store = match &plan.terms {
+            None => redis_store(url, &plan.prefix).await,
+            Some(terms) => lazy_store(url, &plan.prefix, terms),
+        };
         let store = store.inspect_err(|error| say(&error.to_string()))?;
         say(READY);
         let mut start = String::new();
@@ -170,6 +181,12 @@ pub(crate) fn run() -> Result<bool, DemoError> {
     // The reader of the orders may still wait for a line that never comes.
     runtime.shutdown_background();
     ended.map(|()| true)
+}
+
+/// A store that may be away when the replica starts, as services must start without theirs.
+fn lazy_store(url: &str, prefix: &str, terms: &Terms) -> Result<RedisStore, DemoError> {
+    let settings = url.parse().map_err(DemoError::Url)?;
+    Ok(RedisStore::lazy(prefix, terms.settings(settings)))
 }
 
 fn read_orders() -> Result<Orders, DemoError> {

@@ -1,19 +1,16 @@
 //! One run: all replicas at once, in this process or in one each, and what was seen of them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use leasehold::{MemoryStore, Store, machine_nanos};
+use leasehold::{MemoryStore, Store};
 use leasehold_redis::RedisStore;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use crate::demo::DemoError;
 use crate::demo::delayed_store::DelayedStore;
+use crate::demo::fleet::{Company, Fleet, Told};
 use crate::demo::plan::Plan;
 use crate::demo::progress::Progress;
-use crate::demo::replica::{Seen, Summary, offer};
-use crate::demo::replica_process::ReplicaProcess;
+use crate::demo::replica::{Summary, offer};
 use crate::demo::server::Server;
 use crate::judge::record::Record;
 
@@ -46,53 +43,18 @@ pub(crate) struct ServerUse {
     pub(crate) cpu_micros: u64,
 }
 
-/// What replicas tell while they run.
-#[derive(Debug)]
-pub(crate) enum Told {
-    Seen(Seen),
-    Ended {
-        replica: u32,
-        end: Result<Summary, String>,
-    },
-}
-
 /// Runs the plan. An interrupt ends it early, with what there is.
 pub(crate) async fn run(plan: &Plan) -> Result<Run, DemoError> {
     let mut server = Server::connect(plan.redis.as_deref()).await?;
     let before = server.usage().await?;
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let (stop, stopped) = watch::channel(false);
-    let start_ns;
-    let mut replicas = JoinSet::new();
-    if plan.processes {
-        let mut started = Vec::new();
-        for replica in 0..plan.replicas {
-            started.push(ReplicaProcess::start(plan, replica).await?);
-        }
-        start_ns = machine_nanos() + HEAD_START;
-        for process in started {
-            replicas.spawn(process.watch(start_ns, tell.clone(), stopped.clone()));
-        }
+    let fleet = if plan.processes {
+        let plans = vec![plan.clone(); plan.replicas as usize];
+        Fleet::of_processes(&plans).await?
     } else {
-        let stores = stores(plan).await?;
-        start_ns = machine_nanos() + HEAD_START;
-        for (replica, store) in (0..).zip(stores) {
-            let (plan, tell, stopped) = (plan.clone(), tell.clone(), stopped.clone());
-            replicas.spawn(async move {
-                // The listener lives as long as the run.
-                let sink = |seen| drop(tell.send(Told::Seen(seen)));
-                let end = offer(&plan, replica, store, start_ns, stopped, sink).await;
-                let end = end.map_err(|error| error.to_string());
-                drop(tell.send(Told::Ended { replica, end }));
-            });
-        }
-    }
-    drop(tell);
-    let mut run = Run::default();
-    listen(plan, &mut run, &mut told, &stop).await;
-    while replicas.join_next().await.is_some() {}
-    run.start_ns = start_ns;
-    run.seconds = seconds(&run.records, start_ns);
+        in_process(plan).await?
+    };
+    let name = if plan.central { "central" } else { "leased" };
+    let mut run = fleet.watch(Progress::start(name, plan.duration)).await;
     run.server = match (before, server.usage().await?) {
         (Some(before), Some(after)) => Some(ServerUse {
             script_calls: after.script_calls - before.script_calls,
@@ -104,45 +66,25 @@ pub(crate) async fn run(plan: &Plan) -> Result<Run, DemoError> {
     Ok(run)
 }
 
-/// Collects what the replicas tell until all have ended.
-async fn listen(
-    plan: &Plan,
-    run: &mut Run,
-    told: &mut mpsc::UnboundedReceiver<Told>,
-    stop: &watch::Sender<bool>,
-) {
-    let mut progress = Progress::start(plan);
-    let mut tick = tokio::time::interval(PROGRESS_EVERY);
-    loop {
-        tokio::select! {
-            heard = told.recv() => match heard {
-                Some(Told::Seen(seen)) => {
-                    let Record { start_ns, end_ns, .. } = seen.record;
-                    if seen.local {
-                        run.local += 1;
-                    } else {
-                        run.waits_ns.push(end_ns - start_ns);
-                    }
-                    run.records.push(seen.record);
-                }
-                Some(Told::Ended { replica, end: Ok(summary) }) => {
-                    run.summaries.push((replica, summary));
-                }
-                Some(Told::Ended { replica, end: Err(how) }) => {
-                    progress.note(&format!("replica {replica} {how}; the rest go on"));
-                    run.lost.push((replica, how));
-                }
-                None => break,
-            },
-            _ = tick.tick() => progress.show(&run.records),
-            _ = tokio::signal::ctrl_c(), if !run.interrupted => {
-                run.interrupted = true;
-                stop.send_replace(true);
-                progress.note("interrupted: judging what there is");
-            }
-        }
+async fn in_process(plan: &Plan) -> Result<Fleet, DemoError> {
+    let stores = stores(plan).await?;
+    let (mut fleet, company) = Fleet::gather();
+    for (replica, store) in (0..).zip(stores) {
+        let (plan, company) = (plan.clone(), company.clone());
+        fleet.join(async move {
+            let Company {
+                start_ns,
+                tell,
+                stopped,
+            } = company;
+            // The listener lives as long as the run.
+            let sink = |seen| drop(tell.send(Told::Seen(seen)));
+            let end = offer(&plan, replica, store, start_ns, stopped, sink).await;
+            let end = end.map_err(|error| error.to_string());
+            drop(tell.send(Told::Ended { replica, end }));
+        });
     }
-    progress.finish();
+    Ok(fleet)
 }
 
 /// One way to the store for each replica.
@@ -164,14 +106,3 @@ pub(crate) async fn redis_store(url: &str, prefix: &str) -> Result<RedisStore, D
         .await
         .map_err(DemoError::Connect)
 }
-
-#[expect(clippy::cast_precision_loss, reason = "a time in seconds, to be shown")]
-fn seconds(records: &[Record], start_ns: u64) -> f64 {
-    let end = records.iter().map(|record| record.end_ns).max();
-    end.map_or(0.0, |end| end.saturating_sub(start_ns) as f64 / 1e9)
-}
-
-/// Replicas are ready before the load begins.
-const HEAD_START: u64 = 50_000_000;
-
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);

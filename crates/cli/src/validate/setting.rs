@@ -112,6 +112,7 @@ impl Setting {
             central: false,
             timed: true,
             prefix: prefix(),
+            terms: None,
         }
     }
 }

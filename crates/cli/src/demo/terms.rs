@@ -1,0 +1,76 @@
+//! On what terms a replica works, where a demo would take the defaults: how it is set up and what
+//! is looked at besides, when faults are tried on it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use leasehold::{Builder, FailurePolicy, Tuning};
+use leasehold_redis::Settings;
+use serde::{Deserialize, Serialize};
+
+/// What a replica is told beyond a demo's.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Terms {
+    pub(crate) policy: Policy,
+    /// See [`Tuning`].
+    pub(crate) gap_max: Duration,
+    pub(crate) lease_max: Duration,
+    /// The longest that a request may wait.
+    pub(crate) budget: Duration,
+    /// The longest delay before the store is connected to again, if not the default.
+    pub(crate) backoff_max: Option<Duration>,
+    /// This replica also asks without waiting, and takes the time of it.
+    pub(crate) probed: Option<u32>,
+}
+
+/// A failure policy, as it travels and is shown.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Policy {
+    Closed,
+    Local,
+    Open,
+}
+
+impl Terms {
+    /// Puts a limiter under the terms. `limit` is the name of its one limit.
+    pub(crate) fn apply(&self, builder: Builder, limit: &str, replicas: u32) -> Builder {
+        builder
+            .tuning(self.tuning(replicas))
+            .failure_policy(limit, self.policy.of_limiter())
+            .budget(self.budget)
+    }
+
+    pub(crate) fn tuning(&self, replicas: u32) -> Tuning {
+        let mut tuning = Tuning::default();
+        tuning.gap_max = self.gap_max;
+        tuning.lease_max = self.lease_max;
+        tuning.max_replicas = NonZeroU32::new(replicas);
+        tuning
+    }
+
+    pub(crate) fn settings(&self, mut settings: Settings) -> Settings {
+        if let Some(longest) = self.backoff_max {
+            settings.backoff_max = longest;
+        }
+        settings
+    }
+}
+
+impl Policy {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Local => "local",
+            Self::Open => "open",
+        }
+    }
+
+    const fn of_limiter(self) -> FailurePolicy {
+        match self {
+            Self::Closed => FailurePolicy::Closed,
+            Self::Local => FailurePolicy::Local,
+            Self::Open => FailurePolicy::Open,
+        }
+    }
+}
