@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, Parser, Subcommand};
 use leasehold::{Limit, LimitError, Rate};
 
+use crate::faults::FaultsArguments;
 use crate::judge::{self, JudgedLimit};
 use crate::judge_command::JudgeArguments;
 use crate::replay_command::ReplayArguments;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Swarm(SwarmArguments),
     /// Hold what the simulator predicts against real processes on a real server.
     Validate(ValidateArguments),
+    /// Let faults happen to real processes and servers, and hold what is admitted against the bound.
+    Faults(FaultsArguments),
     /// Find the setting that meets objectives at the fewest store calls.
     Tune(Box<TuneArguments>),
     /// Replay a recorded trace: what a limit would have admitted, and at what cost.

@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod faults;
 mod judge;
 mod judge_command;
 mod replay_command;
@@ -20,6 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::args::{Arguments, Command};
 use crate::demo::DemoError;
+use crate::faults::FaultsError;
 use crate::judge_command::JudgeError;
 use crate::replay_command::ReplayError;
 use crate::simulate::SimulateError;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             end(simulate::sweep::run(&arguments), SimulateError::exit_code)
         }
         Command::Validate(arguments) => end(validate::run(&arguments), ValidateError::exit_code),
+        Command::Faults(arguments) => end(faults::run(&arguments), FaultsError::exit_code),
         Command::Tune(arguments) => end(tune_command::run(&arguments), TuneError::exit_code),
         Command::Replay(arguments) => end(replay_command::run(&arguments), ReplayError::exit_code),
         Command::Swarm(arguments) => end(swarm_command::run(&arguments), SwarmError::exit_code),

@@ -9,7 +9,7 @@ pub(crate) mod probe;
 pub(crate) mod progress;
 pub(crate) mod replica;
 pub(crate) mod replica_process;
-mod report;
+pub(crate) mod report;
 pub(crate) mod run;
 mod server;
 pub(crate) mod stalls;

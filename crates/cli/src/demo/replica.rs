@@ -1,5 +1,6 @@
 //! One replica under load: a real limiter, its requests, and what was seen of each.
 
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,11 @@ pub(crate) struct TokensGone {
 }
 
 impl TokensGone {
+    /// Tokens that were granted, and of which it is not known what became, or too many times.
+    pub(crate) fn lost(self) -> u64 {
+        self.granted.abs_diff(self.spent + self.released + self.expired)
+    }
+
     fn of(stats: &Stats) -> Self {
         let all = stats.tokens + stats.tokens_alone;
         Self {
@@ -61,6 +67,19 @@ impl TokensGone {
             spent: all.spent,
             released: all.released,
             expired: all.expired,
+        }
+    }
+}
+
+impl Add for TokensGone {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            granted: self.granted + other.granted,
+            spent: self.spent + other.spent,
+            released: self.released + other.released,
+            expired: self.expired + other.expired,
         }
     }
 }

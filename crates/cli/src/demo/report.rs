@@ -9,7 +9,6 @@ use crate::args::judged_limit;
 use crate::demo::plan::Plan;
 use crate::demo::run::Run;
 use crate::judge::Judgement;
-use crate::judge::record::Record;
 
 /// Both runs of a demo, judged.
 #[derive(Debug, Serialize)]
@@ -60,10 +59,10 @@ struct Outcome {
 
 /// Time from just before a decision to just after it.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Percentiles {
+pub(crate) struct Percentiles {
     p50: u64,
     p99: u64,
-    p999: u64,
+    pub(crate) p999: u64,
     max: u64,
 }
 
@@ -205,7 +204,9 @@ impl Outcome {
             server_script_calls: run.server.map(|server| server.script_calls),
             server_keys_read: run.server.map(|server| server.keys_read),
             redis_cpu_us_per_decision: cpu.map(|cpu| part(cpu, offered)),
-            decision_ns: Percentiles::of(&run.records),
+            decision_ns: Percentiles::of(
+                (run.records.iter()).map(|record| record.end_ns - record.start_ns),
+            ),
             replicas_lost: run.lost.iter().map(|(replica, _)| *replica).collect(),
             store_failures: sum(|summary| summary.failed_batches),
         }
@@ -217,13 +218,12 @@ impl Outcome {
 }
 
 impl Percentiles {
-    fn of(records: &[Record]) -> Self {
+    /// Of these times, in nanoseconds.
+    pub(crate) fn of(each: impl IntoIterator<Item = u64>) -> Self {
         let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
-        for record in records {
+        for time in each {
             // A histogram that grows by itself takes every value.
-            times
-                .record(record.end_ns - record.start_ns)
-                .expect("it grows");
+            times.record(time).expect("it grows");
         }
         Self {
             p50: times.value_at_quantile(0.5),
@@ -321,7 +321,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-fn right(text: String) -> Cell {
+pub(crate) fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
@@ -336,7 +336,7 @@ fn ratio(leased: f64, central: f64) -> Option<String> {
 }
 
 /// A count with its thousands set apart.
-fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut spaced = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -365,7 +365,7 @@ fn part(of: u64, all: u64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-fn float(number: u64) -> f64 {
+pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Report {
 }
 
 /// What else the machine had to do: a busy one is not what the simulator models.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
     /// Processes that ran or wanted to, mean of the last minute, before the first run. Where

@@ -1,0 +1,287 @@
+//! What a row came to: measured, beside what was promised of it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::bound::Circumstances;
+use super::phases::{recovery, utilisation};
+use super::rows::Row;
+use super::setting::{BUDGET, limit, offered};
+use super::trial::Trial;
+use crate::args::judged_limit;
+use crate::demo::probe;
+use crate::demo::replica::{Summary, TokensGone};
+use crate::demo::report::{Percentiles, float};
+use crate::demo::stalls::Stall;
+use crate::judge::ideal::ideal;
+use crate::judge::record::Record;
+use crate::judge::{Arrivals, Judgement};
+
+/// What was measured of a row. Times are without those in which the machine stood still, where
+/// that makes a difference to what they are held against.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Findings {
+    pub(crate) offered_per_second: f64,
+    pub(crate) admitted_tokens: u64,
+    /// What may be admitted beyond burst + rate x window, in any window.
+    pub(crate) bound_tokens: u64,
+    /// What was, in the worst window of the worst key.
+    pub(crate) excess_tokens: u64,
+    /// Of the limit, by the requests of each part of the run; before, while and after.
+    pub(crate) utilisation_before: Option<f64>,
+    pub(crate) utilisation_during: Option<f64>,
+    pub(crate) utilisation_after: Option<f64>,
+    pub(crate) fault_seconds: f64,
+    /// From the end of the fault until the limit was used in full again.
+    pub(crate) recovery_seconds: Option<f64>,
+    /// From the end of the fault until the last replica heard the store again.
+    pub(crate) store_heard_again_seconds: Option<f64>,
+    /// What requests that may wait may wait at most.
+    pub(crate) deadline_ms: f64,
+    pub(crate) longest_decision_ms: f64,
+    /// The same with all stalls.
+    pub(crate) longest_decision_with_stalls_ms: f64,
+    /// Of requests that may wait, while the fault was felt.
+    pub(crate) acquire_p999_ms: f64,
+    /// Of requests that do not wait, before and while the fault was felt.
+    pub(crate) try_acquire_p999_before_ns: Option<u64>,
+    pub(crate) try_acquire_p999_during_ns: Option<u64>,
+    /// The longest time in which a process did not get the processor, but for those that were
+    /// stopped on purpose.
+    pub(crate) longest_stall_ms: f64,
+    /// Of the replica with most.
+    pub(crate) log_lines: u64,
+    /// Tokens of all replicas, after all was given back.
+    pub(crate) tokens: TokensGone,
+    /// Tokens that were granted, and of which nobody knows what became.
+    pub(crate) tokens_lost: u64,
+    /// Requests admitted that no token was spent on.
+    pub(crate) admitted_unpaid: u64,
+}
+
+impl Findings {
+    pub(crate) fn of(row: &Row, trial: &Trial) -> Self {
+        let Trial { run, phases } = trial;
+        let judged = judged_limit(&limit()).expect("the limit is ours");
+        let judgement = Judgement::of(&run.records, judged);
+        let (mut probes, mut load): (Vec<Record>, Vec<Record>) =
+            run.records.iter().partition(|record| record.key == probe::KEY);
+        probes.sort_by_key(|record| record.start_ns);
+        load.sort_by_key(|record| record.start_ns);
+
+        let ideally = ideal(&Arrivals::new(&load), judged).allowed;
+        let requests: Vec<(Record, bool)> = load.iter().copied().zip(ideally).collect();
+        let used = |phase| utilisation(&requests, &phase);
+        let admitted = load.iter().filter(|record| record.admitted);
+        let admitted: Vec<u64> = admitted.map(|record| record.start_ns).collect();
+        let recovery = recovery(&admitted, judged, &phases.after());
+        let felt = phases.begin_ns..phases.end_ns + recovery.map_or(0, nanos);
+
+        let heard_ns = heard_again(trial);
+        let circumstances = circumstances(trial, heard_ns);
+        let stalls = Stalled::of(&run.summaries);
+        let excused = |record: &Record| stalls.excused(record);
+        let summaries = || run.summaries.iter().map(|(_, summary)| summary);
+        let summed = summaries().fold(TokensGone::default(), |sum, it| sum + it.tokens);
+        Self {
+            offered_per_second: offered(row.load),
+            admitted_tokens: judgement.admitted.tokens,
+            bound_tokens: row.bound.tokens(&limit(), circumstances),
+            excess_tokens: judgement.overshoot.rounded_up(),
+            utilisation_before: used(phases.before()),
+            utilisation_during: used(phases.during()),
+            utilisation_after: used(phases.after()),
+            fault_seconds: seconds(phases.end_ns - phases.begin_ns),
+            recovery_seconds: recovery.map(|time| time.as_secs_f64()),
+            store_heard_again_seconds: heard_ns.map(|at| seconds(at - phases.end_ns)),
+            deadline_ms: BUDGET.as_secs_f64() * 1e3,
+            longest_decision_ms: millis(load.iter().map(excused).max().unwrap_or(0)),
+            longest_decision_with_stalls_ms: millis(load.iter().map(took).max().unwrap_or(0)),
+            acquire_p999_ms: millis(
+                Percentiles::of(within(&load, &felt).map(excused)).p999,
+            ),
+            try_acquire_p999_before_ns: p999(&probes, &phases.before()),
+            try_acquire_p999_during_ns: p999(&probes, &felt),
+            longest_stall_ms: millis(stalls.longest_not_meant(row)),
+            log_lines: summaries().map(|it| it.log_lines).max().unwrap_or(0),
+            tokens: summed,
+            tokens_lost: summaries().map(|it| it.tokens.lost()).sum(),
+            admitted_unpaid: (run.summaries.iter())
+                .map(|(replica, it)| unpaid(*replica, it, &run.records))
+                .sum(),
+        }
+    }
+
+    /// What was promised and not kept, each in a few words. The bound comes first.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        if !self.keeps_bound() {
+            let (excess, bound) = (self.excess_tokens, self.bound_tokens);
+            broken.push(format!("excess {excess} is above the bound, {bound}"));
+        }
+        let target = RECOVERY.as_secs_f64();
+        match self.recovery_seconds {
+            Some(time) if time <= target => {}
+            Some(time) => broken.push(format!("recovery took {time:.2} s, not {target} s")),
+            None => broken.push("the limit was not used in full again".to_owned()),
+        }
+        let most = self.deadline_ms + LONGER_MS;
+        if self.longest_decision_ms > most {
+            let longest = self.longest_decision_ms;
+            broken.push(format!("a decision took {longest:.1} ms, not {most} ms"));
+        }
+        let most = self.deadline_ms + P999_LONGER_MS;
+        if self.acquire_p999_ms > most {
+            let p999 = self.acquire_p999_ms;
+            broken.push(format!("acquire p99.9 was {p999:.1} ms, not {most} ms"));
+        }
+        if let (Some(before), Some(during)) = (
+            self.try_acquire_p999_before_ns,
+            self.try_acquire_p999_during_ns,
+        ) {
+            let most = (TRY_TIMES * before).max(TRY_FLOOR_NS);
+            if during > most {
+                broken.push(format!("try_acquire p99.9 rose from {before} to {during} ns"));
+            }
+        }
+        if self.log_lines > LOG_LINES {
+            broken.push(format!("{} lines of log, not {LOG_LINES}", self.log_lines));
+        }
+        if self.tokens_lost > 0 {
+            broken.push(format!("{} tokens unaccounted for", self.tokens_lost));
+        }
+        if self.admitted_unpaid > 0 {
+            broken.push(format!("{} admitted without a token", self.admitted_unpaid));
+        }
+        broken
+    }
+
+    pub(crate) fn keeps_bound(&self) -> bool {
+        self.excess_tokens <= self.bound_tokens
+    }
+}
+
+/// When the last replica that lives heard of the store for the first time after the fault. None
+/// if one never did.
+fn heard_again(Trial { run, phases }: &Trial) -> Option<u64> {
+    let first = |summary: &Summary| {
+        let after = summary.exchanges.iter();
+        let after = after.filter(|exchange| exchange.sent_ns >= phases.end_ns);
+        after.filter_map(|exchange| exchange.heard_ns).min()
+    };
+    let firsts = run.summaries.iter().map(|(_, summary)| first(summary));
+    let firsts: Option<Vec<u64>> = firsts.collect();
+    firsts?.into_iter().max()
+}
+
+fn circumstances(Trial { run, phases }: &Trial, heard_ns: Option<u64>) -> Circumstances {
+    let until = heard_ns.unwrap_or(phases.stop_ns);
+    let mut asked: HashMap<u32, u64> = HashMap::new();
+    for record in within(&run.records, &(phases.begin_ns..until)) {
+        *asked.entry(record.key).or_default() += u64::from(record.cost);
+    }
+    Circumstances {
+        away: Duration::from_nanos(until - phases.begin_ns),
+        return_lag: Duration::from_nanos(until - phases.end_ns),
+        asked: asked.into_values().max().unwrap_or(0),
+    }
+}
+
+/// When which replica did not get the processor.
+struct Stalled<'a>(HashMap<u32, &'a [Stall]>);
+
+impl<'a> Stalled<'a> {
+    fn of(summaries: &'a [(u32, Summary)]) -> Self {
+        let stalls = summaries.iter();
+        Self(stalls.map(|(replica, it)| (*replica, &it.stalls[..])).collect())
+    }
+
+    /// What a decision took, without the stalls of its process. One that was killed told of none.
+    fn excused(&self, record: &Record) -> u64 {
+        if took(record) < LOOK_FROM_NS {
+            return took(record);
+        }
+        let stalls = self.0.get(&record.replica).copied().unwrap_or_default();
+        // In order of time, and few.
+        let first = stalls.partition_point(|stall| stall.until_ns <= record.start_ns);
+        let overlapping = stalls[first..]
+            .iter()
+            .take_while(|stall| stall.from_ns < record.end_ns);
+        let stalled: u64 = overlapping
+            .map(|stall| stall.within(record.start_ns, record.end_ns))
+            .sum();
+        took(record) - stalled
+    }
+
+    fn longest_not_meant(&self, row: &Row) -> u64 {
+        let meant = |replica: u32| row.stops_victim && replica == super::world::VICTIM;
+        let stalls = self.0.iter().filter(|(replica, _)| !meant(**replica));
+        let stalls = stalls.flat_map(|(_, stalls)| stalls.iter());
+        stalls.map(|it| it.until_ns - it.from_ns).max().unwrap_or(0)
+    }
+}
+
+/// Requests that a replica admitted, beyond the tokens that it counts as spent.
+fn unpaid(replica: u32, summary: &Summary, records: &[Record]) -> u64 {
+    let admitted = records
+        .iter()
+        .filter(|record| record.replica == replica && record.admitted);
+    let admitted: u64 = admitted.map(|record| u64::from(record.cost)).sum();
+    admitted.saturating_sub(summary.tokens.spent)
+}
+
+fn p999(probes: &[Record], phase: &Range<u64>) -> Option<u64> {
+    let warm = probe::warm(probes).filter(|record| phase.contains(&record.start_ns));
+    let times: Vec<u64> = warm.map(took).collect();
+    (times.len() >= TELLING).then(|| Percentiles::of(times).p999)
+}
+
+fn within<'a>(records: &'a [Record], phase: &Range<u64>) -> impl Iterator<Item = &'a Record> {
+    let phase = phase.clone();
+    records
+        .iter()
+        .filter(move |record| phase.contains(&record.start_ns))
+}
+
+fn took(record: &Record) -> u64 {
+    record.end_ns - record.start_ns
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("a row does not last centuries")
+}
+
+fn seconds(nanos: u64) -> f64 {
+    float(nanos) / 1e9
+}
+
+fn millis(nanos: u64) -> f64 {
+    float(nanos) / 1e6
+}
+
+/// The limit is used in full again within this.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// By how much a decision may outlast its deadline.
+const LONGER_MS: f64 = 5.0;
+
+/// And one in a thousand.
+const P999_LONGER_MS: f64 = 1.0;
+
+/// A decision that does not wait takes no more than so many times what it takes in health.
+const TRY_TIMES: u64 = 2;
+
+/// Below this, differences are those of a processor that had other things to do.
+const TRY_FLOOR_NS: u64 = 5000;
+
+/// An outage is worth so many lines in a replica's log.
+const LOG_LINES: u64 = 20;
+
+/// Fewer calls have no thousandth part.
+const TELLING: usize = 500;
+
+/// Decisions that are faster were not stalled to speak of.
+const LOOK_FROM_NS: u64 = 1_000_000;

@@ -1,0 +1,185 @@
+//! `leasehold faults`: each fault in turn, on real processes and real servers that are started for
+//! it, and what it costs.
+//!
+//! # Invariant
+//!
+//! Nothing is touched that was not started here. A row that cannot be tried counts as broken.
+
+mod bound;
+mod exchanged;
+mod findings;
+mod phases;
+mod proxy;
+mod report;
+mod rows;
+mod setting;
+mod trial;
+mod world;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Args;
+use leasehold_redis::server::{Binary, Kind, LocalServer, ServerError};
+use thiserror::Error;
+use tokio::runtime::Runtime;
+
+use self::findings::Findings;
+use self::report::{Report, Tried};
+use self::rows::{ROWS, Row};
+use self::setting::Pace;
+use crate::args::print;
+use crate::demo::DemoError;
+use crate::validate::Machine;
+
+/// Starts servers and limiters in processes of their own, lets one fault after the other happen to
+/// them under load, and holds what they admit against the bound. Exits 1 if a row exceeds its
+/// bound or misses a target, 2 if it cannot begin.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct FaultsArguments {
+    /// Only this fault; may be given more than once.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Shorter phases; without --only, a few faults.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Say what faults there are, and try none.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The kind of server to start [default: the first that is found].
+    #[arg(long, value_name = "KIND")]
+    pub(crate) server: Option<ServerKind>,
+    /// Fixes the requests that are planned.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum ServerKind {
+    Redis,
+    Valkey,
+}
+
+/// Tries the faults; true if every row kept its bound and its targets.
+pub(crate) fn run(arguments: &FaultsArguments) -> Result<bool, FaultsError> {
+    let rows = chosen(arguments)?;
+    if arguments.list {
+        print(&list(&rows));
+        return Ok(true);
+    }
+    let binary = find(arguments.server)?;
+    let machine = Machine::now();
+    let runtime = Runtime::new().map_err(FaultsError::Runtime)?;
+    let pace = Pace::new(arguments.quick);
+    let mut tried = Vec::new();
+    for row in rows {
+        let trial = runtime.block_on(trial::run(row, pace, &binary, arguments.seed));
+        let findings = match trial {
+            Ok(trial) => Ok(Findings::of(row, &trial)),
+            Err(FaultsError::Interrupted) => return Err(FaultsError::Interrupted),
+            Err(error) => Err(error.to_string()),
+        };
+        tried.push(Tried::new(row, findings));
+        anstream::eprintln!("{}", tried.last().expect("just pushed").line());
+    }
+    let report = Report::new(binary.to_string(), machine, arguments.quick, tried);
+    let text = if arguments.json {
+        report.json()
+    } else {
+        report.text()
+    };
+    print(&text);
+    Ok(report.kept)
+}
+
+/// The rows that are asked for, in the order of the matrix.
+fn chosen(arguments: &FaultsArguments) -> Result<Vec<&'static Row>, FaultsError> {
+    let FaultsArguments { only, quick, .. } = arguments;
+    let unknown = |name: &&String| ROWS.iter().all(|row| row.name != **name);
+    if let Some(name) = only.iter().find(unknown) {
+        return Err(FaultsError::Unknown(name.clone(), names()));
+    }
+    let rows = ROWS.iter().filter(|row| match only.is_empty() {
+        true => row.quick || !quick,
+        false => only.iter().any(|name| name == row.name),
+    });
+    Ok(rows.collect())
+}
+
+fn names() -> String {
+    let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+    names.join(", ")
+}
+
+fn list(rows: &[&Row]) -> String {
+    let line = |row: &&Row| {
+        let (policy, bound) = (row.policy.name(), row.bound.formula());
+        let quick = if row.quick { "; quick" } else { "" };
+        format!("{:17} {}; policy {policy}; adds at most {bound}{quick}", row.name, row.title)
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn find(kind: Option<ServerKind>) -> Result<Binary, FaultsError> {
+    let found = LocalServer::all_kinds()?;
+    let wanted = |binary: &Binary| match kind {
+        None => true,
+        Some(ServerKind::Redis) => binary.kind == Kind::Redis,
+        Some(ServerKind::Valkey) => binary.kind == Kind::Valkey,
+    };
+    found.into_iter().find(wanted).ok_or(FaultsError::NoSuchServer)
+}
+
+/// Why a fault, or none at all, could be tried.
+#[derive(Debug, Error)]
+pub(crate) enum FaultsError {
+    #[error("there is no fault `{0}`; there are {1}")]
+    Unknown(String, String),
+    #[error("no server of that kind was found; run scripts/server.sh, or leave --server out")]
+    NoSuchServer,
+    #[error("{0}")]
+    Server(#[from] ServerError),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    #[error("{0}")]
+    Run(#[from] DemoError),
+    #[error("cannot listen before the server: {0}")]
+    Proxy(io::Error),
+    #[error("the server refuses what the fault needs: {0}")]
+    Admin(String),
+    #[error("the sentinels promoted nobody")]
+    NoPromotion,
+    #[error("the replica that was to suffer is not there")]
+    NoVictim,
+    #[error("cannot signal the replica: {0}")]
+    Signal(io::Error),
+    #[error("the fault took longer than planned, and nothing can be said of the recovery")]
+    TookTooLong,
+    #[error("interrupted: a part of the matrix says nothing")]
+    Interrupted,
+}
+
+impl FaultsError {
+    fn admin(error: &redis::RedisError) -> Self {
+        Self::Admin(error.to_string())
+    }
+
+    /// 1 says that a row was broken; whatever went wrong here is something else.
+    pub(crate) fn exit_code(_: &Self) -> ExitCode {
+        ExitCode::from(2)
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  leasehold faults
+      All faults, about five minutes.
+  leasehold faults --quick
+      A few, in half a minute.
+  leasehold faults --only flushall --only black-hole --json
+      Two of them, for machines.";

@@ -1,0 +1,216 @@
+//! The fault matrix as a table for people and one JSON object for machines.
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use serde::Serialize;
+
+use super::findings::Findings;
+use super::rows::Row;
+use super::setting::{BUDGET, LEASE_MAX, LIMIT, REPLICAS};
+use crate::demo::report::{count, right};
+use crate::validate::Machine;
+
+/// All rows that were tried.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Every row kept what was promised.
+    pub(crate) kept: bool,
+    server: String,
+    machine: Machine,
+    limit: &'static str,
+    replicas: u32,
+    lease_max_seconds: f64,
+    quick: bool,
+    rows: Vec<Tried>,
+}
+
+/// A row, and what it came to.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Tried {
+    name: &'static str,
+    title: &'static str,
+    policy: &'static str,
+    bound: String,
+    pub(crate) verdict: Verdict,
+    /// What was promised and not kept, or why the row could not be tried.
+    pub(crate) broken: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Findings>,
+}
+
+/// What to make of a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// All was kept.
+    Kept,
+    /// The bound was, something else was not.
+    Missed,
+    /// More was admitted than may be.
+    Exceeded,
+    /// It could not be tried.
+    Failed,
+}
+
+impl Tried {
+    pub(crate) fn new(row: &Row, findings: Result<Findings, String>) -> Self {
+        let broken = match &findings {
+            Ok(findings) => findings.broken(),
+            Err(why) => vec![why.clone()],
+        };
+        let verdict = match &findings {
+            Err(_) => Verdict::Failed,
+            Ok(findings) if !findings.keeps_bound() => Verdict::Exceeded,
+            Ok(_) if broken.is_empty() => Verdict::Kept,
+            Ok(_) => Verdict::Missed,
+        };
+        Self {
+            name: row.name,
+            title: row.title,
+            policy: row.policy.name(),
+            bound: row.bound.formula(),
+            verdict,
+            broken,
+            findings: findings.ok(),
+        }
+    }
+
+    /// One line, for those who wait.
+    pub(crate) fn line(&self) -> String {
+        let Self { name, verdict, .. } = self;
+        let why = self.broken.join("; ");
+        let colon = if why.is_empty() { "" } else { ": " };
+        format!("{name}: {}{colon}{why}", verdict.word())
+    }
+
+    fn cells(&self) -> Vec<comfy_table::Cell> {
+        let mut cells = vec![self.name.into(), self.policy.into()];
+        let Some(found) = &self.findings else {
+            cells.resize(HEADER.len() - 1, "".into());
+            cells.push(self.verdict.word().into());
+            return cells;
+        };
+        cells.extend([
+            right(count(whole(found.offered_per_second))),
+            right(count(found.admitted_tokens)),
+            right(count(found.bound_tokens)),
+            right(count(found.excess_tokens)),
+            right(used(found)),
+            right(found.recovery_seconds.map_or("never".to_owned(), |time| format!("{time:.2} s"))),
+            right(format!("{:.1} ms", found.longest_decision_ms)),
+            right(tries(found)),
+        ]);
+        cells.push(self.verdict.word().into());
+        cells
+    }
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Missed => "MISSED",
+            Self::Exceeded => "EXCEEDED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(server: String, machine: Machine, quick: bool, rows: Vec<Tried>) -> Self {
+        Self {
+            kept: rows.iter().all(|row| row.verdict == Verdict::Kept),
+            server,
+            machine,
+            limit: LIMIT,
+            replicas: REPLICAS,
+            lease_max_seconds: LEASE_MAX.as_secs_f64(),
+            quick,
+            rows,
+        }
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report is plain data")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        table.set_header(HEADER);
+        for row in &self.rows {
+            table.add_row(row.cells());
+        }
+        let (server, machine) = (&self.server, self.machine);
+        let load = machine.load_before;
+        let load = load.map_or_else(String::new, |load| format!(", load {load:.2} before"));
+        let mut lines = vec![
+            format!(
+                "{REPLICAS} processes share {LIMIT}; leases of {LEASE_MAX:?} at most; requests wait \
+                 {BUDGET:?} at most; {server}, {} cores{load}",
+                machine.cores
+            ),
+            table.to_string(),
+        ];
+        let broken = self.rows.iter().filter(|row| row.verdict != Verdict::Kept);
+        lines.extend(broken.map(Tried::line));
+        lines.push(self.verdict());
+        lines.join("\n")
+    }
+
+    fn verdict(&self) -> String {
+        let with = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
+        let all = self.rows.len();
+        match (with(Verdict::Exceeded), with(Verdict::Kept)) {
+            (0, kept) if kept == all => {
+                format!("All {all} rows kept their bounds and their targets.")
+            }
+            (0, kept) => format!("No bound was exceeded; {} of {all} rows missed something.", all - kept),
+            (exceeded, _) => format!("A BOUND WAS EXCEEDED in {exceeded} of {all} rows."),
+        }
+    }
+}
+
+/// Parts of the limit that were used before, while and after.
+fn used(found: &Findings) -> String {
+    let parts = [
+        found.utilisation_before,
+        found.utilisation_during,
+        found.utilisation_after,
+    ];
+    let parts = parts.map(|part| part.map_or("-".to_owned(), |part| format!("{part:.2}")));
+    parts.join(" / ")
+}
+
+fn tries(found: &Findings) -> String {
+    let shown = |nanos: Option<u64>| match nanos {
+        Some(nanos) => format!("{:.1}", crate::demo::report::float(nanos) / 1e3),
+        None => "-".to_owned(),
+    };
+    let before = shown(found.try_acquire_p999_before_ns);
+    format!("{before} / {}", shown(found.try_acquire_p999_during_ns))
+}
+
+fn whole(number: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a load of some thousand"
+    )]
+    let whole = number as u64;
+    whole
+}
+
+const HEADER: [&str; 11] = [
+    "fault",
+    "policy",
+    "offered/s",
+    "admitted",
+    "bound",
+    "excess",
+    "used before / during / after",
+    "recovery",
+    "longest decision",
+    "try p99.9 us, before / during",
+    "",
+];
