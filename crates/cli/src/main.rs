@@ -67,5 +67,8 @@ fn start_log(counts: bool) {
     let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let shown = shown.with_filter(filter.unwrap_or_else(|_| "error".into()));
     let counter = counts.then(demo::log_lines::counter);
-    tracing_subscriber::registry().with(shown).with(counter).init();
+    tracing_subscriber::registry()
+        .with(shown)
+        .with(counter)
+        .init();
 }

@@ -55,7 +55,7 @@ struct Shop {
     greet: Script,
     /// The server that was greeted last, on whose connection all batches travel.
     server: Mutex<RunId>,
-    /// The longest hold that a batch has asked for.
+    /// The longest hold that a batch has asked for; 0 before the first.
     hold_micros: AtomicU64,
     /// What an exchange waits for, if for anything.
     acknowledgement: Option<Acknowledgement>,
@@ -167,7 +167,7 @@ impl Shop {
             exchange: Script::new(EXCHANGE),
             greet: Script::new(GREET),
             server: Mutex::new(RunId::from_info(b"")),
-            hold_micros: AtomicU64::new(Tuning::default().hold().0),
+            hold_micros: AtomicU64::new(0),
         }
     }
 
@@ -226,7 +226,11 @@ impl Greeting for Shop {
     async fn greet(&self, wire: &Wire) -> Result<(), LinkError> {
         let info = info(wire).await?;
         let server = RunId::from_info(&info);
-        let hold = Micros(self.hold_micros.load(Relaxed));
+        let hold = match self.hold_micros.load(Relaxed) {
+            // Nobody has said how long leases are: as long as they usually are.
+            0 => Tuning::default().hold(),
+            hold => Micros(hold),
+        };
         let greet = Greet::new(self.names.marker(BIN), hold, server.clone()).map_err(garbled)?;
         let said = self
             .greet

@@ -57,7 +57,8 @@ pub(crate) struct TokensGone {
 impl TokensGone {
     /// Tokens that were granted, and of which it is not known what became, or too many times.
     pub(crate) fn lost(self) -> u64 {
-        self.granted.abs_diff(self.spent + self.released + self.expired)
+        self.granted
+            .abs_diff(self.spent + self.released + self.expired)
     }
 
     fn of(stats: &Stats) -> Self {
@@ -173,11 +174,13 @@ pub(crate) async fn offer(
 }
 
 fn limiter(plan: &Plan, store: Arc<dyn Store>) -> Result<Limiter, DemoError> {
+    // The probe has a key of its own.
+    let probes = usize::from(plan.terms.is_some());
     let builder = Limiter::builder()
         .limit(LIMIT, plan.limit)
         .store(store)
         .mode(plan.mode())
-        .keys_max((plan.keys as usize).min(KEYS_MAX));
+        .keys_max((plan.keys as usize + probes).min(KEYS_MAX));
     let builder = match &plan.terms {
         Some(terms) => terms.apply(builder, LIMIT, plan.replicas),
         None => builder,

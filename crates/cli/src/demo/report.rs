@@ -60,7 +60,7 @@ struct Outcome {
 /// Time from just before a decision to just after it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Percentiles {
-    p50: u64,
+    pub(crate) p50: u64,
     p99: u64,
     pub(crate) p999: u64,
     max: u64,

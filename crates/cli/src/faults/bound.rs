@@ -87,7 +87,10 @@ mod tests {
         let tokens = |bound: Bound| bound.tokens(&limit, seen);
         assert_eq!(tokens(Bound::Nothing), 0);
         assert_eq!(tokens(Bound::ClockAhead(Duration::from_secs(1))), 200);
-        assert_eq!(tokens(Bound::LocalPart { of: 4 }), (30 + 101_u64).div_ceil(4));
+        assert_eq!(
+            tokens(Bound::LocalPart { of: 4 }),
+            (30 + 101_u64).div_ceil(4)
+        );
         assert_eq!(tokens(Bound::LocalAll { of: 4 }), 30 + 15);
         assert_eq!(tokens(Bound::Open), 77);
     }

@@ -26,6 +26,9 @@ use crate::judge::{Arrivals, Judgement};
 pub(crate) struct Findings {
     pub(crate) offered_per_second: f64,
     pub(crate) admitted_tokens: u64,
+    /// By the probe, which asks without waiting, on a key of its own.
+    pub(crate) try_acquire_asked: u64,
+    pub(crate) try_acquire_admitted: u64,
     /// What may be admitted beyond burst + rate x window, in any window.
     pub(crate) bound_tokens: u64,
     /// What was, in the worst window of the worst key.
@@ -49,11 +52,16 @@ pub(crate) struct Findings {
     /// Of requests that do not wait, before and while the fault was felt.
     pub(crate) try_acquire_p999_before_ns: Option<u64>,
     pub(crate) try_acquire_p999_during_ns: Option<u64>,
+    /// Their medians.
+    pub(crate) try_acquire_p50_before_ns: Option<u64>,
+    pub(crate) try_acquire_p50_during_ns: Option<u64>,
     /// The longest time in which a process did not get the processor, but for those that were
     /// stopped on purpose.
     pub(crate) longest_stall_ms: f64,
     /// Of the replica with most.
     pub(crate) log_lines: u64,
+    /// The most that the fault is worth.
+    pub(crate) log_lines_most: u64,
     /// Tokens of all replicas, after all was given back.
     pub(crate) tokens: TokensGone,
     /// Tokens that were granted, and of which nobody knows what became.
@@ -67,8 +75,10 @@ impl Findings {
         let Trial { run, phases } = trial;
         let judged = judged_limit(&limit()).expect("the limit is ours");
         let judgement = Judgement::of(&run.records, judged);
-        let (mut probes, mut load): (Vec<Record>, Vec<Record>) =
-            run.records.iter().partition(|record| record.key == probe::KEY);
+        let (mut probes, mut load): (Vec<Record>, Vec<Record>) = run
+            .records
+            .iter()
+            .partition(|record| record.key == probe::KEY);
         probes.sort_by_key(|record| record.start_ns);
         load.sort_by_key(|record| record.start_ns);
 
@@ -86,9 +96,12 @@ impl Findings {
         let excused = |record: &Record| stalls.excused(record);
         let summaries = || run.summaries.iter().map(|(_, summary)| summary);
         let summed = summaries().fold(TokensGone::default(), |sum, it| sum + it.tokens);
+        let [healthy, faulty] = [phases.before(), felt.clone()].map(|it| warm_times(&probes, &it));
         Self {
             offered_per_second: offered(row.load),
-            admitted_tokens: judgement.admitted.tokens,
+            admitted_tokens: admitted.len() as u64,
+            try_acquire_asked: probes.len() as u64,
+            try_acquire_admitted: probes.iter().filter(|it| it.admitted).count() as u64,
             bound_tokens: row.bound.tokens(&limit(), circumstances),
             excess_tokens: judgement.overshoot.rounded_up(),
             utilisation_before: used(phases.before()),
@@ -100,12 +113,13 @@ impl Findings {
             deadline_ms: BUDGET.as_secs_f64() * 1e3,
             longest_decision_ms: millis(load.iter().map(excused).max().unwrap_or(0)),
             longest_decision_with_stalls_ms: millis(load.iter().map(took).max().unwrap_or(0)),
-            acquire_p999_ms: millis(
-                Percentiles::of(within(&load, &felt).map(excused)).p999,
-            ),
-            try_acquire_p999_before_ns: p999(&probes, &phases.before()),
-            try_acquire_p999_during_ns: p999(&probes, &felt),
+            acquire_p999_ms: millis(Percentiles::of(within(&load, &felt).map(excused)).p999),
+            try_acquire_p999_before_ns: healthy.map(|it| it.p999),
+            try_acquire_p999_during_ns: faulty.map(|it| it.p999),
+            try_acquire_p50_before_ns: healthy.map(|it| it.p50),
+            try_acquire_p50_during_ns: faulty.map(|it| it.p50),
             longest_stall_ms: millis(stalls.longest_not_meant(row)),
+            log_lines_most: row.log_lines,
             log_lines: summaries().map(|it| it.log_lines).max().unwrap_or(0),
             tokens: summed,
             tokens_lost: summaries().map(|it| it.tokens.lost()).sum(),
@@ -144,11 +158,14 @@ impl Findings {
         ) {
             let most = (TRY_TIMES * before).max(TRY_FLOOR_NS);
             if during > most {
-                broken.push(format!("try_acquire p99.9 rose from {before} to {during} ns"));
+                broken.push(format!(
+                    "try_acquire p99.9 rose from {before} to {during} ns"
+                ));
             }
         }
-        if self.log_lines > LOG_LINES {
-            broken.push(format!("{} lines of log, not {LOG_LINES}", self.log_lines));
+        let (lines, most) = (self.log_lines, self.log_lines_most);
+        if lines > most {
+            broken.push(format!("{lines} lines of log, not {most}"));
         }
         if self.tokens_lost > 0 {
             broken.push(format!("{} tokens unaccounted for", self.tokens_lost));
@@ -196,7 +213,11 @@ struct Stalled<'a>(HashMap<u32, &'a [Stall]>);
 impl<'a> Stalled<'a> {
     fn of(summaries: &'a [(u32, Summary)]) -> Self {
         let stalls = summaries.iter();
-        Self(stalls.map(|(replica, it)| (*replica, &it.stalls[..])).collect())
+        Self(
+            stalls
+                .map(|(replica, it)| (*replica, &it.stalls[..]))
+                .collect(),
+        )
     }
 
     /// What a decision took, without the stalls of its process. One that was killed told of none.
@@ -233,10 +254,11 @@ fn unpaid(replica: u32, summary: &Summary, records: &[Record]) -> u64 {
     admitted.saturating_sub(summary.tokens.spent)
 }
 
-fn p999(probes: &[Record], phase: &Range<u64>) -> Option<u64> {
+/// How long calls that do not wait took within a phase. None if there are too few to tell.
+fn warm_times(probes: &[Record], phase: &Range<u64>) -> Option<Percentiles> {
     let warm = probe::warm(probes).filter(|record| phase.contains(&record.start_ns));
     let times: Vec<u64> = warm.map(took).collect();
-    (times.len() >= TELLING).then(|| Percentiles::of(times).p999)
+    (times.len() >= TELLING).then(|| Percentiles::of(times))
 }
 
 fn within<'a>(records: &'a [Record], phase: &Range<u64>) -> impl Iterator<Item = &'a Record> {
@@ -277,11 +299,162 @@ const TRY_TIMES: u64 = 2;
 /// Below this, differences are those of a processor that had other things to do.
 const TRY_FLOOR_NS: u64 = 5000;
 
-/// An outage is worth so many lines in a replica's log.
-const LOG_LINES: u64 = 20;
-
 /// Fewer calls have no thousandth part.
 const TELLING: usize = 500;
 
 /// Decisions that are faster were not stalled to speak of.
 const LOOK_FROM_NS: u64 = 1_000_000;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::demo::run::Run;
+    use crate::demo::timed_store::Exchange;
+    use crate::faults::phases::Phases;
+    use crate::faults::rows::ROWS;
+
+    const MS: u64 = 1_000_000;
+
+    /// A row that kept all that was promised.
+    pub(crate) fn kept() -> Findings {
+        Findings {
+            recovery_seconds: Some(1.9),
+            deadline_ms: 50.0,
+            longest_decision_ms: 54.9,
+            acquire_p999_ms: 50.9,
+            try_acquire_p999_before_ns: Some(4000),
+            try_acquire_p999_during_ns: Some(8000),
+            log_lines: 20,
+            log_lines_most: 20,
+            ..Findings::default()
+        }
+    }
+
+    #[test]
+    fn each_promise_that_is_broken_is_named() {
+        assert_eq!(kept().broken(), [""; 0]);
+        let broken = |change: fn(&mut Findings), says: &str| {
+            let mut findings = kept();
+            change(&mut findings);
+            let broken = findings.broken();
+            assert_eq!(broken.len(), 1, "{broken:?}");
+            assert!(broken[0].contains(says), "{broken:?}");
+        };
+        broken(|it| it.excess_tokens = 1, "above the bound");
+        broken(|it| it.recovery_seconds = Some(2.1), "recovery took");
+        broken(|it| it.recovery_seconds = None, "not used in full again");
+        broken(|it| it.longest_decision_ms = 55.1, "a decision took");
+        broken(|it| it.acquire_p999_ms = 51.1, "acquire p99.9");
+        broken(
+            |it| it.try_acquire_p999_during_ns = Some(8001),
+            "try_acquire p99.9",
+        );
+        broken(|it| it.log_lines = 21, "lines of log");
+        broken(|it| it.tokens_lost = 1, "unaccounted");
+        broken(|it| it.admitted_unpaid = 1, "without a token");
+    }
+
+    #[test]
+    fn what_a_processor_does_besides_is_no_slower_decision() {
+        let mut findings = kept();
+        findings.try_acquire_p999_before_ns = Some(300);
+        findings.try_acquire_p999_during_ns = Some(TRY_FLOOR_NS);
+        assert_eq!(findings.broken(), [""; 0]);
+        findings.try_acquire_p999_during_ns = None;
+        assert_eq!(findings.broken(), [""; 0], "too few calls to tell");
+    }
+
+    fn request(at_ms: u64, took_ms: u64, replica: u32) -> Record {
+        Record {
+            start_ns: at_ms * MS,
+            end_ns: (at_ms + took_ms) * MS,
+            replica,
+            key: 0,
+            cost: 1,
+            admitted: false,
+        }
+    }
+
+    #[test]
+    fn a_decision_is_not_blamed_for_the_stalls_of_its_process() {
+        let stall = |from_ms: u64, until_ms: u64| Stall {
+            from_ns: from_ms * MS,
+            until_ns: until_ms * MS,
+        };
+        let summary = Summary {
+            stalls: vec![stall(0, 5), stall(12, 15), stall(19, 100)],
+            ..Summary::default()
+        };
+        let summaries = [(0, summary)];
+        let stalled = Stalled::of(&summaries);
+        assert_eq!(stalled.excused(&request(10, 10, 0)), 6 * MS);
+        assert_eq!(stalled.excused(&request(10, 10, 1)), 10 * MS, "another's");
+        assert_eq!(stalled.excused(&request(6, 3, 0)), 3 * MS);
+    }
+
+    /// Two requests a millisecond under a limit of two, all admitted and then every other, and
+    /// after each another, which may be admitted too.
+    fn planted(excess: bool) -> Trial {
+        let mut run = Run::default();
+        for at_ms in 0..10_000 {
+            let half = at_ms >= 4000 && at_ms % 2 == 1;
+            for extra in [false, false, true] {
+                let admitted = if extra { excess } else { !half };
+                let record = request(at_ms, 0, 0);
+                run.records.push(Record { admitted, ..record });
+            }
+        }
+        let exchange = |at_ms: u64| Exchange {
+            sent_ns: at_ms * MS,
+            heard_ns: Some((at_ms + 1) * MS),
+            keys: 1,
+        };
+        let tokens = TokensGone {
+            granted: 14_000,
+            spent: 13_990,
+            released: 0,
+            expired: 0,
+        };
+        let summary = Summary {
+            exchanges: vec![exchange(4000), exchange(5200), exchange(5300)],
+            tokens,
+            ..Summary::default()
+        };
+        run.summaries = vec![(0, summary)];
+        let phases = Phases {
+            warm_ns: 1000 * MS,
+            begin_ns: 4000 * MS,
+            end_ns: 5000 * MS,
+            stop_ns: 10_000 * MS,
+        };
+        Trial { run, phases }
+    }
+
+    fn row(name: &str) -> &'static Row {
+        ROWS.iter().find(|row| row.name == name).expect("is there")
+    }
+
+    #[test]
+    fn a_planted_run_comes_to_what_was_planted() {
+        let found = Findings::of(row("server-paused"), &planted(false));
+        assert_eq!(found.admitted_tokens, 14_000);
+        assert_eq!((found.excess_tokens, found.bound_tokens), (0, 0));
+        assert_eq!((found.tokens_lost, found.admitted_unpaid), (10, 10));
+        assert_eq!(found.recovery_seconds, None, "half of the limit is not all");
+        let heard = found.store_heard_again_seconds.expect("it was");
+        assert!((heard - 0.201).abs() < 1e-9, "{heard}");
+        assert_eq!(found.utilisation_during, Some(0.5));
+    }
+
+    #[test]
+    fn what_is_admitted_beyond_the_limit_is_held_against_the_bound_of_the_row() {
+        let closed = Findings::of(row("server-paused"), &planted(true));
+        // Three each millisecond from 0 to 4 s, both included, of which the rate yields 8000 and the burst is 500.
+        assert_eq!(closed.excess_tokens, 3 * 4001 - 8000 - 500);
+        assert!(!closed.keeps_bound());
+        // From the beginning of the fault until the store was heard again.
+        let open = Findings::of(row("outage-open"), &planted(true));
+        assert_eq!(open.bound_tokens, 3 * 1201);
+        assert!(open.keeps_bound());
+    }
+}

@@ -104,9 +104,12 @@ fn chosen(arguments: &FaultsArguments) -> Result<Vec<&'static Row>, FaultsError>
     if let Some(name) = only.iter().find(unknown) {
         return Err(FaultsError::Unknown(name.clone(), names()));
     }
-    let rows = ROWS.iter().filter(|row| match only.is_empty() {
-        true => row.quick || !quick,
-        false => only.iter().any(|name| name == row.name),
+    let rows = ROWS.iter().filter(|row| {
+        if only.is_empty() {
+            row.quick || !quick
+        } else {
+            only.iter().any(|name| name == row.name)
+        }
     });
     Ok(rows.collect())
 }
@@ -120,7 +123,10 @@ fn list(rows: &[&Row]) -> String {
     let line = |row: &&Row| {
         let (policy, bound) = (row.policy.name(), row.bound.formula());
         let quick = if row.quick { "; quick" } else { "" };
-        format!("{:17} {}; policy {policy}; adds at most {bound}{quick}", row.name, row.title)
+        format!(
+            "{:17} {}; policy {policy}; adds at most {bound}{quick}",
+            row.name, row.title
+        )
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -132,7 +138,10 @@ fn find(kind: Option<ServerKind>) -> Result<Binary, FaultsError> {
         Some(ServerKind::Redis) => binary.kind == Kind::Redis,
         Some(ServerKind::Valkey) => binary.kind == Kind::Valkey,
     };
-    found.into_iter().find(wanted).ok_or(FaultsError::NoSuchServer)
+    found
+        .into_iter()
+        .find(wanted)
+        .ok_or(FaultsError::NoSuchServer)
 }
 
 /// Why a fault, or none at all, could be tried.
@@ -154,6 +163,12 @@ pub(crate) enum FaultsError {
     Admin(String),
     #[error("the sentinels promoted nobody")]
     NoPromotion,
+    #[error("the scene has no proxy to make worse")]
+    NoProxy,
+    #[error("the scene has no replicas and sentinels")]
+    NoSet,
+    #[error("nobody was locked out")]
+    NotLockedOut,
     #[error("the replica that was to suffer is not there")]
     NoVictim,
     #[error("cannot signal the replica: {0}")]
@@ -183,3 +198,54 @@ Examples:
       A few, in half a minute.
   leasehold faults --only flushall --only black-hole --json
       Two of them, for machines.";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn arguments(only: &[&str], quick: bool) -> FaultsArguments {
+        FaultsArguments {
+            only: only.iter().map(ToString::to_string).collect(),
+            quick,
+            list: false,
+            server: None,
+            seed: 1,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn names_of_faults_are_their_own() {
+        let names: BTreeSet<_> = ROWS.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), ROWS.len());
+    }
+
+    #[test]
+    fn the_rows_asked_for_are_tried_in_the_order_of_the_matrix() {
+        let names = |only: &[&str], quick| {
+            let rows = chosen(&arguments(only, quick)).expect("they are there");
+            rows.iter().map(|row| row.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[], false).len(), ROWS.len());
+        let few = names(&[], true).len();
+        assert!((1..ROWS.len()).contains(&few), "{few}");
+        for quick in [false, true] {
+            assert_eq!(
+                names(&["slow", "server-paused"], quick),
+                ["server-paused", "slow"]
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_fault_is_answered_with_those_there_are() {
+        let error = chosen(&arguments(&["slow", "meteor"], false)).expect_err("none such");
+        let said = error.to_string();
+        assert!(
+            said.contains("`meteor`") && said.contains("black-hole"),
+            "{said}"
+        );
+    }
+}

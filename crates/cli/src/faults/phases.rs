@@ -9,6 +9,7 @@ use crate::judge::record::Record;
 
 /// Instants on the machine's clock.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit")]
 pub(crate) struct Phases {
     /// The load has been on for a while.
     pub(crate) warm_ns: u64,
@@ -158,7 +159,10 @@ mod tests {
 
     #[test]
     fn a_little_less_than_the_limit_is_not_all_of_it() {
-        let sparse: Vec<u64> = (0..5000).filter(|ms| ms % 20 != 0).map(|ms| ms * MS).collect();
+        let sparse: Vec<u64> = (0..5000)
+            .filter(|ms| ms % 20 != 0)
+            .map(|ms| ms * MS)
+            .collect();
         assert_eq!(recovery(&sparse, limit(), &(0..5000 * MS)), None);
     }
 }

@@ -120,12 +120,12 @@ async fn connect(near: TcpStream, target: u16, mut way: watch::Receiver<Way>) {
         }
     }
     // Nothing moves any more, and nothing is closed.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Keeps a connection open and takes what it sends.
 async fn hold(mut near: TcpStream) {
-    let mut bytes = [0; CHUNK];
+    let mut bytes = vec![0; CHUNK];
     while near.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
 }
 

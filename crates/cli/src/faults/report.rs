@@ -96,7 +96,11 @@ impl Tried {
             right(count(found.bound_tokens)),
             right(count(found.excess_tokens)),
             right(used(found)),
-            right(found.recovery_seconds.map_or("never".to_owned(), |time| format!("{time:.2} s"))),
+            right(
+                found
+                    .recovery_seconds
+                    .map_or("never".to_owned(), |time| format!("{time:.2} s")),
+            ),
             right(format!("{:.1} ms", found.longest_decision_ms)),
             right(tries(found)),
         ]);
@@ -159,13 +163,21 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        let with = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
+        let with = |verdict| {
+            self.rows
+                .iter()
+                .filter(|row| row.verdict == verdict)
+                .count()
+        };
         let all = self.rows.len();
         match (with(Verdict::Exceeded), with(Verdict::Kept)) {
             (0, kept) if kept == all => {
                 format!("All {all} rows kept their bounds and their targets.")
             }
-            (0, kept) => format!("No bound was exceeded; {} of {all} rows missed something.", all - kept),
+            (0, kept) => format!(
+                "No bound was exceeded; {} of {all} rows missed something.",
+                all - kept
+            ),
             (exceeded, _) => format!("A BOUND WAS EXCEEDED in {exceeded} of {all} rows."),
         }
     }
@@ -214,3 +226,49 @@ const HEADER: [&str; 11] = [
     "try p99.9 us, before / during",
     "",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::findings::tests::kept;
+    use crate::faults::rows::ROWS;
+
+    fn report(tried: &[Tried]) -> Report {
+        let machine = Machine {
+            cores: 2,
+            load_before: None,
+        };
+        Report::new("a server".to_owned(), machine, false, tried.to_vec())
+    }
+
+    fn tried(findings: Result<Findings, String>) -> Tried {
+        Tried::new(&ROWS[0], findings)
+    }
+
+    #[test]
+    fn one_row_that_is_not_kept_spoils_the_matrix() {
+        let kept_row = tried(Ok(kept()));
+        assert_eq!(kept_row.verdict, Verdict::Kept);
+        assert!(report(&[kept_row.clone(), kept_row.clone()]).kept);
+
+        let mut exceeding = kept();
+        exceeding.excess_tokens = 3;
+        let mut slow = kept();
+        slow.recovery_seconds = Some(9.0);
+        for (findings, verdict, says) in [
+            (
+                Ok(exceeding),
+                Verdict::Exceeded,
+                "A BOUND WAS EXCEEDED in 1 of 2",
+            ),
+            (Ok(slow), Verdict::Missed, "No bound was exceeded; 1 of 2"),
+            (Err("no server".to_owned()), Verdict::Failed, "no server"),
+        ] {
+            let row = tried(findings);
+            assert_eq!(row.verdict, verdict);
+            let report = report(&[kept_row.clone(), row]);
+            assert!(!report.kept, "{verdict:?}");
+            assert!(report.text().contains(says), "{}", report.text());
+        }
+    }
+}

@@ -32,6 +32,8 @@ pub(crate) struct Row {
     /// The longest that `end` may take.
     pub(crate) slack: Duration,
     pub(crate) bound: Bound,
+    /// Lines of log that it is worth, in one replica.
+    pub(crate) log_lines: u64,
     /// The process of the victim stands still on purpose.
     pub(crate) stops_victim: bool,
     /// Belongs to the few that are tried in a hurry.
@@ -85,6 +87,7 @@ const ROW: Row = Row {
     end: NOTHING,
     slack: Duration::from_millis(500),
     bound: Bound::Nothing,
+    log_lines: 20,
     stops_victim: false,
     quick: false,
 };
@@ -94,41 +97,41 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "server-killed",
         title: "server killed (-9), restarted empty",
-        begin: |world| Ok(world.server().kill()),
+        begin: World::kill_server,
         lasts: lasts(1000, 500),
-        end: |world| Ok(world.server().restart()?),
+        end: World::restart_server,
         quick: true,
         ..ROW
     },
     Row {
         name: "server-paused",
         title: "server stopped (SIGSTOP), goes on",
-        begin: |world| Ok(world.server().pause()?),
-        end: |world| Ok(world.server().resume()?),
+        begin: World::pause_server,
+        end: World::resume_server,
         ..ROW
     },
     Row {
         name: "slow",
         title: "server 50 ms slower",
         scene: Scene::Proxied,
-        begin: |world| Ok(world.make(Way::Slow(Duration::from_millis(50)))),
-        end: |world| Ok(world.make(Way::Open)),
+        begin: |world| world.make(Way::Slow(Duration::from_millis(50))),
+        end: |world| world.make(Way::Open),
         ..ROW
     },
     Row {
         name: "refused-at-start",
         title: "connection refused at start",
         from_the_start: true,
-        begin: |world| Ok(world.server().kill()),
-        end: |world| Ok(world.server().restart()?),
+        begin: World::kill_server,
+        end: World::restart_server,
         ..ROW
     },
     Row {
         name: "black-hole",
         title: "socket accepts, never answers",
         scene: Scene::Proxied,
-        begin: |world| Ok(world.make(Way::Silent)),
-        end: |world| Ok(world.make(Way::Open)),
+        begin: |world| world.make(Way::Silent),
+        end: |world| world.make(Way::Open),
         quick: true,
         ..ROW
     },
@@ -136,8 +139,10 @@ pub(crate) const ROWS: &[Row] = &[
         name: "cut-repeatedly",
         title: "connections reset after 200 ms each",
         scene: Scene::Proxied,
-        begin: |world| Ok(world.make(Way::Cut(Duration::from_millis(200)))),
-        end: |world| Ok(world.make(Way::Open)),
+        begin: |world| world.make(Way::Cut(Duration::from_millis(200))),
+        end: |world| world.make(Way::Open),
+        // Each of 15 times, the connection and the store go away and come back.
+        log_lines: 4 * 15,
         ..ROW
     },
     Row {
@@ -183,7 +188,7 @@ pub(crate) const ROWS: &[Row] = &[
         begin: World::lag,
         lasts: lasts(500, 500),
         end: |world| {
-            world.server().kill();
+            world.kill_server()?;
             world.await_promotion()
         },
         slack: Duration::from_secs(4),
@@ -226,8 +231,8 @@ pub(crate) const ROWS: &[Row] = &[
         name: "cut-off",
         title: "one replica of four cut off",
         scene: Scene::ProxiedVictim,
-        begin: |world| Ok(world.make(Way::Silent)),
-        end: |world| Ok(world.make(Way::Open)),
+        begin: |world| world.make(Way::Silent),
+        end: |world| world.make(Way::Open),
         ..ROW
     },
     Row {
@@ -235,8 +240,8 @@ pub(crate) const ROWS: &[Row] = &[
         title: "one replica of four cut off",
         scene: Scene::ProxiedVictim,
         policy: Policy::Local,
-        begin: |world| Ok(world.make(Way::Silent)),
-        end: |world| Ok(world.make(Way::Open)),
+        begin: |world| world.make(Way::Silent),
+        end: |world| world.make(Way::Open),
         bound: Bound::LocalPart { of: REPLICAS },
         ..ROW
     },
@@ -244,9 +249,9 @@ pub(crate) const ROWS: &[Row] = &[
         name: "outage-local",
         title: "server stopped (SIGSTOP), goes on",
         policy: Policy::Local,
-        begin: |world| Ok(world.server().pause()?),
+        begin: World::pause_server,
         lasts: lasts(5000, 2500),
-        end: |world| Ok(world.server().resume()?),
+        end: World::resume_server,
         bound: Bound::LocalAll { of: REPLICAS },
         ..ROW
     },
@@ -254,9 +259,9 @@ pub(crate) const ROWS: &[Row] = &[
         name: "outage-open",
         title: "server stopped (SIGSTOP), goes on",
         policy: Policy::Open,
-        begin: |world| Ok(world.server().pause()?),
+        begin: World::pause_server,
         lasts: lasts(5000, 2500),
-        end: |world| Ok(world.server().resume()?),
+        end: World::resume_server,
         bound: Bound::Open,
         ..ROW
     },
@@ -264,9 +269,9 @@ pub(crate) const ROWS: &[Row] = &[
         name: "long-outage",
         title: "server killed (-9) for a minute, under ten times the limit",
         load: Load::Heavy,
-        begin: |world| Ok(world.server().kill()),
+        begin: World::kill_server,
         lasts: lasts(60_000, 6000),
-        end: |world| Ok(world.server().restart()?),
+        end: World::restart_server,
         ..ROW
     },
 ];

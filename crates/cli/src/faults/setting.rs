@@ -23,15 +23,15 @@ impl Pace {
         if quick {
             Self {
                 warm_up: Duration::from_millis(500),
-                before: Duration::from_millis(1000),
+                before: Duration::from_secs(1),
                 after: Duration::from_millis(3500),
                 quick,
             }
         } else {
             Self {
-                warm_up: Duration::from_millis(1000),
+                warm_up: Duration::from_secs(1),
                 before: Duration::from_millis(2500),
-                after: Duration::from_millis(5000),
+                after: Duration::from_secs(5),
                 quick,
             }
         }

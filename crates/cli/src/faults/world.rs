@@ -42,7 +42,7 @@ pub(crate) struct World {
 
 #[derive(Debug)]
 enum Servers {
-    One(LocalServer),
+    One(Box<LocalServer>),
     Set(ReplicaSet),
 }
 
@@ -52,10 +52,11 @@ impl World {
         let servers = match scene {
             Scene::Sentinels => Servers::Set(ReplicaSet::start(binary, 1, SENTINELS)?),
             Scene::Server | Scene::Proxied | Scene::ProxiedVictim => {
-                Servers::One(LocalServer::start(&ServerOptions {
+                let options = ServerOptions {
                     binary: Some(binary.clone()),
                     ..ServerOptions::default()
-                })?)
+                };
+                Servers::One(Box::new(LocalServer::start(&options)?))
             }
         };
         let mut world = Self {
@@ -77,9 +78,7 @@ impl World {
     pub(crate) fn url(&self, replica: u32) -> String {
         match (&self.servers, &self.proxy) {
             (Servers::Set(set), _) => set.url(),
-            (Servers::One(_), Some(proxy))
-                if self.scene == Scene::Proxied || replica == VICTIM =>
-            {
+            (Servers::One(_), Some(proxy)) if self.scene == Scene::Proxied || replica == VICTIM => {
                 proxy.url()
             }
             (Servers::One(server), _) => server.url(),
@@ -87,7 +86,7 @@ impl World {
     }
 
     /// The server; of several, the first.
-    pub(crate) fn server(&mut self) -> &mut LocalServer {
+    fn server(&mut self) -> &mut LocalServer {
         match &mut self.servers {
             Servers::One(server) => server,
             Servers::Set(set) => &mut set.servers[0],
@@ -95,9 +94,31 @@ impl World {
     }
 
     /// Changes the way to the server, of those who go by the proxy.
-    pub(crate) fn make(&self, way: Way) {
-        let proxy = self.proxy.as_ref();
-        proxy.expect("the scene has a proxy").make(way);
+    pub(crate) fn make(&self, way: Way) -> Result<(), FaultsError> {
+        self.proxy.as_ref().ok_or(FaultsError::NoProxy)?.make(way);
+        Ok(())
+    }
+
+    /// Kills the server, as a crash would.
+    #[expect(clippy::unnecessary_wraps, reason = "other acts may fail")]
+    pub(crate) fn kill_server(&mut self) -> Result<(), FaultsError> {
+        self.server().kill();
+        Ok(())
+    }
+
+    /// Starts it again, empty; it answers by then.
+    pub(crate) fn restart_server(&mut self) -> Result<(), FaultsError> {
+        Ok(self.server().restart()?)
+    }
+
+    /// Freezes the server.
+    pub(crate) fn pause_server(&mut self) -> Result<(), FaultsError> {
+        Ok(self.server().pause()?)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume_server(&mut self) -> Result<(), FaultsError> {
+        Ok(self.server().resume()?)
     }
 
     /// Has the server's clock, as the scripts read it, go ahead by so much, or back.
@@ -112,8 +133,7 @@ impl World {
             let name = |script| redis::Script::new(script).get_hash().to_owned();
             words.push(Words::new(&name(script), &name(&stepped)));
         }
-        self.make(Way::Exchanged(words.into()));
-        Ok(())
+        self.make(Way::Exchanged(words.into()))
     }
 
     /// One command to the server, by a connection of its own.
@@ -133,7 +153,7 @@ impl World {
 
     /// Undoes [`lock_out`](Self::lock_out).
     pub(crate) fn let_in(&mut self) -> Result<(), FaultsError> {
-        let mut admin = self.admin.take().expect("they were locked out");
+        let mut admin = self.admin.take().ok_or(FaultsError::NotLockedOut)?;
         admin.say(&["CONFIG", "SET", "requirepass", ""])
     }
 
@@ -142,9 +162,7 @@ impl World {
     /// A replica that stands still would not do: what was sent to it lies in its socket, and it
     /// would read it all before its promotion.
     pub(crate) fn lag(&mut self) -> Result<(), FaultsError> {
-        let Servers::Set(set) = &self.servers else {
-            unreachable!("the scene has replicas")
-        };
+        let set = self.set()?;
         let password = ["SET", "masterauth", "wrong"];
         set.servers[1].run(redis::cmd("CONFIG").arg(&password[..]))?;
         let replicas = ["KILL", "TYPE", "replica"];
@@ -154,9 +172,7 @@ impl World {
 
     /// Waits until the sentinels name another primary.
     pub(crate) fn await_promotion(&mut self) -> Result<(), FaultsError> {
-        let Servers::Set(set) = &self.servers else {
-            unreachable!("the scene has sentinels")
-        };
+        let set = self.set()?;
         let old = set.servers[0].port();
         for _ in 0..PROMOTION.as_millis() / POLL.as_millis() {
             if set.named().is_some_and(|named| Some(named) != old) {
@@ -166,6 +182,13 @@ impl World {
             std::thread::sleep(POLL);
         }
         Err(FaultsError::NoPromotion)
+    }
+
+    fn set(&self) -> Result<&ReplicaSet, FaultsError> {
+        match &self.servers {
+            Servers::Set(set) => Ok(set),
+            Servers::One(_) => Err(FaultsError::NoSet),
+        }
     }
 
     /// Sends a signal to the process of the replica that is to suffer.
@@ -189,7 +212,9 @@ impl std::fmt::Debug for Admin {
 impl Admin {
     fn enter(url: &str) -> Result<Self, FaultsError> {
         let connection = redis::Client::open(url).and_then(|client| client.get_connection());
-        connection.map(Self).map_err(|error| FaultsError::admin(&error))
+        connection
+            .map(Self)
+            .map_err(|error| FaultsError::admin(&error))
     }
 
     fn say(&mut self, words: &[&str]) -> Result<(), FaultsError> {

@@ -179,7 +179,7 @@ mod tests {
         };
         let report = |predicted| {
             let comparison = Comparison::new(&setting, &[measured], &[predicted], 0.001);
-            Report::new("Redis".to_owned(), machine.clone(), vec![comparison])
+            Report::new("Redis".to_owned(), machine, vec![comparison])
         };
         let text = report(predicted).text();
         assert!(
