@@ -85,7 +85,7 @@ const ROW: Row = Row {
     begin: NOTHING,
     lasts: lasts(3000, 1500),
     end: NOTHING,
-    slack: Duration::from_millis(500),
+    slack: Duration::from_millis(1500),
     bound: Bound::Nothing,
     log_lines: 20,
     stops_victim: false,

@@ -24,14 +24,14 @@ impl Pace {
             Self {
                 warm_up: Duration::from_millis(500),
                 before: Duration::from_secs(1),
-                after: Duration::from_millis(3500),
+                after: Duration::from_secs(3),
                 quick,
             }
         } else {
             Self {
                 warm_up: Duration::from_secs(1),
                 before: Duration::from_millis(2500),
-                after: Duration::from_secs(5),
+                after: Duration::from_secs(4),
                 quick,
             }
         }
