@@ -1,5 +1,6 @@
 //! Replicas that are under way, each on its own, and what they tell until all have ended.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use leasehold::machine_nanos;
@@ -12,6 +13,7 @@ use crate::demo::progress::Progress;
 use crate::demo::replica::{Seen, Summary};
 use crate::demo::replica_process::ReplicaProcess;
 use crate::demo::run::Run;
+use crate::demo::signals::asked_to_end;
 use crate::judge::record::Record;
 
 /// Replicas under way.
@@ -90,6 +92,7 @@ impl Fleet {
             ..Run::default()
         };
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
+        let mut asked = pin!(asked_to_end());
         loop {
             tokio::select! {
                 heard = self.told.recv() => match heard {
@@ -97,7 +100,7 @@ impl Fleet {
                     None => break,
                 },
                 _ = tick.tick() => progress.show(&run.records),
-                _ = tokio::signal::ctrl_c(), if !run.interrupted => {
+                () = &mut asked, if !run.interrupted => {
                     run.interrupted = true;
                     self.stop.send_replace(true);
                     progress.note("interrupted: judging what there is");

@@ -12,6 +12,7 @@ pub(crate) mod replica_process;
 pub(crate) mod report;
 pub(crate) mod run;
 mod server;
+pub(crate) mod signals;
 pub(crate) mod stalls;
 pub(crate) mod terms;
 pub(crate) mod timed_store;

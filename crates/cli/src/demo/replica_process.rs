@@ -20,6 +20,7 @@ use crate::demo::fleet::{Company, Told};
 use crate::demo::plan::Plan;
 use crate::demo::replica::{Seen, Summary, offer, told_to_stop};
 use crate::demo::run::redis_store;
+use crate::demo::signals::terminated;
 use crate::demo::terms::Terms;
 use crate::judge::record::{RECORD_BYTES, decode};
 
@@ -205,10 +206,17 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Becomes true once the parent closes its end. An interrupt at the terminal reaches parent and
-/// child alike; the parent decides.
+/// Becomes true once the parent closes its end, or the system asks this process to end: then it
+/// gives back what it has leased. An interrupt at the terminal reaches parent and child alike; the
+/// parent decides.
 fn stop_when_told() -> watch::Receiver<bool> {
     let (stop, stopped) = watch::channel(false);
+    let stop = Arc::new(stop);
+    let by_signal = Arc::clone(&stop);
+    tokio::spawn(async move {
+        terminated().await;
+        by_signal.send_replace(true);
+    });
     tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
     tokio::task::spawn_blocking(move || {
         let mut line = String::new();

@@ -213,6 +213,13 @@ pub(crate) const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        name: "replica-ended",
+        title: "one replica of four asked to end (SIGTERM)",
+        begin: |world| world.signal_victim(Signal::TERM),
+        lasts: AN_INSTANT,
+        ..ROW
+    },
+    Row {
         name: "replica-killed",
         title: "one replica of four killed (-9)",
         begin: |world| world.signal_victim(Signal::KILL),
