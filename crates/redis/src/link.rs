@@ -9,6 +9,9 @@
 //! The task is in one of three places: *connected*, until its [`Wire`] is condemned or the peer closes
 //! it; *backing off*, for a random delay; *connecting*. Requests see the latter two as one: down.
 
+use std::mem::{Discriminant, discriminant};
+use std::time::Duration;
+
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -68,6 +71,7 @@ impl Link {
             backoff: Backoff::new(settings.backoff_min, settings.backoff_max, random_seed()),
             connector,
             publish,
+            news: News::default(),
         };
         Self {
             state,
@@ -154,11 +158,45 @@ impl State {
     }
 }
 
+/// What the log has been told of the connection. One that comes and goes for the same reason is told
+/// of twice a minute; one that stays away is told of in the end.
+#[derive(Default)]
+struct News {
+    /// The kind of reason that was told last, and when.
+    down: Option<(Discriminant<DownReason>, Instant)>,
+    /// Whether what was told last is that the connection is up.
+    up: Option<bool>,
+}
+
+impl News {
+    /// The connection is up: whether to tell it.
+    fn is_up(&mut self) -> bool {
+        self.up.replace(true) != Some(true)
+    }
+
+    /// It is down, for this reason: whether to tell it.
+    fn is_down(&mut self, reason: &DownReason, now: Instant) -> bool {
+        if self.up == Some(false) {
+            return false;
+        }
+        let kind = discriminant(reason);
+        let lately = |(told, at)| told == kind && now.duration_since(at) < QUIET;
+        if self.down.is_some_and(lately) {
+            return false;
+        }
+        (self.down, self.up) = (Some((kind, now)), Some(false));
+        true
+    }
+}
+
+const QUIET: Duration = Duration::from_secs(30);
+
 /// The one task that connects.
 struct Supervisor<G> {
     connector: Connector<G>,
     backoff: Backoff,
     publish: watch::Sender<State>,
+    news: News,
 }
 
 impl<G: Greeting> Supervisor<G> {
@@ -169,7 +207,9 @@ impl<G: Greeting> Supervisor<G> {
                 None => self.connected().await,
             };
             let since = Instant::now();
-            info!(store = %self.connector.settings(), server = %live.address, "connected");
+            if self.news.is_up() {
+                info!(store = %self.connector.settings(), server = %live.address, "connected");
+            }
             self.publish.send_replace(State::Up(live.wire.clone()));
             let reason = tokio::select! {
                 biased;
@@ -198,9 +238,9 @@ impl<G: Greeting> Supervisor<G> {
         }
     }
 
-    /// Tells requests why there is no connection, and the log if that is news.
-    fn handle_down(&self, reason: &DownReason) {
-        let news = self.publish.send_if_modified(|state| match state {
+    /// Tells requests why there is no connection, and the log if that is news there.
+    fn handle_down(&mut self, reason: &DownReason) {
+        self.publish.send_if_modified(|state| match state {
             State::Down {
                 reason: known @ DownReason::Starting,
                 ..
@@ -220,8 +260,35 @@ impl<G: Greeting> Supervisor<G> {
                 true
             }
         });
-        if news {
+        if self.news.is_down(reason, Instant::now()) {
             warn!(store = %self.connector.settings(), %reason, "down");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_comes_and_goes_costs_few_lines_and_the_last_word_is_true() {
+        let (mut news, mut lines) = (News::default(), 0);
+        for _ in 0..600 {
+            lines += u32::from(news.is_up());
+            lines += u32::from(news.is_down(&DownReason::Closed, Instant::now()));
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!((4..=6).contains(&lines), "{lines} in a minute");
+        assert!(
+            news.is_down(&DownReason::Silent { timeouts: 3 }, Instant::now())
+                || news.up == Some(false)
+        );
+        news.is_up();
+        let mut told = false;
+        for _ in 0..400 {
+            told |= news.is_down(&DownReason::Closed, Instant::now());
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!(told, "it stayed away");
     }
 }
