@@ -1,6 +1,6 @@
--- What the store does with a batch of requests: `Birth::meet` and `Ledger::exchange` of
--- crates/core/src, step by step. There it says why; here it is said to Redis. Change both, or
--- neither: tests/differential holds the two together.
+-- What the store does with a batch of requests: `Birth::restarted`, `Birth::meet` and
+-- `Ledger::exchange` of crates/core/src, step by step. There it says why; here it is said to Redis.
+-- Change both, or neither: tests/differential holds the two together.
 --
 -- KEYS   1: the marker; then the bucket of each request, all in one slot
 -- ARGV   1: known, hold
@@ -12,11 +12,15 @@
 -- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
 --        level, outstanding, replicas, demand
 --
--- The marker is a string: since, emptied, run id. It never expires. A bucket is a hash: in the
--- field `h` level, at, outstanding, demand, next_expiry, weight, replicas, kept, ceiling; in a field
--- named by its id each record: granted, spent, released, expiry, demand. No value is longer than
--- the 64 bytes up to which Redis keeps a small hash in one piece: so the header's numbers take
--- seven bytes each, but for a sum of claims, which a replica in error could make longer than that.
+-- The marker is a string: since, emptied, run id. It never expires. A run id other than this
+-- server's means that the marker was saved by an earlier process, or is another server's copy, and
+-- that what happened since is lost: after a restart, a fail-over, a move to another shard.
+--
+-- A bucket is a hash: in the field `h` level, at, outstanding, demand, next_expiry, weight, replicas,
+-- kept, ceiling; in a field named by its id each record: granted, spent, released, expiry, demand.
+-- No value is longer than the 64 bytes up to which Redis keeps a small hash in one piece: so the
+-- header's numbers take seven bytes each, but for a sum of claims, which a replica in error could
+-- make longer than that.
 --
 -- All numbers are whole and below 2^53 and travel as little-endian doubles, so they are exact, and
 -- so are floor(a / b) and ceil(a / b). `tostring` and `..` would round them to 14 digits. A number
@@ -45,12 +49,16 @@ local keys, limits, requests = KEYS, ARGV[2], ARGV[3]
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
--- Birth::meet
 local known, hold = unpack('<dd', ARGV[1])
 local marker = call('GET', keys[1])
 local since, emptied
 if marker then
   since, emptied = unpack('<dd', marker)
+  -- Birth::restarted
+  if string.sub(marker, 17) ~= ARGV[4] then
+    since, emptied, marker = max(now, since + 1), now + hold, nil
+  end
+  -- Birth::meet
   if known ~= 0 and known ~= since and not (known < since and emptied > 0) then
     since, emptied, marker = max(now, max(since, known) + 1), now + hold, nil
   end

@@ -43,8 +43,13 @@ impl Backoff {
     /// Starts over if a connection lasted long enough to count as good.
     pub(crate) fn handle_loss(&mut self, lasted: Duration) {
         if lasted >= self.max {
-            self.attempts = 0;
+            self.start_over();
         }
+    }
+
+    /// Forgets earlier attempts.
+    pub(crate) fn start_over(&mut self) {
+        self.attempts = 0;
     }
 
     /// An even draw from [0, 1), by `SplitMix64`.

@@ -1,4 +1,4 @@
-//! What we say to the scripts and what they answer, in bytes.
+//! What we say to the script and what it answers, in bytes.
 //!
 //! # Invariant
 //!
@@ -9,15 +9,12 @@
 //! One [`Call`] carries many requests and shares its birth marker. All its keys lie in one slot of
 //! a cluster, for their names begin with one hash tag; [`Names`] makes them.
 
-use std::fmt::Write;
-
 use leasehold_core::{Birth, Limit, Micros, Reply, Request, Scale, Status, StoreTime, Wait};
+
+pub use crate::names::Names;
 
 /// The script that answers a [`Call`].
 pub const EXCHANGE: &str = include_str!("../lua/exchange.lua");
-
-/// The script that answers a [`Greet`].
-pub const GREET: &str = include_str!("../lua/greet.lua");
 
 /// A batch of requests for the script [`EXCHANGE`].
 #[derive(Clone, Debug)]
@@ -141,55 +138,6 @@ impl Call {
     }
 }
 
-/// What a new connection says to the store first, with the script [`GREET`]: if its marker was left
-/// by another server, what has happened since is lost.
-#[derive(Clone, Debug)]
-pub struct Greet {
-    marker: [Vec<u8>; 1],
-    hold: Vec<u8>,
-    server: RunId,
-}
-
-impl Greet {
-    /// A greeting for the server with this run id. `hold` is as in [`Call::new`].
-    ///
-    /// # Errors
-    ///
-    /// [`EncodeError`] if `hold` is too large.
-    pub fn new(marker: Vec<u8>, hold: Micros, server: RunId) -> Result<Self, EncodeError> {
-        let mut bytes = Vec::with_capacity(NUMBER);
-        put(&mut bytes, "hold", hold.0)?;
-        Ok(Self {
-            marker: [marker],
-            hold: bytes,
-            server,
-        })
-    }
-
-    /// `KEYS` of the script.
-    pub fn keys(&self) -> &[Vec<u8>] {
-        &self.marker
-    }
-
-    /// `ARGV` of the script.
-    pub fn arguments(&self) -> [&[u8]; 2] {
-        [&self.hold, &self.server.0]
-    }
-
-    /// Reads what the script answered: the marker, or `None` if the store has none.
-    ///
-    /// # Errors
-    ///
-    /// [`DecodeError`] if it is not an answer to a greeting.
-    pub fn decode(answer: &[u8]) -> Result<Option<Birth>, DecodeError> {
-        if answer.is_empty() {
-            return Ok(None);
-        }
-        let mut numbers = Numbers::of(answer, BIRTH_NUMBERS * NUMBER)?;
-        Ok(Some(numbers.birth()?.0))
-    }
-}
-
 /// The name a server process gave itself when it started; another after each restart.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunId(Vec<u8>);
@@ -205,51 +153,6 @@ impl RunId {
     }
 }
 
-/// The names of our keys in one store.
-///
-/// A store's buckets lie in bins. The keys of a bin share a hash tag, and with it a slot, so that
-/// one call can carry them; a store that is not a cluster needs only bin 0.
-#[derive(Clone, Debug)]
-pub struct Names {
-    prefix: String,
-}
-
-impl Names {
-    /// Names that begin with `prefix`.
-    pub fn new(prefix: &str) -> Self {
-        Self {
-            prefix: escaped(prefix, &['{', '}', '%']),
-        }
-    }
-
-    /// The birth marker of a bin. It holds no colon after the tag, so it is no bucket's name.
-    pub fn marker(&self, bin: u32) -> Vec<u8> {
-        let prefix = &self.prefix;
-        format!("{{{prefix}:{bin}}}birth").into_bytes()
-    }
-
-    /// The bucket that the limit named `limit` keeps for `subject`, which may be any bytes.
-    pub fn bucket(&self, bin: u32, limit: &str, subject: &[u8]) -> Vec<u8> {
-        let (prefix, limit) = (&self.prefix, escaped(limit, &[':', '%']));
-        let mut name = format!("{{{prefix}:{bin}}}{limit}:").into_bytes();
-        name.extend_from_slice(subject);
-        name
-    }
-}
-
-/// `text` with these characters percent-encoded, so that different texts stay different.
-fn escaped(text: &str, special: &[char]) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if special.contains(&character) {
-            write!(escaped, "%{:02X}", u32::from(character)).expect("a string takes all");
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
-}
-
 /// A number that would not be exact in the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field} is {value}, which is more than the store can count exactly")]
@@ -260,7 +163,7 @@ pub struct EncodeError {
     pub value: u64,
 }
 
-/// An answer that no version of our scripts gives.
+/// An answer that no version of our script gives.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -551,15 +454,6 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_a_greeting_is_a_marker_or_nothing() {
-        assert_eq!(Greet::decode(b""), Ok(None));
-        let marker = Greet::decode(&answer(&[7.0, 8.0, 9.0])).unwrap().unwrap();
-        assert_eq!(marker.since, StoreTime::from_micros(7));
-        assert_eq!(marker.emptied, StoreTime::from_micros(8));
-        assert!(Greet::decode(b"nonsense").is_err());
-    }
-
-    #[test]
     fn a_number_too_large_is_refused_and_leaves_the_call_as_it_was() {
         let mut call = call();
         let before = call.clone();
@@ -579,34 +473,5 @@ mod tests {
         assert_eq!(limits, answer(&[1.0, 100_000.0, 1.0, 10.0]));
         assert_eq!(requests.len(), 2 * 96);
         assert_eq!(server, b"0123abcd");
-    }
-
-    #[test]
-    fn names_differ_where_what_they_name_differs() {
-        let names = Names::new("pre}fix");
-        let other = Names::new("pre%7Dfix");
-        let all = [
-            names.marker(0),
-            names.marker(1),
-            names.bucket(0, "birth", b""),
-            names.bucket(0, "", b"birth"),
-            names.bucket(0, "a:b", b"c"),
-            names.bucket(0, "a", b"b:c"),
-            names.bucket(0, "a%3Ab", b"c"),
-            names.bucket(1, "a", b"b:c"),
-            other.marker(0),
-        ];
-        for (place, name) in all.iter().enumerate() {
-            assert!(!all[..place].contains(name), "{}", name.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn all_names_of_a_bin_have_its_hash_tag() {
-        let names = Names::new("a}{b");
-        let bucket = names.bucket(3, "{x}", b"{y}\0\xff");
-        let tag = b"{a%7D%7Bb:3}";
-        assert_eq!(names.marker(3), [tag.as_slice(), b"birth"].concat());
-        assert_eq!(bucket, [tag.as_slice(), b"{x}:{y}\0\xff"].concat());
     }
 }

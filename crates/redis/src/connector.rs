@@ -1,5 +1,5 @@
-//! Finds the server to use and connects to it: the one of the URL, or the primary that sentinels
-//! name.
+//! Finds the server to use and connects to it: the one of the URL, the primary that sentinels name,
+//! or any node of a cluster.
 //!
 //! # Invariant
 //!
@@ -49,6 +49,7 @@ impl<G: Greeting> Connector<G> {
     pub(crate) async fn connect(&mut self) -> Result<Live, ConnectError> {
         let (target, address) = match &self.settings.endpoint {
             Endpoint::Sentinels { .. } => return Box::pin(self.connect_by_sentinels()).await,
+            Endpoint::Cluster { .. } => return Box::pin(self.connect_to_any()).await,
             Endpoint::Tcp(place) => (Target::Tcp(place), self.settings.to_string()),
             Endpoint::Unix(path) => (Target::Unix(path), self.settings.to_string()),
         };
@@ -105,6 +106,27 @@ impl<G: Greeting> Connector<G> {
                 },
             },
         }))
+    }
+
+    /// Tries one node of a cluster after the other.
+    async fn connect_to_any(&self) -> Result<Live, ConnectError> {
+        let Endpoint::Cluster { seeds } = &self.settings.endpoint else {
+            unreachable!("there is a cluster")
+        };
+        let mut deaf = Vec::new();
+        for place in seeds {
+            let address = self.settings.url_of(place);
+            match self.connect_to(Target::Tcp(place), &address, false).await {
+                Ok(live) => return Ok(live),
+                Err(fault) => deaf.push(format!("{place}: {fault}")),
+            }
+        }
+        Err(ConnectError {
+            address: self.settings.to_string(),
+            fault: ConnectFault::Nodes {
+                what: deaf.join("; "),
+            },
+        })
     }
 
     /// Connects to one server, which `must_be_primary` or else what it likes.

@@ -47,6 +47,16 @@ pub enum LinkError {
         /// How many did.
         acknowledged: u64,
     },
+    /// The server is a node of a cluster, and the URL says that it is a server by itself. It would
+    /// keep all keys until its part of them moves.
+    #[error("it is a node of a cluster; write redis+cluster:// in the URL, with any of its nodes")]
+    InCluster,
+    /// No node of the cluster is known to serve the slot; nothing was sent.
+    #[error("no node of the cluster serves slot {slot}")]
+    Unserved {
+        /// The slot in which the keys lie.
+        slot: u16,
+    },
     /// The answer is not one to this question.
     #[error("the answer makes no sense: {what}")]
     Garbled {
@@ -68,7 +78,7 @@ impl LinkError {
     /// Whether the request may have been executed. In doubt, [`Executed::Maybe`].
     pub fn executed(&self) -> Executed {
         match self {
-            Self::Down { .. } => Executed::No,
+            Self::Down { .. } | Self::Unserved { .. } => Executed::No,
             Self::Refused { code, detail } if refused_before_running(code, detail) => Executed::No,
             _ => Executed::Maybe,
         }
@@ -237,6 +247,18 @@ pub enum ConnectFault {
         /// Each, and what is wrong with it.
         what: String,
     },
+    /// The URL says that it is a node of a cluster, and it is none.
+    #[error("it is no node of a cluster ({detail}); write redis:// in the URL")]
+    NotCluster {
+        /// What it says.
+        detail: String,
+    },
+    /// No node of the cluster told who serves what.
+    #[error("no node of the cluster says who serves what: {what}")]
+    Nodes {
+        /// Each, and what is wrong with it.
+        what: String,
+    },
     /// The server is there but the owner's [`Greeting`](crate::Greeting) failed.
     #[error("the greeting failed: {0}")]
     Greeting(Box<LinkError>),
@@ -253,6 +275,8 @@ pub enum Stage {
     Handshake,
     /// The server answered, but had not told its role or, a sentinel, where the primary is.
     Routing,
+    /// The node answered, but had not told who serves what.
+    Mapping,
     /// The server answered, but the greeting had not ended yet.
     Greeting,
 }
@@ -265,6 +289,7 @@ impl std::fmt::Display for Stage {
                 "in the TLS handshake (does the server speak TLS there? if not, write redis://)"
             }
             Self::Routing => "asking for the primary",
+            Self::Mapping => "asking who serves what",
             Self::Handshake => "waiting for the first answer",
             Self::Greeting => "in the greeting",
         })

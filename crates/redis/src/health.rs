@@ -101,6 +101,14 @@ fn eviction(
     })
 }
 
+/// Whether the server takes itself for a node of a cluster, by its answer to `INFO server`.
+pub(crate) fn is_node(server: &[u8]) -> bool {
+    let server = String::from_utf8_lossy(server);
+    // The second is what Valkey calls it.
+    let mode = field(&server, "redis_mode").or_else(|| field(&server, "server_mode"));
+    mode.as_deref() == Some("cluster")
+}
+
 fn field(info: &str, name: &str) -> Option<String> {
     let mut lines = info.lines().map(str::trim);
     lines.find_map(|line| {

@@ -2,17 +2,21 @@
 
 mod acl;
 mod backoff;
+mod cluster;
 pub mod codec;
 mod connect;
 mod connector;
 mod error;
 mod health;
 mod link;
+mod names;
 mod script;
 mod sentinel;
 #[cfg(feature = "server")]
 pub mod server;
 mod settings;
+mod shop;
+mod slot;
 mod store;
 mod tls;
 mod url;

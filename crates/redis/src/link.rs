@@ -123,6 +123,16 @@ impl Link {
         self.reaches(|state| state.wire().is_err()).await;
     }
 
+    /// Waits until the first attempt to connect has ended, which takes no longer than the connect
+    /// timeout, and says why there is no connection if there is none by now.
+    pub(crate) async fn tried(&self) -> Result<(), DownReason> {
+        self.reaches(|state| !state.is_starting()).await;
+        match &*self.state.borrow() {
+            State::Up(_) => Ok(()),
+            State::Down { reason, .. } => Err(reason.clone()),
+        }
+    }
+
     async fn reaches(&self, goal: impl Fn(&State) -> bool) {
         let mut state = self.state.clone();
         if state.wait_for(goal).await.is_err() {
@@ -146,6 +156,13 @@ enum State {
 }
 
 impl State {
+    fn is_starting(&self) -> bool {
+        let Self::Down { reason, .. } = self else {
+            return false;
+        };
+        *reason == DownReason::Starting
+    }
+
     /// The wire, unless it was condemned and the supervisor has yet to say so.
     fn wire(&self) -> Result<&Wire, LinkError> {
         match self {

@@ -66,16 +66,16 @@ impl Script {
         keys: &[impl AsRef<[u8]>],
         arguments: &[impl AsRef<[u8]>],
     ) -> Result<Value, LinkError> {
-        self.run_acknowledged(wire, keys, arguments, None).await
+        self.run_as(wire, keys, arguments, Manner::default()).await
     }
 
-    /// The same, and waits until replicas have what the script changed, if that is asked for.
-    pub(crate) async fn run_acknowledged(
+    /// The same, with what else travels beside the script.
+    pub(crate) async fn run_as(
         &self,
         wire: &Wire,
         keys: &[impl AsRef<[u8]>],
         arguments: &[impl AsRef<[u8]>],
-        acknowledgement: Option<Acknowledgement>,
+        manner: Manner,
     ) -> Result<Value, LinkError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.sha).arg(keys.len());
@@ -85,10 +85,10 @@ impl Script {
         for argument in arguments {
             command.arg(argument.as_ref());
         }
-        match self.asked(wire, &command, acknowledgement).await {
+        match self.asked(wire, &command, manner).await {
             Err(error) if error.code() == Some("NOSCRIPT") => {
                 self.load(wire).await?;
-                self.asked(wire, &command, acknowledgement).await
+                self.asked(wire, &command, manner).await
             }
             answer => answer,
         }
@@ -110,40 +110,59 @@ impl Script {
         }
     }
 
-    async fn asked(
-        &self,
-        wire: &Wire,
-        command: &Cmd,
-        acknowledgement: Option<Acknowledgement>,
-    ) -> Result<Value, LinkError> {
-        let Some(Acknowledgement {
-            replicas,
-            timeout_ms,
-        }) = acknowledgement
-        else {
+    async fn asked(&self, wire: &Wire, command: &Cmd, manner: Manner) -> Result<Value, LinkError> {
+        if manner == Manner::default() {
             return self.counted(wire, command).await;
-        };
+        }
         let mut pipeline = Pipeline::new();
+        if manner.asking {
+            pipeline.cmd("ASKING");
+        }
         pipeline.add_command(command.clone());
-        pipeline.cmd("WAIT").arg(replicas).arg(timeout_ms);
+        if let Some(wanted) = manner.acknowledgement {
+            pipeline
+                .cmd("WAIT")
+                .arg(wanted.replicas)
+                .arg(wanted.timeout_ms);
+        }
         self.round_trips.fetch_add(1, Relaxed);
         let mut answers = wire.pipeline(&pipeline).await?.into_iter();
         let mut next = || answers.next().expect("as many answers as commands");
-        let (answer, acknowledged) = (next()?, next()?);
-        match acknowledged {
-            Value::Int(acknowledged) if acknowledged >= i64::from(replicas) => Ok(answer),
-            Value::Int(acknowledged) => Err(LinkError::Unacknowledged {
-                wanted: replicas,
-                acknowledged: u64::try_from(acknowledged).unwrap_or(0),
-            }),
-            other => Err(LinkError::Garbled {
-                what: format!("WAIT was answered with {other:?}"),
-            }),
+        if manner.asking {
+            next()?;
+        }
+        let answer = next()?;
+        match manner.acknowledgement {
+            None => Ok(answer),
+            Some(wanted) => acknowledged(wanted.replicas, &next()?).map(|()| answer),
         }
     }
 
     async fn counted(&self, wire: &Wire, command: &Cmd) -> Result<Value, LinkError> {
         self.round_trips.fetch_add(1, Relaxed);
         wire.query(command).await
+    }
+}
+
+/// What travels beside a script, on the same connection in the same breath.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Manner {
+    /// Before it: that the node is to answer though the keys are still on their way to it.
+    pub(crate) asking: bool,
+    /// Behind it: to wait until replicas have what it changed.
+    pub(crate) acknowledgement: Option<Acknowledgement>,
+}
+
+/// Whether as many replicas as `wanted` have it, as `WAIT` was answered.
+fn acknowledged(wanted: u32, answer: &Value) -> Result<(), LinkError> {
+    match *answer {
+        Value::Int(acknowledged) if acknowledged >= i64::from(wanted) => Ok(()),
+        Value::Int(acknowledged) => Err(LinkError::Unacknowledged {
+            wanted,
+            acknowledged: u64::try_from(acknowledged).unwrap_or(0),
+        }),
+        ref other => Err(LinkError::Garbled {
+            what: format!("WAIT was answered with {other:?}"),
+        }),
     }
 }

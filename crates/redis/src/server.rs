@@ -20,8 +20,10 @@ use std::{env, fmt, thread};
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, Value};
 use tempfile::TempDir;
 
+pub use self::cluster::LocalCluster;
 pub use self::set::ReplicaSet;
 
+mod cluster;
 mod set;
 
 /// A running server. Dropping it kills it.

@@ -16,24 +16,25 @@ use redis::RedisConnectionInfo;
 use crate::tls::TlsSettings;
 use crate::url::{self, UrlError};
 
-/// How to reach the store: one Redis or Valkey server, or the primary that sentinels name. Parsed
-/// from a URL; the rest has defaults.
+/// How to reach the store: one Redis or Valkey server, the primary that sentinels name, or the nodes of
+/// a cluster. Parsed from a URL; the rest has defaults.
 ///
 /// | URL | reaches |
 /// |---|---|
 /// | `redis://[[user]:password@]host[:6379][/database]` | one server |
 /// | `redis+unix:///path[?db=..&user=..&pass=..]` | one server, over a Unix socket |
 /// | `redis+sentinel://[[user]:password@]host[:26379][,host..]/NAME[/database]` | the primary `NAME`, wherever the sentinels say it is |
+/// | `redis+cluster://[[user]:password@]host[:6379][,host..]` | a cluster, by any of its nodes |
 ///
-/// `valkey` may stand for `redis`. `rediss://` and `rediss+sentinel://` (`valkeys…`) are the same over TLS;
-/// [`tls`](Self::tls) says whom to trust. User and password are those of the servers, not of the
+/// `valkey` may stand for `redis`. `rediss://`, `rediss+sentinel://` and `rediss+cluster://` (`valkeys…`) are
+/// the same over TLS; [`tls`](Self::tls) says whom to trust. User and password are those of the servers, not of the
 /// sentinels, which have [their own](Self::sentinel_credentials).
 ///
 /// A user of the server's needs no more than this, with the prefix of the store
 /// ([`acl_rules`](crate::acl_rules) makes the rules for any):
 ///
 /// ```text
-/// ACL SETUSER leasehold on >PASSWORD resetchannels ~{leasehold:* -@all +evalsha +script|load +get +set +time +hmget +hgetall +hset +hdel +pexpireat +info +ping +select +role +wait
+/// ACL SETUSER leasehold on >PASSWORD resetchannels ~{leasehold:* -@all +evalsha +script|load +get +set +time +hmget +hgetall +hset +hdel +pexpireat +info +ping +select +role +wait +cluster|slots +cluster|info +asking
 /// ```
 ///
 /// ```
@@ -46,6 +47,9 @@ use crate::url::{self, UrlError};
 /// let mut settings: Settings = "rediss+sentinel://:secret@s1,s2,s3:5000/main".parse()?;
 /// settings.tls.ca_file = Some("/etc/ssl/redis-ca.pem".into());
 /// assert_eq!(settings.to_string(), "rediss+sentinel://s1:26379,s2:26379,s3:5000/main");
+///
+/// let settings: Settings = "redis+cluster://:secret@n1,n2:7000".parse()?;
+/// assert_eq!(settings.to_string(), "redis+cluster://n1:6379,n2:7000");
 /// # Ok::<(), leasehold_redis::UrlError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -61,7 +65,8 @@ pub struct Settings {
     pub keep_alive_interval: Duration,
     /// Ceiling of the delay before the first attempt to reconnect; it doubles with each attempt.
     pub backoff_min: Duration,
-    /// Ceiling of the delay before any attempt to reconnect: 2 s by default, 500 ms with sentinels.
+    /// Ceiling of the delay before any attempt to reconnect: 2 s by default, 500 ms
+    /// with sentinels or a cluster.
     pub backoff_max: Duration,
     /// Timeouts in a row, each of a request begun after the one before, that end a connection.
     pub timeouts_before_drop: NonZeroU32,
@@ -84,6 +89,10 @@ pub struct Settings {
     /// While connected, a sentinel is asked this often whether the primary has moved: one that was
     /// cut off from them all goes on answering us. 1 s by default.
     pub sentinel_interval: Duration,
+    /// While all is well, a node of a cluster is asked this often who serves what: one that was cut
+    /// off from the others goes on answering us for a while. 2 s by default. It is asked at once
+    /// when a node is lost or says that it does not serve what it was asked for.
+    pub cluster_interval: Duration,
     pub(crate) endpoint: Endpoint,
     /// Whether the connections go over TLS.
     pub(crate) secure: bool,
@@ -118,10 +127,14 @@ pub(crate) enum Endpoint {
         /// What they call the primary.
         master: String,
     },
+    Cluster {
+        /// At least one: nodes to ask first.
+        seeds: Vec<Place>,
+    },
 }
 
 /// A host and a port.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Place {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -152,8 +165,19 @@ impl Settings {
         format!("{scheme}://{place}")
     }
 
+    /// The same for the one server at `place`.
+    pub(crate) fn at(&self, place: &Place) -> Self {
+        Self {
+            endpoint: Endpoint::Tcp(place.clone()),
+            ..self.clone()
+        }
+    }
+
     fn new(target: url::Target) -> Self {
-        let sentinels = matches!(target.endpoint, Endpoint::Sentinels { .. });
+        let elsewhere = matches!(
+            target.endpoint,
+            Endpoint::Sentinels { .. } | Endpoint::Cluster { .. }
+        );
         Self {
             connect_timeout: if target.secure {
                 CONNECT_TIMEOUT_TLS
@@ -164,8 +188,8 @@ impl Settings {
             keep_alive_idle: KEEP_ALIVE_IDLE,
             keep_alive_interval: KEEP_ALIVE_INTERVAL,
             backoff_min: BACKOFF_MIN,
-            backoff_max: if sentinels {
-                BACKOFF_MAX_SENTINELS
+            backoff_max: if elsewhere {
+                BACKOFF_MAX_ELSEWHERE
             } else {
                 BACKOFF_MAX
             },
@@ -175,6 +199,7 @@ impl Settings {
             tls: TlsSettings::default(),
             sentinel_credentials: None,
             sentinel_interval: SENTINEL_INTERVAL,
+            cluster_interval: CLUSTER_INTERVAL,
             endpoint: target.endpoint,
             secure: target.secure,
             login: target.login,
@@ -210,15 +235,23 @@ impl fmt::Display for Settings {
             }
             Endpoint::Sentinels { sentinels, master } => {
                 let scheme = if self.secure { "rediss" } else { "redis" };
-                let places: Vec<String> = sentinels.iter().map(Place::to_string).collect();
-                write!(f, "{scheme}+sentinel://{}/{master}", places.join(","))?;
+                write!(f, "{scheme}+sentinel://{}/{master}", list(sentinels))?;
                 if database != 0 {
                     write!(f, "/{database}")?;
                 }
             }
+            Endpoint::Cluster { seeds } => {
+                let scheme = if self.secure { "rediss" } else { "redis" };
+                write!(f, "{scheme}+cluster://{}", list(seeds))?;
+            }
         }
         Ok(())
     }
+}
+
+fn list(places: &[Place]) -> String {
+    let places: Vec<String> = places.iter().map(Place::to_string).collect();
+    places.join(",")
 }
 
 /// As in a URL: an IPv6 address stands in brackets.
@@ -254,10 +287,13 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest a replica may take to notice that the store is back.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// To ask a sentinel costs little, and a fail-over should not last longer for our waiting.
-const BACKOFF_MAX_SENTINELS: Duration = Duration::from_millis(500);
+/// To ask a sentinel or a node costs little, and a fail-over should not last longer for our waiting.
+const BACKOFF_MAX_ELSEWHERE: Duration = Duration::from_millis(500);
 /// Sentinels take at least as long to notice a primary that is gone; a connection each time is cheap.
 const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
+/// A cluster takes many times as long to replace a node; the answer costs the node that is asked some
+/// 100 us.
+const CLUSTER_INTERVAL: Duration = Duration::from_secs(2);
 /// Many times what a replica in the same region takes.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_millis(50);
 /// One timeout is a hiccup and two a coincidence; three at the default take under a second.
@@ -284,6 +320,11 @@ mod tests {
                 "redis+sentinel://a:26379,[::1]:7,c:1/main.set/3",
             ),
             ("rediss+sentinel://a/main", "rediss+sentinel://a:26379/main"),
+            (
+                "valkeys+cluster://u:secret@a,[::1]:7",
+                "rediss+cluster://a:6379,[::1]:7",
+            ),
+            ("valkey+cluster://:secret@a/", "redis+cluster://a:6379"),
         ] {
             let mut settings: Settings = url.parse().expect(url);
             assert_eq!(settings.to_string(), shown);

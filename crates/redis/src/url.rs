@@ -32,6 +32,8 @@ fn target(url: &str) -> Result<Target, UrlFault> {
         "redis+unix" | "valkey+unix" | "unix" => (false, Form::Unix),
         "redis+sentinel" | "valkey+sentinel" => (false, Form::Sentinels),
         "rediss+sentinel" | "valkeys+sentinel" => (true, Form::Sentinels),
+        "redis+cluster" | "valkey+cluster" => (false, Form::Cluster),
+        "rediss+cluster" | "valkeys+cluster" => (true, Form::Cluster),
         _ => return Err(UrlFault::Scheme),
     };
     if secure && cfg!(not(feature = "tls")) {
@@ -69,12 +71,7 @@ fn target(url: &str) -> Result<Target, UrlFault> {
             let path = parts.path.trim_start_matches('/');
             let (master, database) = path.split_once('/').unwrap_or((path, ""));
             let database = database.trim_end_matches('/');
-            let mut sentinels = Vec::new();
-            for place in parts.places.split(',') {
-                check_place(place)?;
-                let info = read(&format!("redis://{place}"))?;
-                sentinels.push(checked_place(place, &info, SENTINEL_PORT)?);
-            }
+            let sentinels = places(parts.places, SENTINEL_PORT)?;
             if master.is_empty() || !master.chars().all(may_name_a_master) {
                 return Err(UrlFault::Master(master.to_owned()));
             }
@@ -89,6 +86,20 @@ fn target(url: &str) -> Result<Target, UrlFault> {
                 login: info.redis_settings().clone(),
             })
         }
+        Form::Cluster => {
+            let parts = Parts::of(rest)?;
+            let seeds = places(parts.places, SERVER_PORT)?;
+            let path = parts.path.trim_matches('/');
+            if !path.is_empty() {
+                return Err(UrlFault::ClusterDatabase(path.to_owned()));
+            }
+            let info = read(&format!("redis://{}localhost", parts.user))?;
+            Ok(Target {
+                endpoint: Endpoint::Cluster { seeds },
+                secure,
+                login: info.redis_settings().clone(),
+            })
+        }
     }
 }
 
@@ -96,6 +107,7 @@ enum Form {
     Tcp,
     Unix,
     Sentinels,
+    Cluster,
 }
 
 /// `user:password@places/path`, the first with its `@`.
@@ -123,6 +135,15 @@ impl<'a> Parts<'a> {
         check_place(places.split(',').next().unwrap_or_default())?;
         Ok(Self { user, places, path })
     }
+}
+
+/// Several places, separated by commas.
+fn places(text: &str, usual: u16) -> Result<Vec<Place>, UrlFault> {
+    let place = |place: &str| {
+        check_place(place)?;
+        checked_place(place, &read(&format!("redis://{place}"))?, usual)
+    };
+    text.split(',').map(place).collect()
 }
 
 fn check_place(place: &str) -> Result<(), UrlFault> {
@@ -232,8 +253,8 @@ pub struct UrlError {
 pub enum UrlFault {
     /// It does not begin with a scheme we know.
     #[error(
-        "it must begin with redis://, rediss:// (TLS), redis+unix:// or redis+sentinel://, \
-         as in redis://localhost:6379"
+        "it must begin with redis://, rediss:// (TLS), redis+unix://, redis+sentinel:// or \
+         redis+cluster://, as in redis://localhost:6379"
     )]
     Scheme,
     /// It asks for TLS, and this program was built without the feature `tls`.
@@ -248,8 +269,11 @@ pub enum UrlFault {
     /// There is no host.
     #[error("the host is missing; write redis://host:port")]
     Host,
-    /// There are several hosts, and no sentinels.
-    #[error("there are several hosts; only redis+sentinel://host1,host2/NAME takes more than one")]
+    /// There are several hosts, and neither sentinels nor a cluster.
+    #[error(
+        "there are several hosts; only redis+sentinel://host1,host2/NAME and \
+         redis+cluster://host1,host2 take more than one"
+    )]
     Hosts,
     /// The port is no port.
     #[error("the port {0:?} is not a number from 1 to 65535")]
@@ -257,6 +281,9 @@ pub enum UrlFault {
     /// The path is no database number.
     #[error("the database {0:?} is not a number; write redis://host:port/0 or leave it out")]
     Database(String),
+    /// A cluster with a database.
+    #[error("a cluster has only one database, so {0:?} cannot be one; leave it out")]
+    ClusterDatabase(String),
     /// The path names no primary for the sentinels to find.
     #[error(
         "{0:?} cannot be the name of a primary; \
@@ -321,6 +348,12 @@ mod tests {
         let database = UrlFault::Database("x".to_owned());
         assert_eq!(fault("redis+sentinel://a/main/x"), database);
         assert_eq!(fault("redis://a:1,b"), UrlFault::Hosts);
+        let database = |path: &str| UrlFault::ClusterDatabase(path.to_owned());
+        assert_eq!(fault("redis+cluster://a,b/0"), database("0"));
+        assert_eq!(fault("rediss+cluster://a,b:1/main"), database("main"));
+        assert_eq!(fault("redis+cluster://a,,b"), UrlFault::Host);
+        let port = UrlFault::Port("x".to_owned());
+        assert_eq!(fault("redis+cluster://a,b:x"), port);
     }
 
     #[test]
@@ -341,6 +374,8 @@ mod tests {
             "redis+sentinel://:secret@a",
             "redis+sentinel://:secret@a,b:0/main",
             "redis+sentinel://u:secret/@a,b/main",
+            "redis+cluster://:secret@a,b:0",
+            "redis+cluster://u:secret/@a,b",
         ] {
             let error = url.parse::<Settings>().expect_err(url);
             for shown in [error.to_string(), format!("{error:?}")] {

@@ -124,7 +124,7 @@ impl ReplicaSet {
 }
 
 /// A section of what `server` says of itself.
-fn info(server: &LocalServer, section: &str) -> Option<String> {
+pub(super) fn info(server: &LocalServer, section: &str) -> Option<String> {
     match server.run(redis::cmd("INFO").arg(section)) {
         Ok(Value::BulkString(text)) => Some(String::from_utf8_lossy(&text).into_owned()),
         _ => None,

@@ -6,7 +6,7 @@ use std::ops::Range;
 use leasehold_core::{
     Birth, LeaseRequest, Ledger, Limit, Micros, RecordId, Request, Status, StoreTime,
 };
-use leasehold_redis::codec::{Answer, Call, Greet, Names};
+use leasehold_redis::codec::{Answer, Call, Names};
 
 use crate::ZERO;
 use crate::branches::{met, reached};
@@ -21,7 +21,7 @@ pub(crate) struct Schedule<'a> {
     names: Names,
     hold: Micros,
     now: StoreTime,
-    /// Which of the server's lives it is.
+    /// Which server it is, or which of its lives.
     life: u8,
     model: Model,
     saved: Model,
@@ -100,8 +100,8 @@ impl<'a> Schedule<'a> {
         match self.rng.below(100) {
             0..68 => self.sync()?,
             68..78 => self.repeat()?,
-            78..82 => self.greet()?,
-            82..84 => self.crash(),
+            78..80 => self.life += 1,
+            80..84 => self.crash(),
             84..88 => {
                 let key = self.rng.key();
                 self.limits[key] = self.rng.limit();
@@ -208,12 +208,16 @@ impl<'a> Schedule<'a> {
             call.push(key, limit, request).expect("small numbers");
         }
 
-        let found = self.model.marker.map(|(birth, _)| birth);
+        let found = self.model.marker.map(|(birth, life)| {
+            if life == self.life {
+                return birth;
+            }
+            self.reach("meet: another server's marker");
+            Birth::restarted(birth, hold, now)
+        });
         let birth = Birth::meet(found, known, hold, now);
         self.reach(met(found, known, birth));
-        if found != Some(birth) {
-            self.model.marker = Some((birth, self.life));
-        }
+        self.model.marker = Some((birth, self.life));
         let mut replies = Vec::new();
         for (key, limit, request) in requests {
             let slot = &mut self.model.buckets[*key];
@@ -245,30 +249,6 @@ impl<'a> Schedule<'a> {
         }
         self.compare(requests.iter().map(|(key, ..)| *key))?;
         Ok(answer)
-    }
-
-    /// Somebody connects: to the same server or, as far as run ids tell, to another.
-    fn greet(&mut self) -> Checked {
-        if self.rng.one_in(2) {
-            self.life += 1;
-        }
-        let greet = Greet::new(self.names.marker(0), self.hold, run_id(self.life)).unwrap();
-        let branch = match self.model.marker {
-            None => "greet: no marker",
-            Some((_, life)) if life == self.life => "greet: the same server",
-            Some((birth, _)) => {
-                let birth = Birth::restarted(birth, self.hold, self.now);
-                self.model.marker = Some((birth, self.life));
-                "greet: another server"
-            }
-        };
-        self.reach(branch);
-        let answer = self.store.greet(&greet, self.now)?;
-        let expected = self.model.marker.map(|(birth, _)| birth);
-        if answer != expected {
-            return Err(format!("greeting {answer:?}, expected {expected:?}"));
-        }
-        self.compare(0..0)
     }
 
     /// A replica starts anew, with another id and no memory.

@@ -1,9 +1,9 @@
-//! The real server, with scripts that are told the time, and what is in it.
+//! The real server, with a script that is told the time, and what is in it.
 
 use std::collections::BTreeMap;
 
 use leasehold_core::{Birth, Bucket, Demand, Ledger, Record, RecordId, StoreTime};
-use leasehold_redis::codec::{Answer, Call, Greet, RunId};
+use leasehold_redis::codec::{Answer, Call, RunId};
 use leasehold_redis::server::{Binary, LocalServer, ServerOptions};
 use redis::{Connection, Value};
 
@@ -12,35 +12,31 @@ use crate::schedule::Stored;
 /// What was found, or how it differs from what should be.
 pub(crate) type Checked<T = ()> = Result<T, String>;
 
-/// The server, with scripts that are told the time.
+/// The server, with a script that is told the time.
 pub(crate) struct Store {
     connection: Connection,
     exchange: String,
-    greet: String,
 }
 
 impl Store {
-    pub(crate) fn start(binary: Binary, exchange: &str, greet: &str) -> (Self, LocalServer) {
+    pub(crate) fn start(binary: Binary, exchange: &str) -> (Self, LocalServer) {
         let (connection, server) = connect(binary);
         let mut store = Self {
             connection,
             exchange: String::new(),
-            greet: String::new(),
         };
-        store.load(exchange, greet);
+        store.load(exchange);
         (store, server)
     }
 
-    pub(crate) fn load(&mut self, exchange: &str, greet: &str) {
-        for (script, place, sha) in [
-            (exchange, 5, &mut self.exchange),
-            (greet, 3, &mut self.greet),
-        ] {
-            let told = format!("local clock = {{ unpack('<dd', ARGV[{place}]) }}");
-            assert_eq!(script.matches(CLOCK).count(), 1, "one line reads the clock");
-            let script = script.replace(CLOCK, &told);
-            *sha = run(&mut self.connection, "SCRIPT", &["LOAD", &script]);
-        }
+    pub(crate) fn load(&mut self, exchange: &str) {
+        assert_eq!(
+            exchange.matches(CLOCK).count(),
+            1,
+            "one line reads the clock"
+        );
+        let script = exchange.replace(CLOCK, "local clock = { unpack('<dd', ARGV[5]) }");
+        self.exchange = run(&mut self.connection, "SCRIPT", &["LOAD", &script]);
     }
 
     pub(crate) fn exchange(&mut self, call: &Call, now: StoreTime) -> Checked<Answer> {
@@ -54,14 +50,6 @@ impl Store {
             &arguments,
         )?;
         call.decode(&answer).map_err(|error| error.to_string())
-    }
-
-    pub(crate) fn greet(&mut self, greet: &Greet, now: StoreTime) -> Checked<Option<Birth>> {
-        let mut arguments: Vec<&[u8]> = greet.arguments().to_vec();
-        let clock = clock(now);
-        arguments.push(&clock);
-        let answer = evaluate(&mut self.connection, &self.greet, greet.keys(), &arguments)?;
-        Greet::decode(&answer).map_err(|error| error.to_string())
     }
 
     pub(crate) fn delete_all(&mut self) {
@@ -267,5 +255,5 @@ pub(crate) fn run_id(life: u8) -> RunId {
     RunId::from_info(format!("run_id:{}\r\n", digit.to_string().repeat(40)).as_bytes())
 }
 
-/// The line of each script that reads the clock.
+/// The line of the script that reads the clock.
 const CLOCK: &str = "local clock = call('TIME')";

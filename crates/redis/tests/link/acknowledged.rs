@@ -41,7 +41,7 @@ async fn nothing_is_used_of_an_exchange_that_no_replica_acknowledged() {
             sleep(Duration::from_millis(50)).await;
         }
         assert!(store.round_trips() > before, "it was asked");
-        assert!(store.link().wire().is_ok(), "the connection is good");
+        assert!(link_of(&store).wire().is_ok(), "the connection is good");
 
         replica.resume().expect("goes on");
         within(RECOVERY * 2, some()).await;

@@ -81,10 +81,10 @@ async fn a_permission_that_is_missing_is_named_with_the_line_that_mends_it() {
         // What only a script does.
         become_user(&server, &rules.replace("+time", ""));
         let store = RedisStore::connect(as_user(&server, "secret", "")).await;
-        let store = store.expect("the marker is not there to be looked at");
+        let store = store.expect("the script is not run yet");
         let script = leasehold_redis::Script::new("return redis.call('TIME')");
         let none: [&str; 0] = [];
-        let error = script.run(store.link(), &none, &none).await;
+        let error = script.run(&link_of(&store), &none, &none).await;
         let error = error.expect_err("not allowed");
         assert_eq!(error.code(), Some("NOPERM"));
         // Redis 7.0 does not say which it was.
@@ -112,13 +112,13 @@ async fn a_password_that_is_changed_is_a_state_that_ends_when_it_is_right_again(
         server
             .run(redis::cmd("CLIENT").arg("KILL").arg("USER").arg("app"))
             .expect("kills");
-        within(Duration::from_secs(1), store.link().down()).await;
+        within(Duration::from_secs(1), link_of(&store).down()).await;
 
         let before = connections(&server);
         let until = Instant::now() + Duration::from_secs(2);
         let mut named = false;
         while Instant::now() < until {
-            let error = store.link().wire().expect_err("not let in");
+            let error = link_of(&store).wire().expect_err("not let in");
             if let LinkError::Down {
                 reason: DownReason::Unconnected(error),
                 ..
@@ -136,7 +136,7 @@ async fn a_password_that_is_changed_is_a_state_that_ends_when_it_is_right_again(
         assert!((3..40).contains(&attempts), "{attempts} attempts in 2 s");
 
         acl(&[">secret"]);
-        within(RECOVERY, store.link().up()).await;
+        within(RECOVERY, link_of(&store).up()).await;
     })
     .await;
 }

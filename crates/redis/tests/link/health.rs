@@ -30,8 +30,8 @@ async fn a_server_that_may_evict_our_keys_is_warned_of_once_per_connection() {
         server
             .run(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal"))
             .expect("kills");
-        within(RECOVERY, store.link().down()).await;
-        within(RECOVERY, store.link().up()).await;
+        within(RECOVERY, link_of(&store).down()).await;
+        within(RECOVERY, link_of(&store).up()).await;
         assert_eq!(log.count("noeviction"), 2);
     })
     .await;

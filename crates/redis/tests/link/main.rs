@@ -5,16 +5,19 @@
 
 mod acknowledged;
 mod acl;
+mod cluster;
 mod connection;
 mod health;
+mod load;
 mod sentinel;
 #[cfg(feature = "tls")]
 mod tls;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_redis::server::{LocalServer, ServerOptions};
-use leasehold_redis::{ConnectError, Link, LinkError, Settings, UrlError};
+use leasehold_redis::{ConnectError, Link, LinkError, RedisStore, Settings, UrlError};
 use redis::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -42,6 +45,11 @@ fn settings(url: &str) -> Result<Settings, UrlError> {
 
 async fn connect(url: &str) -> Result<Link, ConnectError> {
     Link::connect(settings(url).expect("a URL"), ()).await
+}
+
+/// The connection of a store that is one server, or of a cluster's first partition.
+fn link_of(store: &RedisStore) -> Arc<Link> {
+    store.link(0).expect("somebody serves it")
 }
 
 async fn set(link: &Link) -> Result<Value, LinkError> {

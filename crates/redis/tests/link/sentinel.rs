@@ -1,11 +1,8 @@
 //! A primary that is found through sentinels, before and after it fails over.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use leasehold::Limiter;
 use leasehold_redis::server::{LocalServer, ReplicaSet, ServerOptions};
 use leasehold_redis::{
     ConnectFault, Credentials, DownReason, Link, LinkError, RedisStore, Settings,
@@ -13,9 +10,9 @@ use leasehold_redis::{
 use redis::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::load::Load;
 use super::*;
 
 /// Kills the primary under load, and holds what the limiter admits against the limit all the while.
@@ -30,7 +27,7 @@ async fn a_fail_over_is_followed_and_admits_no_more_than_the_limit() {
         let killed = Instant::now();
         let before = load.admitted();
         set.servers[0].kill();
-        within(Duration::from_secs(1), store.link().down()).await;
+        within(Duration::from_secs(1), link_of(&store).down()).await;
         // The sentinels say so some time after the promotion: when they have seen it.
         let old = set.servers[0].port();
         let told = async {
@@ -40,7 +37,7 @@ async fn a_fail_over_is_followed_and_admits_no_more_than_the_limit() {
             killed.elapsed()
         };
         let told = within(FAIL_OVER, told).await;
-        within(Duration::from_secs(1), store.link().up()).await;
+        within(Duration::from_secs(1), link_of(&store).up()).await;
         let up = killed.elapsed();
         println!("sentinels told after {told:.2?}, up after {up:.2?}");
 
@@ -95,75 +92,10 @@ async fn a_promoted_replica_that_missed_everything_gives_nothing_twice() {
         within(RECOVERY, spent).await;
         old.kill();
         sentinel.says("127.0.0.1", new.port().expect("a port"));
-        within(Duration::from_secs(1), store.link().down()).await;
-        within(RECOVERY, store.link().up()).await;
+        within(Duration::from_secs(1), link_of(&store).down()).await;
+        within(RECOVERY, link_of(&store).up()).await;
         sleep(Duration::from_secs(2)).await;
         load.ends_within_the_limit().await;
-    }
-}
-
-/// One caller who takes all there is.
-struct Load {
-    rate: u32,
-    burst: u32,
-    stop: Arc<AtomicBool>,
-    admitted: Arc<AtomicUsize>,
-    caller: JoinHandle<Vec<(f64, f64)>>,
-}
-
-impl Load {
-    fn on(store: &Arc<RedisStore>, rate: u32, burst: u32) -> Self {
-        let limit = format!("{rate}/s burst {burst}").parse().expect("a limit");
-        let limiter = Limiter::builder()
-            .limit("api", limit)
-            .store(Arc::clone(store))
-            .build()
-            .expect("builds");
-        let (stop, admitted) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let caller = tokio::spawn({
-            let (stop, admitted) = (Arc::clone(&stop), Arc::clone(&admitted));
-            async move {
-                let (start, mut taken) = (Instant::now(), Vec::new());
-                while !stop.load(Relaxed) {
-                    let before = start.elapsed().as_secs_f64();
-                    // Keys differ by their limits, so that loads do not share a bucket.
-                    if limiter.acquire(&format!("{rate}"), 1).await.is_allowed() {
-                        taken.push((before, start.elapsed().as_secs_f64()));
-                        admitted.fetch_add(1, Relaxed);
-                    } else {
-                        sleep(Duration::from_millis(1)).await;
-                    }
-                }
-                taken
-            }
-        });
-        Self {
-            rate,
-            burst,
-            stop,
-            admitted,
-            caller,
-        }
-    }
-
-    fn admitted(&self) -> usize {
-        self.admitted.load(Relaxed)
-    }
-
-    /// No window, from the beginning of one admission to the end of a later one, holds more than
-    /// burst + rate * length.
-    async fn ends_within_the_limit(self) {
-        self.stop.store(true, Relaxed);
-        let taken = self.caller.await.expect("no panic");
-        let (rate, burst) = (f64::from(self.rate), f64::from(self.burst));
-        let mut least = f64::INFINITY;
-        let mut count = 0.0;
-        for (before, after) in taken {
-            least = least.min(count - rate * before);
-            count += 1.0;
-            let excess = count - rate * after - least - burst;
-            assert!(excess <= 0.001, "{excess} tokens too many at {after} s");
-        }
     }
 }
 

@@ -86,8 +86,7 @@ impl Keeper for LeasedKeeper {
         *self = Self::default();
     }
 
-    /// As the greeting of a new connection does it, which compares the server's run id with that
-    /// of the marker.
+    /// As the script does it, which compares the server's run id with that of the marker.
     fn restart(&mut self, now: StoreTime) {
         self.birth = self
             .birth
