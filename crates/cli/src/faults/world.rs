@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use leasehold_redis::codec::{EXCHANGE, GREET};
+use leasehold_redis::codec::EXCHANGE;
 use leasehold_redis::server::{Binary, LocalServer, ReplicaSet, ServerOptions};
 use redis::{Cmd, Connection};
 use rustix::process::{Pid, Signal, kill_process};
@@ -121,18 +121,15 @@ impl World {
         Ok(self.server().resume()?)
     }
 
-    /// Has the server's clock, as the scripts read it, go ahead by so much, or back.
+    /// Has the server's clock, as the script reads it, go ahead by so much, or back.
     ///
-    /// Nobody but root may set a clock. So the server is given both scripts once more with a
-    /// clock that is off, and the proxy has the replicas run those.
+    /// Nobody but root may set a clock. So the server is given the script once more with a clock that
+    /// is off, and the proxy has the replicas run that.
     pub(crate) fn step_clock(&mut self, micros: i64) -> Result<(), FaultsError> {
-        let mut words = Vec::new();
-        for script in [EXCHANGE, GREET] {
-            let stepped = with_clock_off(script, micros);
-            self.run(redis::cmd("SCRIPT").arg("LOAD").arg(&stepped))?;
-            let name = |script| redis::Script::new(script).get_hash().to_owned();
-            words.push(Words::new(&name(script), &name(&stepped)));
-        }
+        let stepped = with_clock_off(EXCHANGE, micros);
+        self.run(redis::cmd("SCRIPT").arg("LOAD").arg(&stepped))?;
+        let name = |script| redis::Script::new(script).get_hash().to_owned();
+        let words = vec![Words::new(&name(EXCHANGE), &name(&stepped))];
         self.make(Way::Exchanged(words.into()))
     }
 
@@ -250,10 +247,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_scripts_have_a_clock_that_can_be_stepped() {
-        for script in [EXCHANGE, GREET] {
-            let stepped = with_clock_off(script, -2_000_000);
-            assert!(stepped.contains("clock[1] + (-2)"), "{stepped}");
-        }
+    fn the_script_has_a_clock_that_can_be_stepped() {
+        let stepped = with_clock_off(EXCHANGE, -2_000_000);
+        assert!(stepped.contains("clock[1] + (-2)"), "{stepped}");
     }
 }
