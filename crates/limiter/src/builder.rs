@@ -133,8 +133,8 @@ impl Builder {
         self
     }
 
-    /// The longest time [`acquire`](Limiter::acquire) may wait for the store, give or take a
-    /// millisecond; 100 ms unless set.
+    /// The longest time [`acquire`](Limiter::acquire) may wait for the store; 100 ms unless
+    /// set. It ends up to 1.5 ms early, as the runtime's timers are late by about as much.
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
         self

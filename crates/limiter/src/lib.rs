@@ -48,7 +48,7 @@ pub use leasehold_core::{
     Micros, Rate, Reason, RecordId, Reply, Request, Status, StoreTime, Verdict, Wait,
 };
 pub use leasehold_sync::{
-    Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError,
+    Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError, partition_of,
 };
 pub use limiter::{Limiter, Mode, NotReleased, Peek};
 pub use memory_store::MemoryStore;

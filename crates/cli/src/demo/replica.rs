@@ -204,7 +204,7 @@ enum Begun {
 fn begin(limiter: &Limiter, replica: u32, arrival: Arrival) -> Begun {
     let (limiter, key) = (limiter.clone(), arrival.key);
     let mut request: Waits = Box::pin(async move {
-        let subject = format!("user:{key}");
+        let subject = subject(key);
         let start_ns = machine_nanos();
         let verdict = limiter.acquire(&subject, 1).await;
         let end_ns = machine_nanos();
@@ -238,7 +238,13 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// The name of the one limit.
-const LIMIT: &str = "demo";
+/// The limit of all keys.
+pub(crate) const LIMIT: &str = "demo";
+
+/// Whom a key stands for.
+pub(crate) fn subject(key: u32) -> String {
+    format!("user:{key}")
+}
 
 /// The default of a limiter: a demo with more keys shows that memory is bounded.
 const KEYS_MAX: usize = 100_000;

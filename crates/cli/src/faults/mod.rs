@@ -167,6 +167,10 @@ pub(crate) enum FaultsError {
     NoProxy,
     #[error("the scene has no replicas and sentinels")]
     NoSet,
+    #[error("the scene has no cluster")]
+    NoCluster,
+    #[error("no primary of the cluster serves the key")]
+    NoOwner,
     #[error("nobody was locked out")]
     NotLockedOut,
     #[error("the replica that was to suffer is not there")]

@@ -196,6 +196,24 @@ pub(crate) const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        name: "cluster-fail-over",
+        title: "cluster: primary killed (-9), its replica promoted",
+        scene: Scene::Cluster,
+        // The primary is killed and its replica promoted before this ends.
+        lasts: lasts(500, 500),
+        end: World::kill_owner,
+        slack: Duration::from_secs(6),
+        ..ROW
+    },
+    Row {
+        name: "cluster-reshard",
+        title: "cluster: slot moved to another primary",
+        scene: Scene::Cluster,
+        lasts: lasts(500, 500),
+        end: World::move_key,
+        ..ROW
+    },
+    Row {
         name: "clock-ahead",
         title: "server's clock 1 s ahead",
         scene: Scene::Proxied,

@@ -34,6 +34,7 @@ pub(crate) async fn run(
         block_in_place(|| (row.begin)(&mut world))?;
     }
     let plans = plans(row, pace, &world, seed);
+    world.prefix.clone_from(&plans[0].prefix);
     let fleet = Fleet::of_processes(&plans).await?;
     world.replicas.clone_from(&fleet.process_ids);
     let (start_ns, duration) = (fleet.start_ns, plans[0].duration);

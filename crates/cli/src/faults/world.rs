@@ -7,14 +7,16 @@
 
 use std::time::Duration;
 
-use leasehold_redis::codec::EXCHANGE;
-use leasehold_redis::server::{Binary, LocalServer, ReplicaSet, ServerOptions};
+use leasehold::partition_of;
+use leasehold_redis::codec::{EXCHANGE, Names};
+use leasehold_redis::server::{Binary, LocalCluster, LocalServer, ReplicaSet, ServerOptions};
 use redis::{Cmd, Connection};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::FaultsError;
 use super::exchanged::Words;
 use super::proxy::{Proxy, Way};
+use crate::demo::replica::{LIMIT, subject};
 
 /// What stands between the replicas and their tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,6 +29,8 @@ pub(crate) enum Scene {
     ProxiedVictim,
     /// A primary and a replica of it, and three sentinels.
     Sentinels,
+    /// A cluster of three primaries, each with a replica.
+    Cluster,
 }
 
 /// A scene that was set up.
@@ -38,12 +42,15 @@ pub(crate) struct World {
     admin: Option<Admin>,
     /// The processes of the replicas, once they have started.
     pub(crate) replicas: Vec<u32>,
+    /// What the names of the store's keys begin with, once it is known.
+    pub(crate) prefix: String,
 }
 
 #[derive(Debug)]
 enum Servers {
     One(Box<LocalServer>),
     Set(ReplicaSet),
+    Cluster(Box<LocalCluster>),
 }
 
 impl World {
@@ -51,6 +58,10 @@ impl World {
     pub(crate) async fn set_up(scene: Scene, binary: &Binary) -> Result<Self, FaultsError> {
         let servers = match scene {
             Scene::Sentinels => Servers::Set(ReplicaSet::start(binary, 1, SENTINELS)?),
+            Scene::Cluster => {
+                let cluster = LocalCluster::start(binary, PRIMARIES, true)?;
+                Servers::Cluster(Box::new(cluster))
+            }
             Scene::Server | Scene::Proxied | Scene::ProxiedVictim => {
                 let options = ServerOptions {
                     binary: Some(binary.clone()),
@@ -65,6 +76,7 @@ impl World {
             proxy: None,
             admin: None,
             replicas: Vec::new(),
+            prefix: String::new(),
         };
         if matches!(scene, Scene::Proxied | Scene::ProxiedVictim) {
             let port = world.server().port().expect("no socket was asked for");
@@ -78,6 +90,7 @@ impl World {
     pub(crate) fn url(&self, replica: u32) -> String {
         match (&self.servers, &self.proxy) {
             (Servers::Set(set), _) => set.url(),
+            (Servers::Cluster(cluster), _) => cluster.url(),
             (Servers::One(_), Some(proxy)) if self.scene == Scene::Proxied || replica == VICTIM => {
                 proxy.url()
             }
@@ -85,11 +98,16 @@ impl World {
         }
     }
 
-    /// The server; of several, the first.
+    /// The server; of several, the first, and of a cluster the one that serves the key.
     fn server(&mut self) -> &mut LocalServer {
+        let slot = self.key_slot();
         match &mut self.servers {
             Servers::One(server) => server,
             Servers::Set(set) => &mut set.servers[0],
+            Servers::Cluster(cluster) => {
+                let owner = cluster.owner(slot).unwrap_or(0);
+                &mut cluster.servers[owner]
+            }
         }
     }
 
@@ -181,10 +199,41 @@ impl World {
         Err(FaultsError::NoPromotion)
     }
 
+    /// Kills the primary that serves the key, and waits until its replica was promoted.
+    pub(crate) fn kill_owner(&mut self) -> Result<(), FaultsError> {
+        let slot = self.key_slot();
+        let cluster = self.cluster()?;
+        let owner = cluster.owner(slot).ok_or(FaultsError::NoOwner)?;
+        cluster.servers[owner].kill();
+        cluster.wait_for_promotion(slot, owner)?;
+        Ok(())
+    }
+
+    /// Moves the slot of the key, with all that is in it, to another primary.
+    pub(crate) fn move_key(&mut self) -> Result<(), FaultsError> {
+        let slot = self.key_slot();
+        let cluster = self.cluster()?;
+        let owner = cluster.owner(slot).ok_or(FaultsError::NoOwner)?;
+        Ok(cluster.move_slot(slot, (owner + 1) % PRIMARIES)?)
+    }
+
+    /// In which slot of a cluster the one key of the load lies.
+    fn key_slot(&self) -> u16 {
+        let (names, subject) = (Names::spread(&self.prefix), subject(0));
+        names.slot(partition_of(LIMIT, subject.as_bytes(), names.bins()))
+    }
+
+    fn cluster(&mut self) -> Result<&mut LocalCluster, FaultsError> {
+        match &mut self.servers {
+            Servers::Cluster(cluster) => Ok(cluster),
+            Servers::One(_) | Servers::Set(_) => Err(FaultsError::NoCluster),
+        }
+    }
+
     fn set(&self) -> Result<&ReplicaSet, FaultsError> {
         match &self.servers {
             Servers::Set(set) => Ok(set),
-            Servers::One(_) => Err(FaultsError::NoSet),
+            Servers::One(_) | Servers::Cluster(_) => Err(FaultsError::NoSet),
         }
     }
 
@@ -234,6 +283,7 @@ fn with_clock_off(script: &str, micros: i64) -> String {
 pub(crate) const VICTIM: u32 = 3;
 
 const SENTINELS: usize = 3;
+const PRIMARIES: usize = 3;
 
 /// Sentinels take half a second to notice, and may have to vote twice, 2 s apart.
 const PROMOTION: Duration = Duration::from_secs(15);
