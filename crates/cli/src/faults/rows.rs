@@ -251,6 +251,7 @@ pub(crate) const ROWS: &[Row] = &[
         begin: |world| world.signal_victim(Signal::STOP),
         end: |world| world.signal_victim(Signal::CONT),
         stops_victim: true,
+        quick: true,
         ..ROW
     },
     Row {
