@@ -207,11 +207,12 @@ mod tests {
     #[test]
     fn keys_survive_growth() {
         let table = Table::new(1);
-        let subjects: Vec<_> = (0_u32..5000).map(u32::to_be_bytes).collect();
+        let keys = if cfg!(miri) { 100 } else { 5000_u32 };
+        let subjects: Vec<_> = (0..keys).map(u32::to_be_bytes).collect();
         for subject in &subjects {
             inserted(&table, key(0, subject));
         }
-        assert_eq!(table.len(), 5000);
+        assert_eq!(table.len(), subjects.len());
         for subject in &subjects {
             assert_eq!(table.get(key(0, subject)).unwrap().key(), key(0, subject));
         }

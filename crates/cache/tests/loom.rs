@@ -2,7 +2,22 @@
 //!
 //! `RUSTFLAGS="--cfg leasehold_loom" cargo test --release -p leasehold-cache --test loom`
 //!
-//! Each test names the bugs that were planted to see it fail.
+//! Each test names the bugs that were planted to see it fail. All of them take 15 s on two cores, as
+//! long as no test has more than three threads that write.
+//!
+//! | protocol | stories |
+//! |---|---|
+//! | grant against spend | `each_deposited_token_leaves_once`, `tokens_and_their_deadline_arrive_together` |
+//! | release against spend | `what_is_given_back_is_not_spent_too` |
+//! | the end of a lease against spend | `nothing_dead_is_spent_while_a_lease_is_renewed` |
+//! | hold and refund against release, report and a new generation | `a_refund_and_…`, `a_refund_never_…`, `no_report_…`, `a_hold_is_…`, `two_limits_…` (two) |
+//! | denial | `a_denial_is_believed_whole_or_not_at_all`, `tokens_that_arrive_end_a_denial` |
+//! | signal | `no_signal_is_lost`, `a_signal_is_taken_or_counted_as_dropped` |
+//! | falling back on oneself | `a_key_that_falls_back_counts_each_token_in_one_bucket` |
+//! | count of denials | `each_denied_token_is_counted_once` |
+//!
+//! Not here: the mark of use. It is a plain store against a swap, which loom orders in a way that no
+//! memory model allows, and so reports as lost; `tests/threads.rs` has it, for Miri.
 //!
 //! The main thread runs first, and whoever only reads is spawned. The other way round loom would
 //! miss bugs: of each atomic it remembers the last access alone, so the load that opens a writer's
@@ -11,12 +26,14 @@
 
 use std::sync::Arc;
 
-use leasehold_cache::{Entry, KeyRef, LimitId, Signals};
+use leasehold_cache::{DenialCell, Denied, Entry, KeyRef, LimitId, Signals};
 use leasehold_core::Instant;
 use loom::thread;
 
 const NOW: Instant = Instant::ORIGIN;
 const DEADLINE: Instant = Instant::from_millis(100);
+/// Beyond the deadline by more than a tick of a lease.
+const LATER: Instant = Instant::from_millis(200);
 
 /// Caught: `LeaseCell::take` as a load and a store.
 #[test]
@@ -40,6 +57,63 @@ fn each_deposited_token_leaves_once() {
         let spent = spender.join().unwrap();
         let left = entry.lease.view(NOW).live;
         assert_eq!(spent + dead + withdrawn.live + withdrawn.dead + left, 2);
+    });
+}
+
+/// Caught: `LeaseCell::deposit` in two steps, the deadline first or the tokens first.
+#[test]
+fn tokens_and_their_deadline_arrive_together() {
+    loom::model(|| {
+        let entry = leased(1);
+        let reader = spawn(&entry, |entry| {
+            let view = entry.lease.view(NOW);
+            (view.live, view.deadline > DEADLINE)
+        });
+        let late = spawn(&entry, |entry| entry.lease.spend(2, DEADLINE).is_ok());
+        assert_eq!(entry.lease.deposit(1, LATER, NOW), 0);
+        let seen = reader.join().unwrap();
+        let spent = late.join().unwrap();
+        let before = seen == (1, false);
+        let after = seen == (2, true) || (spent && seen == (0, true));
+        assert!(before || after, "{seen:?}: half of a lease");
+    });
+}
+
+/// Caught: `LeaseCell::withdraw` that says what it saw before it took; `LeaseCell::update` as a load
+/// and a store.
+#[test]
+fn what_is_given_back_is_not_spent_too() {
+    loom::model(|| {
+        let entry = leased(3);
+        let spend = |entry: &Arc<Entry>| u32::from(entry.lease.spend(1, NOW).is_ok());
+        let [first, second] = [(); 2].map(|()| spawn(&entry, spend));
+        let released = entry.lease.withdraw(1, NOW).live;
+        let spent = first.join().unwrap() + second.join().unwrap();
+        let left = entry.lease.view(NOW).live;
+        assert_eq!(released + spent + left, 3);
+        assert!(released + spent >= 2, "at most one is kept");
+    });
+}
+
+/// A request whose clock says that the lease is over, one whose clock says that it is not, and the
+/// owner, who brings a longer lease.
+///
+/// Caught: `LeaseCell::deposit` that keeps dead tokens, or that brings the deadline before the
+/// tokens; `LeaseCell::update` as a load and a store; `take` that does not look at the deadline.
+#[test]
+fn nothing_dead_is_spent_while_a_lease_is_renewed() {
+    loom::model(|| {
+        let entry = leased(2);
+        let late = spawn(&entry, |entry| {
+            u32::from(entry.lease.spend(1, DEADLINE).is_ok())
+                + u32::from(entry.lease.spend(1, DEADLINE).is_ok())
+        });
+        let early = spawn(&entry, |entry| entry.lease.spend(1, NOW).is_ok());
+        let dead = entry.lease.deposit(1, LATER, DEADLINE);
+        let (late, early) = (late.join().unwrap(), u32::from(early.join().unwrap()));
+        assert!(late <= 1, "one token lives beyond the first deadline");
+        let left = entry.lease.view(DEADLINE).live;
+        assert_eq!(late + early + dead + left, 3);
     });
 }
 
@@ -99,6 +173,119 @@ fn a_hold_is_known_to_whoever_misses_its_tokens() {
     });
 }
 
+/// Caught: `Held` that does not refund what is dropped; `LeaseCell::update` as a load and a store.
+#[test]
+fn two_limits_are_paid_both_or_neither_while_one_is_given_back() {
+    loom::model(|| {
+        let (first, second) = (leased(1), leased(1));
+        let request = request_under(&first, &second);
+        let released = second.lease.withdraw(0, NOW).live;
+        let allowed = request.join().unwrap();
+        assert_eq!(allowed, released == 0, "one token, one taker");
+        let paid = u32::from(allowed);
+        assert_eq!(first.account(NOW).unspent(), 1 - paid);
+        assert_eq!(second.account(NOW).unspent(), 0);
+    });
+}
+
+/// Caught: `LeaseCell::refund` without its look at the generation; `renew_generation` that keeps the
+/// tokens; `LeaseCell::update` as a load and a store.
+#[test]
+fn two_limits_are_paid_both_or_neither_while_one_begins_a_new_lease() {
+    loom::model(|| {
+        let (first, second) = (leased(1), leased(0));
+        let request = request_under(&first, &second);
+        let rival = spawn(&first, |first| first.lease.spend(1, NOW).is_ok());
+        let left = first.lease.renew_generation();
+        assert_eq!(first.lease.deposit(3, DEADLINE, NOW), 0);
+        assert!(!request.join().unwrap(), "the second limit has nothing");
+        let rival = u32::from(rival.join().unwrap());
+        let live = first.lease.view(NOW).live;
+        // The rival paid from either lease. A hold of the old one that came too late is gone.
+        assert!(
+            live == 3 || (live == 2 && rival == 1),
+            "{live} of 3, {left}"
+        );
+        assert!(left + rival <= 1 || live == 2, "{left} left, {rival} spent");
+        assert_eq!(first.account(NOW).pending, 0);
+    });
+}
+
+/// The store is away: what was spent of its lease is told apart from what this replica then grants
+/// itself, and the mark says so once all is done.
+///
+/// Caught: `LeaseCell::update` as a load and a store; `Entry::set_alone` that only ever sets.
+#[test]
+fn a_key_that_falls_back_counts_each_token_in_one_bucket() {
+    loom::model(|| {
+        let entry = leased(2);
+        let spender = spawn(&entry, |entry| {
+            let paid = [(); 2].map(|()| u32::from(entry.lease.spend(1, NOW).is_ok()));
+            paid.iter().sum::<u32>()
+        });
+        let of_store = 2 - entry.lease.renew_generation();
+        entry.set_alone(true);
+        entry.lease.deposit(2, DEADLINE, NOW);
+        let spent = spender.join().unwrap();
+        assert!(entry.is_alone());
+        let of_own = 2 - entry.lease.renew_generation();
+        entry.set_alone(false);
+        assert_eq!(spent, of_store + of_own, "each in one bucket");
+        assert!(!entry.is_alone());
+    });
+}
+
+/// Caught: `DenialCell` with its cost in a word of its own, written before or after the time.
+#[test]
+fn a_denial_is_believed_whole_or_not_at_all() {
+    loom::model(|| {
+        let cell = Arc::new(DenialCell::default());
+        cell.deny(2, DEADLINE);
+        let (soon, late) = (cell.denies(2, NOW), Some(cell_time(LATER)));
+        let reader = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || [3, 9].map(|cost| cell.denies(cost, NOW))
+        });
+        cell.deny(5, LATER);
+        cell.clear();
+        let [small, large] = reader.join().unwrap();
+        assert!(small.is_none() || small == soon, "5 were denied, not 3");
+        assert!(large.is_none() || large == soon || large == late);
+        assert_eq!(cell.denies(9, NOW), None);
+    });
+}
+
+/// Caught: `Entry::denies` that does not look at the lease.
+#[test]
+fn tokens_that_arrive_end_a_denial() {
+    loom::model(|| {
+        let entry = leased(0);
+        entry.denial.deny(1, DEADLINE);
+        let other = spawn(&entry, |entry| entry.denies(1, NOW).is_some());
+        // The word of the denial is left: the tokens alone must do.
+        entry.lease.deposit(1, DEADLINE, NOW);
+        assert_eq!(entry.denies(1, NOW), None);
+        other.join().unwrap();
+        assert_eq!(entry.lease.view(NOW).live, 1);
+    });
+}
+
+/// Caught: `Denied::add` or `take` as a load and a store.
+#[test]
+fn each_denied_token_is_counted_once() {
+    loom::model(|| {
+        let denied = Arc::new(Denied::default());
+        let other = thread::spawn({
+            let denied = Arc::clone(&denied);
+            move || denied.add(2)
+        });
+        denied.add(1);
+        let taken = denied.take();
+        other.join().unwrap();
+        assert_eq!(taken + denied.take(), 3);
+    });
+}
+
 /// Caught: `Signals::next` that never lowers the flag; `lower` as a plain store, or that does not
 /// acquire; `raise` that does not release, or that trusts a mere load.
 #[test]
@@ -121,6 +308,53 @@ fn no_signal_is_lost() {
         let seen = look(&signals).or(seen);
         assert_eq!(seen, Some(0));
     });
+}
+
+/// Caught: `Signals::raise` that leaves the flag up, or counts nothing, where the queue is full.
+#[test]
+fn a_signal_is_taken_or_counted_as_dropped() {
+    loom::model(|| {
+        let (mine, theirs) = (leased(1), leased(1));
+        let signals = Arc::new(Signals::new(1));
+        let other = spawn(&theirs, {
+            let signals = Arc::clone(&signals);
+            move |entry| u64::from(signals.raise(entry))
+        });
+        let raised = u64::from(signals.raise(&mine));
+        let taken = std::iter::from_fn(|| signals.next()).count() as u64;
+        let raised = raised + other.join().unwrap();
+        assert_eq!(raised + signals.dropped(), 2);
+        let taken = taken + std::iter::from_fn(|| signals.next()).count() as u64;
+        assert_eq!(taken, raised, "what was queued is taken, once");
+        for entry in [&mine, &theirs] {
+            assert!(signals.raise(entry), "a new signal is heard");
+            assert!(signals.next().is_some());
+        }
+    });
+}
+
+/// One request under two limits, on a thread of its own: whether it was allowed.
+fn request_under(first: &Arc<Entry>, second: &Arc<Entry>) -> thread::JoinHandle<bool> {
+    let second = Arc::clone(second);
+    spawn(first, move |first| {
+        // As `QuotaCache::try_acquire_all` does: all are held before any is spent.
+        let Ok(one) = first.hold(1, NOW) else {
+            return false;
+        };
+        let Ok(other) = second.hold(1, NOW) else {
+            return false;
+        };
+        one.commit();
+        other.commit();
+        true
+    })
+}
+
+/// `until` as a denial tells it.
+fn cell_time(until: Instant) -> Instant {
+    let cell = DenialCell::default();
+    cell.deny(1, until);
+    cell.denies(1, NOW).expect("it is later than now")
 }
 
 /// What a report would claim as spent of `deposited` tokens.

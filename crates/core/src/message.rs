@@ -99,6 +99,41 @@ pub struct Reply {
     pub now: StoreTime,
 }
 
+impl Reply {
+    /// Whether a ledger can have given this reply to `request`, as far as one exchange tells: the
+    /// latest request about its record, so that the ledger had heard of no larger counts.
+    ///
+    /// A store is input. What it says and no ledger would is believed as little as silence is.
+    pub fn answers(&self, request: &Request) -> bool {
+        let unleased = self.granted == 0 && self.expiry == StoreTime::ZERO;
+        match request {
+            Request::Spend { .. } => {
+                matches!(self.status, Status::Spent | Status::Denied) && unleased
+            }
+            Request::Charge { .. } => self.status == Status::Charged && unleased,
+            Request::Lease(request) => match self.status {
+                Status::Over => request.granted > 0 && unleased,
+                Status::Left => {
+                    let done = request.spent + request.released;
+                    request.wanted == 0 && self.granted == done && self.expiry == StoreTime::ZERO
+                }
+                Status::Leased | Status::Reasserted => {
+                    let held = self.granted.checked_sub(request.spent + request.released);
+                    self.granted >= request.granted
+                        && self.granted < COUNT_END
+                        && held.is_some_and(|held| held <= self.outstanding)
+                        && self.expiry >= self.now + request.lease
+                        && self.replicas > 0
+                }
+                Status::Spent | Status::Denied | Status::Charged => false,
+            },
+        }
+    }
+}
+
+/// Counts beyond this are not exact in the store, and could not be sent back to it.
+const COUNT_END: u64 = 1 << 52;
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {

@@ -3,7 +3,8 @@
 //! # Invariant
 //!
 //! Every number is whole and below 2^52 when we send it, and whole and below 2^53 when we take it:
-//! a double, Lua's only number, holds it exactly. What a server answers is input: whatever it is,
+//! a double, Lua's only number, holds it exactly. What we are told and send back, times and grants,
+//! is below 2^52 both ways, or one bad answer would be the last that we can ask for. What a server answers is input: whatever it is,
 //! decoding ends in a value or in a [`DecodeError`], never in a panic.
 //!
 //! One [`Call`] carries many requests and shares its birth marker. All its keys lie in one slot of
@@ -176,7 +177,7 @@ pub enum DecodeError {
         found: usize,
     },
     /// A number is negative, broken, or too large to be exact.
-    #[error("the script answered {value} as {field}, which is no whole number below 2^53")]
+    #[error("the script answered {value} as {field}, which is no whole number that can be")]
     Number {
         /// What it should be.
         field: &'static str,
@@ -270,7 +271,7 @@ impl<'a> Numbers<'a> {
     fn reply(&mut self, now: StoreTime) -> Result<Reply, DecodeError> {
         Ok(Reply {
             status: status(self.whole("status")?)?,
-            granted: self.whole("granted")?,
+            granted: self.returned("granted")?,
             expiry: self.time("expiry")?,
             wait: self.wait()?,
             level: self.whole("level")?,
@@ -293,7 +294,18 @@ impl<'a> Numbers<'a> {
     }
 
     fn time(&mut self, field: &'static str) -> Result<StoreTime, DecodeError> {
-        self.whole(field).map(StoreTime::from_micros)
+        self.returned(field).map(StoreTime::from_micros)
+    }
+
+    /// A number that we shall send back.
+    fn returned(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        let value = self.double();
+        let number = whole(field, value)?;
+        if number < SENT_END {
+            Ok(number)
+        } else {
+            Err(DecodeError::Number { field, value })
+        }
     }
 
     fn whole(&mut self, field: &'static str) -> Result<u64, DecodeError> {
@@ -439,6 +451,19 @@ mod tests {
                 } else {
                     assert!(matches!(decoded, Err(DecodeError::Number { .. })), "{bad}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_sent_back_is_refused() {
+        let returned = [0, 1, 2, 4, 5];
+        for place in returned {
+            let end = TAKEN_END / 2.0;
+            for (number, good) in [(end - 1.0, true), (end, false)] {
+                let mut numbers = GOOD;
+                numbers[place] = number;
+                assert_eq!(call().decode(&answer(&numbers)).is_ok(), good, "{place}");
             }
         }
     }

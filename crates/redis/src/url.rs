@@ -207,7 +207,9 @@ fn check_unix(rest: &str) -> Result<(), UrlFault> {
     {
         match (name_of(parameter), parameter.split_once('=')) {
             ("db", Some((_, database))) if database.parse::<u32>().is_err() => {
-                return Err(UrlFault::Database(database.to_owned()));
+                // What stands behind a wrong sign may be a password.
+                let shown = database.chars().take_while(|it| it.is_alphanumeric());
+                return Err(UrlFault::Database(shown.collect()));
             }
             ("db" | "user" | "pass", Some(_)) => {}
             (name, _) => return Err(UrlFault::Parameter(name.to_owned())),
@@ -370,6 +372,7 @@ mod tests {
             "rediss://:secret@h:x",
             "http://:secret@h",
             "redis+unix:///r.sock?pass=secret&password=secret",
+            "redis+unix:///r.sock?db=1?pass=secret",
             "redis+unix://:secret@/r.sock",
             "redis+sentinel://:secret@a",
             "redis+sentinel://:secret@a,b:0/main",

@@ -97,8 +97,11 @@ fn open_handed(request: &Request, now: StoreTime) -> Reply {
         Request::Lease(request) => {
             let granted = granted_wholly(request);
             let idle = request.wanted == 0 && granted == request.spent + request.released;
-            let status = if idle { Status::Left } else { Status::Leased };
-            (status, granted, now + request.lease)
+            if idle {
+                (Status::Left, granted, StoreTime::ZERO)
+            } else {
+                (Status::Leased, granted, now + request.lease)
+            }
         }
         Request::Spend { .. } => (Status::Spent, 0, StoreTime::ZERO),
         Request::Charge { .. } => (Status::Charged, 0, StoreTime::ZERO),
@@ -237,13 +240,16 @@ mod tests {
         };
         let reply = answer(request);
         assert_eq!((reply.status, reply.granted), (Status::Leased, 35));
+        assert!(reply.answers(&Request::Lease(request)));
         let done = LeaseRequest {
             spent: 9,
             wanted: 0,
             needed: 0,
             ..request
         };
-        assert_eq!(answer(done).status, Status::Left);
+        let reply = answer(done);
+        assert_eq!(reply.status, Status::Left);
+        assert!(reply.answers(&Request::Lease(done)));
     }
 
     #[test]

@@ -304,7 +304,8 @@ impl<W: Waiter> KeyState<W> {
         Some(self.call(request))
     }
 
-    /// The store's reply to `request`, sent at `sent`.
+    /// The store's reply to `request`, sent at `sent`. What no ledger would say is taken for a
+    /// failure.
     pub(crate) fn handle_reply(
         &mut self,
         request: &Request,
@@ -314,6 +315,11 @@ impl<W: Waiter> KeyState<W> {
         verdicts: &mut Verdicts<W>,
         now: Instant,
     ) -> Next {
+        if !reply.answers(request) {
+            // No reason to ask again at once: what answers so is in no good state.
+            self.handle_failure(Duration::ZERO, around, verdicts);
+            return Next::Alarm(around.sizing.interval);
+        }
         self.in_flight = false;
         match request {
             Request::Spend { cost } => self.handle_spent(*cost, reply, sent, around, verdicts, now),

@@ -330,7 +330,9 @@ impl<W: Waiter> Syncer<W> {
         });
         let mut verdicts = mem::take(&mut self.verdicts);
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
-            if let Request::Charge { tokens } = call.request {
+            if let Request::Charge { tokens } = call.request
+                && reply.answers(&call.request)
+            {
                 self.settled += tokens;
             }
             let slot = slot_in(&call.entry);

@@ -150,6 +150,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &["http", "redis", "sim", "limiter", "sync", "cache", "core"],
     ),
+    ("fuzz", &["redis", "sim", "sync", "cache", "core"]),
     (
         "benches",
         &[

@@ -13,8 +13,9 @@
 //!
 //! That the test can fail is itself tested: [`a_planted_bug_is_noticed`].
 //!
-//! `LEASEHOLD_SCHEDULES=10` runs ten times as many schedules; `LEASEHOLD_SEED=7`
-//! only the one with that seed, as a failure names it.
+//! A run tries 10 000 schedules, shared out among the servers there are. `LEASEHOLD_SCHEDULES=10`
+//! runs ten times as many, each server all of them; `LEASEHOLD_SEED=7` only the one with that seed,
+//! as a failure names it, on every server.
 
 mod branches;
 mod rng;
@@ -38,32 +39,75 @@ use store::{Store, connect, eval, run, run_id};
 #[test]
 fn the_script_answers_and_remembers_as_the_ledger_does() {
     let servers = LocalServer::find_or_skip();
+    let seeds = Seeds::asked_for();
+    let apart = servers.len();
     std::thread::scope(|scope| {
-        for binary in servers {
-            scope.spawn(move || run_all(binary));
+        for (place, binary) in servers.into_iter().enumerate() {
+            scope.spawn(move || run_all(binary, seeds, place, apart));
         }
     });
 }
 
-fn run_all(binary: Binary) {
+/// Which schedules to run.
+#[derive(Clone, Copy, Debug)]
+enum Seeds {
+    /// The usual number: each on one of the servers.
+    Shared(u64),
+    /// Each on every server.
+    Each(u64),
+    /// One that failed.
+    Only(u64),
+}
+
+impl Seeds {
+    fn asked_for() -> Self {
+        let only = number("LEASEHOLD_SEED").map(Self::Only);
+        let times = || number("LEASEHOLD_SCHEDULES").map(|times| Self::Each(SCHEDULES * times));
+        only.or_else(times).unwrap_or(Self::Shared(SCHEDULES))
+    }
+
+    /// The seeds for the server at this place, of so many.
+    fn of(self, place: usize, servers: usize) -> Box<dyn Iterator<Item = u64>> {
+        match self {
+            Self::Shared(seeds) => Box::new((place as u64..seeds).step_by(servers)),
+            Self::Each(seeds) => Box::new(0..seeds),
+            Self::Only(seed) => Box::new(seed..seed + 1),
+        }
+    }
+}
+
+fn run_all(binary: Binary, seeds: Seeds, place: usize, servers: usize) {
     let name = format!("{:?} {}", binary.kind, binary.version);
     let (mut store, _server) = Store::start(binary, EXCHANGE);
     let mut reached = BRANCHES.map(|branch| (branch, 0)).into();
-    let replayed = number("LEASEHOLD_SEED");
-    let seeds = match replayed {
-        Some(seed) => seed..seed + 1,
-        None => 0..SCHEDULES * number("LEASEHOLD_SCHEDULES").unwrap_or(1),
-    };
-    for seed in seeds {
+    let mut schedules = 0;
+    for seed in seeds.of(place, servers) {
+        let _told = Told { seed };
         if let Err(mismatch) = Schedule::run(&mut store, seed, &mut reached) {
-            panic!("{name}: {mismatch}\nreplay with LEASEHOLD_SEED={seed}");
+            panic!("{name}: {mismatch}");
         }
+        schedules += 1;
     }
     let missed: Vec<_> = reached.iter().filter(|(_, times)| **times == 0).collect();
     assert!(
-        replayed.is_some() || missed.is_empty(),
+        matches!(seeds, Seeds::Only(_)) || missed.is_empty(),
         "never reached: {missed:?}"
     );
+    println!("{name}: {schedules} schedules of {seeds:?} agree");
+}
+
+/// Says how to have a schedule again that fails, wherever it does.
+struct Told {
+    seed: u64,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let test = "cargo test -p leasehold-redis --test differential the_scripts";
+            eprintln!("replay it alone with: LEASEHOLD_SEED={} {test}", self.seed);
+        }
+    }
 }
 
 /// Breaks the script in one place at a time, and expects each to be caught.
@@ -78,8 +122,10 @@ fn a_planted_bug_is_noticed() {
         assert!(broken != EXCHANGE, "the script has changed: {right}");
         store.load(&broken);
         let mut reached = BTreeMap::new();
-        let noticed = |seed| Schedule::run(&mut store, seed, &mut reached).is_err();
-        assert!((0..SCHEDULES).any(noticed), "nobody noticed: {wrong}");
+        let noticed = |seed: &u64| Schedule::run(&mut store, *seed, &mut reached).is_err();
+        let seed = (0..SCHEDULES_PLANTED).find(noticed);
+        let seed = seed.unwrap_or_else(|| panic!("nobody noticed: {wrong}"));
+        println!("schedule {seed} notices: {wrong}");
     }
 }
 
@@ -277,4 +323,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 const ZERO: StoreTime = StoreTime::ZERO;
-const SCHEDULES: u64 = 2000;
+/// Schedules in a run.
+const SCHEDULES: u64 = 10_000;
+/// Schedules in which a planted bug must show.
+const SCHEDULES_PLANTED: u64 = 2000;

@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use leasehold_core::{Birth, Bucket, Demand, Ledger, Record, RecordId, StoreTime};
 use leasehold_redis::codec::{Answer, Call, RunId};
 use leasehold_redis::server::{Binary, LocalServer, ServerOptions};
-use redis::{Connection, Value};
+use redis::{Connection, Pipeline, Value};
 
 use crate::schedule::Stored;
 
 /// What was found, or how it differs from what should be.
 pub(crate) type Checked<T = ()> = Result<T, String>;
+
+/// What the server holds: the marker with the life it was made in, and each bucket, in order.
+pub(crate) struct Held {
+    pub(crate) marker: Option<(Birth, u8)>,
+    pub(crate) buckets: Vec<Option<Stored>>,
+}
 
 /// The server, with a script that is told the time.
 pub(crate) struct Store {
@@ -39,17 +45,28 @@ impl Store {
         self.exchange = run(&mut self.connection, "SCRIPT", &["LOAD", &script]);
     }
 
-    pub(crate) fn exchange(&mut self, call: &Call, now: StoreTime) -> Checked<Answer> {
-        let mut arguments: Vec<&[u8]> = call.arguments().to_vec();
+    /// What the script answers, and what the server then holds of the marker and the buckets
+    /// that were asked about: one round trip for all.
+    pub(crate) fn exchange(&mut self, call: &Call, now: StoreTime) -> Checked<(Answer, Held)> {
         let clock = clock(now);
+        let mut arguments: Vec<&[u8]> = call.arguments().to_vec();
         arguments.push(&clock);
-        let answer = evaluate(
-            &mut self.connection,
-            &self.exchange,
-            call.keys(),
-            &arguments,
-        )?;
-        call.decode(&answer).map_err(|error| error.to_string())
+        let (marker, buckets) = call.keys().split_first().expect("a call has its marker");
+        let mut pipeline = evaluation(&self.exchange, call.keys(), &arguments);
+        pipeline.cmd("GET").arg(marker);
+        for name in buckets {
+            pipeline.cmd("HGETALL").arg(name);
+            pipeline.cmd("PEXPIRETIME").arg(name);
+        }
+        let mut said = self.ask(&pipeline)?.into_iter();
+        let answer: Vec<u8> = next(&mut said)?;
+        let answer = call.decode(&answer).map_err(|error| error.to_string())?;
+        let marker = read_marker(next(&mut said)?)?;
+        let buckets = buckets
+            .iter()
+            .map(|_| read_bucket(&next(&mut said)?, next(&mut said)?))
+            .collect::<Checked<_>>()?;
+        Ok((answer, Held { marker, buckets }))
     }
 
     pub(crate) fn delete_all(&mut self) {
@@ -64,82 +81,85 @@ impl Store {
 
     /// Copies each key `from` name to `to` name, prefixed thus, or deletes the copy if there is no key.
     pub(crate) fn copy(&mut self, names: &[Vec<u8>], from: &[u8], to: &[u8]) {
+        let mut pipeline = redis::pipe();
         for name in names {
             let (from, to) = ([from, name].concat(), [to, name].concat());
-            run::<u64>(&mut self.connection, "DEL", &[&to]);
-            run::<u64>(&mut self.connection, "COPY", &[&from, &to]);
+            pipeline.cmd("DEL").arg(&to);
+            pipeline.cmd("COPY").arg(&from).arg(&to);
         }
+        self.ask(&pipeline).expect("a server copies");
     }
 
-    pub(crate) fn marker(&mut self, name: &[u8]) -> Checked<Option<(Birth, u8)>> {
-        let marker: Option<Vec<u8>> = run(&mut self.connection, "GET", &[name]);
-        let Some(marker) = marker else {
-            return Ok(None);
-        };
-        let (times, run_id) = marker.split_at_checked(16).ok_or("a short marker")?;
-        let [since, emptied] = numbers(times)?;
-        let birth = Birth {
-            since: StoreTime::from_micros(since),
-            emptied: StoreTime::from_micros(emptied),
-        };
-        let life = run_id.first().copied().ok_or("a marker without a run id")?;
-        if run_id != [life; 40] {
-            return Err(format!("run id {}", run_id.escape_ascii()));
-        }
-        Ok(Some((birth, life - b'0')))
+    /// Sends all commands at once and returns the answer to each.
+    fn ask(&mut self, pipeline: &Pipeline) -> Checked<Vec<Value>> {
+        let said = pipeline.query(&mut self.connection);
+        said.map_err(|error| error.to_string())
     }
+}
 
-    pub(crate) fn bucket(&mut self, name: &[u8]) -> Checked<Option<Stored>> {
-        let mut pipeline = redis::pipe();
-        pipeline
-            .cmd("HGETALL")
-            .arg(name)
-            .cmd("PEXPIRETIME")
-            .arg(name);
-        let (fields, forgotten_ms): (BTreeMap<Vec<u8>, Vec<u8>>, i64) = pipeline
-            .query(&mut self.connection)
-            .map_err(|error| error.to_string())?;
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        let header = fields
-            .get(b"h".as_slice())
-            .ok_or("a bucket without a header")?;
-        let [
+fn next<T: redis::FromRedisValue>(said: &mut impl Iterator<Item = Value>) -> Checked<T> {
+    let value = said.next().ok_or("an answer is missing")?;
+    redis::from_redis_value(value).map_err(|error| error.to_string())
+}
+
+fn read_marker(marker: Option<Vec<u8>>) -> Checked<Option<(Birth, u8)>> {
+    let Some(marker) = marker else {
+        return Ok(None);
+    };
+    let (times, run_id) = marker.split_at_checked(16).ok_or("a short marker")?;
+    let [since, emptied] = numbers(times)?;
+    let birth = Birth {
+        since: StoreTime::from_micros(since),
+        emptied: StoreTime::from_micros(emptied),
+    };
+    let life = run_id.first().copied().ok_or("a marker without a run id")?;
+    if run_id != [life; 40] {
+        return Err(format!("run id {}", run_id.escape_ascii()));
+    }
+    Ok(Some((birth, life - b'0')))
+}
+
+fn read_bucket(fields: &BTreeMap<Vec<u8>, Vec<u8>>, forgotten_ms: i64) -> Checked<Option<Stored>> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let header = fields
+        .get(b"h".as_slice())
+        .ok_or("a bucket without a header")?;
+    let [
+        level,
+        at,
+        outstanding,
+        demand,
+        next_expiry,
+        weight,
+        replicas,
+        kept,
+        ceiling,
+    ] = read_header(header)?;
+    let time = StoreTime::from_micros;
+    let records = fields.iter().filter(|(name, _)| *name != b"h");
+    let records = records.map(|(name, record)| read_record(name, record));
+    let ledger = Ledger {
+        bucket: Bucket {
             level,
-            at,
-            outstanding,
-            demand,
-            next_expiry,
-            weight,
-            replicas,
-            kept,
-            ceiling,
-        ] = read_header(header)?;
-        let time = StoreTime::from_micros;
-        let records = fields.iter().filter(|(name, _)| *name != b"h");
-        let records = records.map(|(name, record)| read_record(name, record));
-        let ledger = Ledger {
-            bucket: Bucket {
-                level,
-                at: time(at),
-            },
-            outstanding,
-            demand,
-            next_expiry: time(next_expiry),
-            weight,
-            ceiling,
-            records: records.collect::<Checked<_>>()?,
-        };
-        if replicas != ledger.records.len() as u64 {
-            return Err(format!("{replicas} replicas counted in {ledger:#?}"));
-        }
-        let stored = Stored::new(ledger, time(kept));
-        if u64::try_from(forgotten_ms) != Ok(stored.forgotten_ms()) {
-            return Err(format!("forgotten at {forgotten_ms} ms: {stored:#?}"));
-        }
-        Ok(Some(stored))
+            at: time(at),
+        },
+        outstanding,
+        demand,
+        next_expiry: time(next_expiry),
+        weight,
+        ceiling,
+        records: records.collect::<Checked<_>>()?,
+    };
+    if replicas != ledger.records.len() as u64 {
+        return Err(format!("{replicas} replicas counted in {ledger:#?}"));
     }
+    let stored = Stored::new(ledger, time(kept));
+    if u64::try_from(forgotten_ms) != Ok(stored.forgotten_ms()) {
+        return Err(format!("forgotten at {forgotten_ms} ms: {stored:#?}"));
+    }
+    Ok(Some(stored))
 }
 
 /// Seven bytes a number, but for the third, which is a double.
@@ -222,24 +242,19 @@ pub(crate) fn run<T: redis::FromRedisValue>(
     answer.unwrap_or_else(|error| panic!("{command}: {error}"))
 }
 
-fn evaluate(
-    connection: &mut Connection,
-    sha: &str,
-    keys: &[Vec<u8>],
-    arguments: &[&[u8]],
-) -> Checked<Vec<u8>> {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(sha).arg(keys.len()).arg(keys).arg(arguments);
-    match command.query(connection) {
-        Ok(Value::BulkString(answer)) => Ok(answer),
-        other => Err(format!("{other:?}")),
-    }
+/// The start of a pipeline: a script's run.
+fn evaluation(sha: &str, keys: &[Vec<u8>], arguments: &[&[u8]]) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("EVALSHA").arg(sha);
+    pipeline.arg(keys.len()).arg(keys).arg(arguments);
+    pipeline
 }
 
 /// Runs the script as it is shipped.
 pub(crate) fn eval(connection: &mut Connection, script: &str, call: &Call) -> Answer {
     let sha: String = run(connection, "SCRIPT", &["LOAD", script]);
-    let answer = evaluate(connection, &sha, call.keys(), &call.arguments()).unwrap();
+    let evaluation = evaluation(&sha, call.keys(), &call.arguments());
+    let (answer,): (Vec<u8>,) = evaluation.query(connection).unwrap();
     call.decode(&answer).unwrap()
 }
 

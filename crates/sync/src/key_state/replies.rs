@@ -94,7 +94,9 @@ impl<W: Waiter> KeyState<W> {
         let Some(books) = &mut self.books else {
             unreachable!("books stay open while a call about them is under way");
         };
-        if reply.status == Status::Over {
+        // Over, or counted almost as far as the store can: what is left of it is charged when it
+        // expires, and a new one begins.
+        if reply.status == Status::Over || reply.granted > GRANTED_MAX {
             self.close_books(around, now);
             return Next::Call;
         }
@@ -104,8 +106,15 @@ impl<W: Waiter> KeyState<W> {
         let end = sent + around.clock.used(request.lease);
         let granted = books.grant(reply.granted, reply.expiry, end);
         around.tokens.granted += granted;
+        // No ledger grants more than its capacity to be held. One that did all the same, or granted
+        // it when the limit was larger, gets the rest back.
+        let held = books.granted() - request.spent - request.released;
+        let most = around.sizing.limit.capacity();
+        let beyond = held.saturating_sub(most).min(granted);
+        books.release(beyond);
+        around.tokens.released += beyond;
         let lease_end = books.deadline;
-        self.serve(granted, lease_end, reply, around, verdicts, now);
+        self.serve(granted - beyond, lease_end, reply, around, verdicts, now);
         if reply.status == Status::Left {
             self.close_books(around, now);
         }
@@ -245,6 +254,10 @@ impl<W: Waiter> KeyState<W> {
             .clamp(soonest, self.hold)
     }
 }
+
+/// Tokens granted to one lease in all, after which the next begins: half of what the store can
+/// count, so that no reply comes near the end of that.
+const GRANTED_MAX: u64 = 1 << 51;
 
 /// Refusals beyond this change nothing: a quarter of the shortest interval doubled so often is
 /// more than a second.

@@ -1,0 +1,143 @@
+//! Real threads on a real cache, so that Miri sees what `tests/loom.rs` leaves out: the table and
+//! the queue as they are shipped, entries that are dropped while they are read, and stores that
+//! become visible late.
+//!
+//! `scripts/test --only miri` runs them under a few seeds, each with another interleaving and other
+//! late stores. Without Miri they are a smoke test: hardware shows few of the interleavings.
+#![cfg(not(leasehold_loom))]
+
+use std::sync::Arc;
+use std::thread;
+
+use leasehold_cache::{AllLocal, Config, Entry, KeyRef, LimitId, Local, QuotaCache};
+use leasehold_core::Instant;
+
+const NOW: Instant = Instant::ORIGIN;
+const DEADLINE: Instant = Instant::from_millis(100);
+/// Of each thread: enough for Miri to let them meet, and few enough for it to be done.
+const ROUNDS: u32 = if cfg!(miri) { 12 } else { 2000 };
+
+/// Caught: `LeaseCell::update` as a load and a store; `Held` that does not refund what is dropped.
+#[test]
+fn what_is_spent_held_and_given_back_adds_up() {
+    let cache = cache();
+    let [first, second] = [b"first", b"other"].map(|subject| leased(&cache, subject, 0));
+    let requests = [(first.key(), 1), (second.key(), 2)];
+    let mut granted = [0, 0];
+    let (mut released, mut spent) = ([0, 0], [0, 0]);
+    thread::scope(|scope| {
+        let both = scope.spawn(|| {
+            let allowed = |_: &u32| {
+                let all = cache.try_acquire_all(&requests, NOW);
+                matches!(all, AllLocal::Allow { .. })
+            };
+            (0..ROUNDS).filter(allowed).count() as u64
+        });
+        let one = scope.spawn(|| {
+            let allowed = |_: &u32| is_allowed(cache.try_acquire(first.key(), 1, NOW));
+            (0..ROUNDS).filter(allowed).count() as u64
+        });
+        for _ in 0..ROUNDS {
+            for (place, entry) in [&first, &second].into_iter().enumerate() {
+                assert_eq!(entry.lease.deposit(2, DEADLINE, NOW), 0);
+                granted[place] += 2;
+                released[place] += u64::from(entry.lease.withdraw(3, NOW).live);
+            }
+        }
+        let both = both.join().expect("it does not panic");
+        spent[0] = both + one.join().expect("it does not panic");
+        spent[1] = 2 * both;
+    });
+    for (place, entry) in [&first, &second].into_iter().enumerate() {
+        let account = entry.account(NOW);
+        assert_eq!(account.pending, 0, "every hold is settled");
+        let accounted = spent[place] + released[place] + u64::from(account.lease.live);
+        assert_eq!(accounted, granted[place]);
+    }
+}
+
+/// Caught: `Table::remove` that drops an entry at once, in a `papaya` made to reclaim without a
+/// guard, by Miri.
+#[test]
+fn keys_come_and_go_while_they_are_looked_up() {
+    let cache = cache();
+    let subjects: Vec<[u8; 1]> = (0..4).map(|number| [number]).collect();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for round in 0..ROUNDS as usize {
+                    let key = key(&subjects[round % subjects.len()]);
+                    if let Some(entry) = cache.get(key) {
+                        assert_eq!(entry.key(), key, "an entry is of the key that found it");
+                    }
+                    cache.try_acquire(key, 1, NOW);
+                }
+            });
+        }
+        for round in 0..ROUNDS as usize {
+            let entry = leased(&cache, &subjects[round % subjects.len()], 1);
+            if round % 3 != 0 {
+                assert!(cache.remove(&entry));
+            }
+        }
+    });
+    assert!(cache.len() <= subjects.len());
+}
+
+/// Caught: `SignalFlag::raise` that looks before it swaps, by Miri with a store that is seen late.
+#[test]
+fn the_owner_hears_of_what_was_spent_last() {
+    let cache = cache();
+    let entry = leased(&cache, b"low", 2 * ROUNDS);
+    entry.set_watermark(u32::MAX);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    assert!(is_allowed(cache.try_acquire(entry.key(), 1, NOW)));
+                }
+            });
+        }
+    });
+    let mut seen = None;
+    while let Some(low) = cache.next_signal() {
+        seen = Some(low.lease.view(NOW).live);
+    }
+    assert_eq!(seen, Some(0));
+}
+
+/// Caught: `Entry::take_touched` as a load and a store; `touch` that does not set.
+#[test]
+fn a_use_is_seen_by_this_sweep_or_the_next() {
+    for _ in 0..ROUNDS {
+        let entry = Entry::new(key(b"used"));
+        let now = thread::scope(|scope| {
+            scope.spawn(|| entry.touch());
+            entry.take_touched()
+        });
+        assert_ne!(now, entry.take_touched(), "seen once");
+    }
+}
+
+fn is_allowed(said: Local) -> bool {
+    matches!(said, Local::Allow { .. })
+}
+
+fn cache() -> QuotaCache {
+    QuotaCache::new(Config {
+        keys_max: 16,
+        seed: 7,
+        signals: 16,
+    })
+}
+
+fn leased(cache: &QuotaCache, subject: &[u8], tokens: u32) -> Arc<Entry> {
+    let entry = cache.insert(key(subject)).expect("there is room");
+    entry.lease.deposit(tokens, DEADLINE, NOW);
+    entry
+}
+
+fn key(subject: &[u8]) -> KeyRef<'_> {
+    let limit = LimitId(0);
+    KeyRef { limit, subject }
+}
