@@ -645,6 +645,66 @@ fn no_change_of_limit_however_absurd_breaks_the_ledger_or_frees_what_is_held() {
 }
 
 #[test]
+fn a_reply_answers_its_own_request_and_no_other() {
+    let mut store = Store::new();
+    let first = store.lease(wants(A, 4), at(0));
+    assert!(first.answers(&Request::Lease(wants(A, 4))));
+    assert!(!first.answers(&Request::Spend { cost: 4 }));
+    assert!(!first.answers(&Request::Charge { tokens: 4 }));
+    let claim = claim(first, 1, 0);
+    let second = store.lease(claim, at(1));
+    assert!(second.answers(&Request::Lease(claim)));
+    let lies = [
+        Reply {
+            granted: 3,
+            ..second
+        },
+        Reply {
+            granted: 1 << 52,
+            outstanding: u64::MAX,
+            ..second
+        },
+        // More than all replicas hold together.
+        Reply {
+            outstanding: second.granted - 2,
+            ..second
+        },
+        Reply {
+            expiry: second.now,
+            ..second
+        },
+        Reply {
+            replicas: 0,
+            ..second
+        },
+        Reply {
+            status: Status::Spent,
+            ..second
+        },
+        Reply {
+            status: Status::Over,
+            ..second
+        },
+        Reply {
+            status: Status::Left,
+            ..second
+        },
+    ];
+    for lie in lies {
+        assert!(!lie.answers(&Request::Lease(claim)), "{lie:?}");
+    }
+    // What a ledger has not granted cannot be over.
+    let over = Reply {
+        status: Status::Over,
+        granted: 0,
+        expiry: StoreTime::ZERO,
+        ..second
+    };
+    assert!(over.answers(&Request::Lease(claim)));
+    assert!(!over.answers(&Request::Lease(wants(A, 4))));
+}
+
+#[test]
 fn after_its_lifetime_a_ledger_says_what_an_empty_slot_says() {
     let mut store = Store::new();
     store.lease(wants(A, 6), at(0));
