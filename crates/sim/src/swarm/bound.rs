@@ -2,7 +2,7 @@
 
 use leasehold_core::{Limit, Micros};
 
-use super::draft::{Draft, limit_name};
+use super::draft::{Draft, Policy, limit_name};
 use crate::faults::{Circumstances, Excess, FaultEvent};
 use crate::server::StoreChange;
 
@@ -22,7 +22,8 @@ pub(super) struct Troubles<'t> {
 ///
 /// That is its overshoot budget, and what [`Excess`] says of the timeline; a store's clock that runs
 /// fast adds its drift to the rate. While limits change, a replica may go by any that was in force:
-/// each is held against the largest of them.
+/// each is held against the largest of them. What failure policies add is bounded loosely: there the
+/// books and what follows the faults are the test.
 pub(super) fn bounds(draft: &Draft, troubles: &Troubles<'_>) -> Vec<f64> {
     let excess = Excess::of(troubles.timeline, troubles.circumstances);
     // What a server had saved before anybody asked it anything is no memory.
@@ -52,9 +53,24 @@ pub(super) fn bounds(draft: &Draft, troubles: &Troubles<'_>) -> Vec<f64> {
             };
             let too_fast = rate * seconds * f64::from(troubles.drift_ppm.max(0)) / 1e6;
             let faults = capacities * capacity + rate * float(excess.rate_ns) / 1e9;
-            most(&epochs, of_epoch) + faults.ceil() + too_fast.ceil()
+            let alone = admitted_alone(draft, troubles, capacity + rate * seconds);
+            most(&epochs, of_epoch) + faults.ceil() + too_fast.ceil() + alone.ceil()
         })
         .collect()
+}
+
+/// What failure policies may add, if a replica that is alone all the time admits so much.
+///
+/// Who knows too few others takes too much for its part: each is taken to know of none. It gets its
+/// burst anew when the store was back for a while.
+fn admitted_alone(draft: &Draft, troubles: &Troubles<'_>, each: f64) -> f64 {
+    let replicas = float(troubles.starts_ns.len() as u64);
+    let outages = float(draft.faults.len() as u64 + 1);
+    match draft.policy {
+        Policy::Closed => 0.0,
+        Policy::Local => replicas * outages * each,
+        Policy::Open => f64::INFINITY,
+    }
 }
 
 /// For how long some may go by another limit than others.

@@ -21,6 +21,8 @@ pub(super) struct Draft {
     pub(super) fleet: Vec<String>,
     /// Each with whom it applies to.
     pub(super) limits: Vec<(Limit, String)>,
+    /// What all limits admit while the store is away.
+    pub(super) policy: Policy,
     pub(super) keys: u32,
     pub(super) zipf: f64,
     pub(super) cost: String,
@@ -35,6 +37,25 @@ pub(super) struct Draft {
     pub(super) faults: Vec<FaultDraft>,
     /// What may be asked of it besides safety.
     pub(super) asks: Asks,
+}
+
+/// A failure policy, as far as a bound follows from it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Policy {
+    #[default]
+    Closed,
+    Local,
+    Open,
+}
+
+impl Policy {
+    fn written(self) -> Option<&'static str> {
+        match self {
+            Self::Closed => None,
+            Self::Local => Some("local"),
+            Self::Open => Some("open"),
+        }
+    }
 }
 
 /// When what begins. Milliseconds.
@@ -99,6 +120,9 @@ impl Draft {
             line(&format!("name = \"{}\"", limit_name(index)));
             line(&format!("limit = \"{limit}\""));
             line(&format!("per = {per}"));
+            if let Some(policy) = self.policy.written() {
+                line(&format!("failure-policy = \"{policy}\""));
+            }
         }
         for load in &self.loads {
             if load.from_ms >= self.phases.end_ms {

@@ -8,7 +8,7 @@ use leasehold_core::{Limit, Micros, Rate};
 use rand::RngExt;
 
 use super::bound::{float, per_second};
-use super::draft::{Asks, Draft, LoadDraft, Phases};
+use super::draft::{Asks, Draft, LoadDraft, Phases, Policy};
 use super::troubles;
 use crate::stream::{Stream, stream};
 
@@ -58,6 +58,7 @@ fn gentle(seed: u64, random: &mut Stream) -> Draft {
         replicas,
         fleet: Vec::new(),
         limits: vec![(limit, "\"key\"".to_owned())],
+        policy: Policy::Closed,
         keys: 1,
         zipf: 0.0,
         cost: "1".to_owned(),
@@ -185,6 +186,7 @@ fn world(seed: u64, kind: Kind, random: &mut Stream) -> Draft {
         fleet: fleet(plain, keys, &network, phases.heal_ms, random),
         asks: Asks::default(),
         limits,
+        policy: policy(seed),
         keys,
         zipf,
         cost,
@@ -197,10 +199,22 @@ fn world(seed: u64, kind: Kind, random: &mut Stream) -> Draft {
         tuning,
         faults: Vec::new(),
     };
+    if draft.policy == Policy::Local {
+        draft.tuning.push(format!("max-replicas = {replicas}"));
+    }
     troubles::draw(&mut draft, random);
     wait_for_clock(&mut draft);
     draft.asks = asks(&draft, slowest_ms);
     draft
+}
+
+/// By a chance of its own, so that the other draws of a seed are what they were.
+fn policy(seed: u64) -> Policy {
+    match stream(seed, "swarm-policy", 0).random_range(0..20) {
+        0..3 => Policy::Local,
+        3 => Policy::Open,
+        _ => Policy::Closed,
+    }
 }
 
 /// Nothing drains at a store whose clock was set back until it has caught up: all that follows comes

@@ -4,7 +4,7 @@
 //!
 //! A world that comes out breaks the same promise as the one that went in.
 
-use super::draft::Draft;
+use super::draft::{Draft, Policy};
 use super::trial::{Breach, Trial};
 
 /// The smallest world that is found within `trials` to break the same promise, and how it does.
@@ -41,8 +41,8 @@ pub(super) fn shrink(draft: Draft, breach: Breach, trials: usize) -> (Draft, Bre
 /// A smaller world, the `at`th of its kind; `None` if there is no more.
 type Step = fn(&Draft, usize) -> Option<Draft>;
 
-const STEPS: [Step; 10] = [
-    shorter, fault, replicas, fleet, keys, limits, load, tuning, network, costs,
+const STEPS: [Step; 11] = [
+    shorter, fault, replicas, fleet, keys, limits, policy, load, tuning, network, costs,
 ];
 
 /// Ends earlier: first at half, then at ever later times. What is asked for at the end then goes
@@ -59,6 +59,11 @@ fn fault(draft: &Draft, at: usize) -> Option<Draft> {
             it.faults.remove(at);
         })
     })
+}
+
+fn policy(draft: &Draft, at: usize) -> Option<Draft> {
+    (at == 0 && draft.policy != Policy::Closed)
+        .then(|| with(draft, |it| it.policy = Policy::Closed))
 }
 
 fn replicas(draft: &Draft, at: usize) -> Option<Draft> {
