@@ -91,6 +91,7 @@ impl<W: Waiter> KeyState<W> {
         verdicts: &mut Verdicts<W>,
         now: Instant,
     ) -> Next {
+        let alone = self.is_alone();
         let Some(books) = &mut self.books else {
             unreachable!("books stay open while a call about them is under way");
         };
@@ -106,10 +107,14 @@ impl<W: Waiter> KeyState<W> {
         let end = sent + around.clock.used(request.lease);
         let granted = books.grant(reply.granted, reply.expiry, end);
         around.tokens.granted += granted;
-        // No ledger grants more than its capacity to be held. One that did all the same, or granted
-        // it when the limit was larger, gets the rest back.
+        // No ledger of a store grants more than its capacity to be held. One that did all the same, or
+        // granted it when the limit was larger, gets the rest back. An open policy knows no capacity.
         let held = books.granted() - request.spent - request.released;
-        let most = around.sizing.limit.capacity();
+        let most = if alone {
+            u64::MAX
+        } else {
+            around.sizing.limit.capacity()
+        };
         let beyond = held.saturating_sub(most).min(granted);
         books.release(beyond);
         around.tokens.released += beyond;
