@@ -121,7 +121,7 @@ impl Talk {
             while let Some(batch) = self.syncer.poll_batch(self.now) {
                 let answer = self.answer(&batch, reader);
                 match answer {
-                    Some(answer) => self.syncer.handle_answer(&batch, &answer, self.now),
+                    Some(answer) => self.hear(&batch, &answer),
                     None => self.syncer.handle_failure(&batch, self.now),
                 }
                 self.admits_no_more_than_the_capacity();
@@ -177,6 +177,15 @@ impl Talk {
         }
         let Answer { birth, replies, .. } = call.decode(&bytes).ok()?;
         Some(sync::Answer { birth, replies })
+    }
+
+    fn hear(&mut self, batch: &Batch, answer: &sync::Answer) {
+        let mut pairs = batch.calls.iter().zip(&answer.replies);
+        let believed = pairs.all(|(call, reply)| reply.answers(&call.request));
+        let before = self.syncer.tokens().granted;
+        self.syncer.handle_answer(batch, answer, self.now);
+        let granted = self.syncer.tokens().granted - before;
+        assert!(believed || granted == 0, "{granted} granted by {answer:?}");
     }
 
     fn admits_no_more_than_the_capacity(&mut self) {

@@ -6,7 +6,7 @@
 //! late stores. Without Miri they are a smoke test: hardware shows few of the interleavings.
 #![cfg(not(leasehold_loom))]
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use leasehold_cache::{AllLocal, Config, Entry, KeyRef, LimitId, Local, QuotaCache};
@@ -16,8 +16,11 @@ const NOW: Instant = Instant::ORIGIN;
 const DEADLINE: Instant = Instant::from_millis(100);
 /// Of each thread: enough for Miri to let them meet, and few enough for it to be done.
 const ROUNDS: u32 = if cfg!(miri) { 12 } else { 2000 };
+/// Of stories that are over at once.
+const STORIES: u32 = if cfg!(miri) { 15 } else { 2000 };
 
-/// Caught: `LeaseCell::update` as a load and a store; `Held` that does not refund what is dropped.
+/// Caught: `Held` that does not refund what is dropped; by Miri, `LeaseCell::update` as a load and a
+/// store.
 #[test]
 fn what_is_spent_held_and_given_back_adds_up() {
     let cache = cache();
@@ -56,8 +59,7 @@ fn what_is_spent_held_and_given_back_adds_up() {
     }
 }
 
-/// Caught: `Table::remove` that drops an entry at once, in a `papaya` made to reclaim without a
-/// guard, by Miri.
+/// For Miri to judge papaya and its reclamation by; no bug of ours is known that it would catch.
 #[test]
 fn keys_come_and_go_while_they_are_looked_up() {
     let cache = cache();
@@ -84,36 +86,50 @@ fn keys_come_and_go_while_they_are_looked_up() {
     assert!(cache.len() <= subjects.len());
 }
 
-/// Caught: `SignalFlag::raise` that looks before it swaps, by Miri with a store that is seen late.
+/// Over the queue as it is shipped, for which loom has a stand-in. A `SignalFlag::raise` that looks
+/// before it swaps is too rare here, and loom's to find.
 #[test]
 fn the_owner_hears_of_what_was_spent_last() {
     let cache = cache();
-    let entry = leased(&cache, b"low", 2 * ROUNDS);
-    entry.set_watermark(u32::MAX);
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
+    for _ in 0..STORIES {
+        let entry = leased(&cache, b"low", 2);
+        entry.set_watermark(u32::MAX);
+        let mut seen = None;
+        let mut look = || {
+            while let Some(low) = cache.next_signal() {
+                seen = Some(low.lease.view(NOW).live);
+            }
+        };
+        let together = Barrier::new(3);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    together.wait();
                     assert!(is_allowed(cache.try_acquire(entry.key(), 1, NOW)));
-                }
-            });
-        }
-    });
-    let mut seen = None;
-    while let Some(low) = cache.next_signal() {
-        seen = Some(low.lease.view(NOW).live);
+                });
+            }
+            together.wait();
+            (0..4).for_each(|_| look());
+        });
+        look();
+        assert_eq!(seen, Some(0), "nothing is spent unheard");
+        assert!(cache.remove(&entry));
     }
-    assert_eq!(seen, Some(0));
 }
 
-/// Caught: `Entry::take_touched` as a load and a store; `touch` that does not set.
+/// Caught by Miri: `Entry::take_touched` as a load and a store.
 #[test]
 fn a_use_is_seen_by_this_sweep_or_the_next() {
-    for _ in 0..ROUNDS {
+    for _ in 0..STORIES {
         let entry = Entry::new(key(b"used"));
+        let together = Barrier::new(2);
         let now = thread::scope(|scope| {
-            scope.spawn(|| entry.touch());
-            entry.take_touched()
+            scope.spawn(|| {
+                together.wait();
+                entry.touch();
+            });
+            together.wait();
+            (0..4).any(|_| entry.take_touched())
         });
         assert_ne!(now, entry.take_touched(), "seen once");
     }
