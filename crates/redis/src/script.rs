@@ -138,7 +138,8 @@ impl Script {
         }
     }
 
-    async fn counted(&self, wire: &Wire, command: &Cmd) -> Result<Value, LinkError> {
+    /// One command, which counts as a round trip of this script.
+    pub(crate) async fn counted(&self, wire: &Wire, command: &Cmd) -> Result<Value, LinkError> {
         self.round_trips.fetch_add(1, Relaxed);
         wire.query(command).await
     }

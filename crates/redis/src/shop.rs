@@ -132,7 +132,7 @@ impl Server {
     async fn check_permission(&self, wire: &Wire) -> Result<(), LinkError> {
         let mut run = redis::cmd("EVALSHA");
         run.arg(NO_SCRIPT).arg(1).arg(self.shop.names.marker(0));
-        match wire.query(&run).await {
+        match self.shop.exchange.counted(wire, &run).await {
             Err(LinkError::Refused { code, .. }) if code != "NOPERM" => Ok(()),
             answer => answer.map(drop),
         }
