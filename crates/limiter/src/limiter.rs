@@ -401,7 +401,7 @@ impl Limiter {
         let request = Request::Spend {
             cost: u64::from(cost),
         };
-        let partition = shared.partition_of(key);
+        let partition = self.path().partition_of(key);
         let batch = Batch {
             // No lease is named, so nobody is.
             replica: 0,

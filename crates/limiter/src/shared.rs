@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use leasehold_cache::{KeyRef, LimitId, QuotaCache};
+use leasehold_cache::QuotaCache;
 use leasehold_core::{Instant, StoreTime};
-use leasehold_sync::{Away, NamedLimit, partition_of};
+use leasehold_sync::{Away, NamedLimit};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -53,13 +53,6 @@ impl Shared {
     #[inline]
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
-    }
-
-    /// In which part of the store a key lies.
-    pub(crate) fn partition_of(&self, key: KeyRef<'_>) -> u32 {
-        let LimitId(index) = key.limit;
-        let partitions = u32::try_from(self.known_births.len()).unwrap_or(u32::MAX);
-        partition_of(&self.limits[index as usize].name, key.subject, partitions)
     }
 
     /// The birth of a part of the store as far as it is known here.

@@ -146,12 +146,20 @@ impl<'a> RequestPath<'a> {
     /// A denial in place of a question, if the store is away and the limit is closed then.
     #[cold]
     fn without_store(self, key: KeyRef<'_>, now: Instant) -> Option<Verdict> {
-        let named = self.named(key.limit);
-        if named.policy != FailurePolicy::Closed {
+        if self.named(key.limit).policy != FailurePolicy::Closed {
             return None;
         }
-        let partition = partition_of(&named.name, key.subject, self.away.partitions());
-        self.away.denial(partition, now)
+        self.away.denial(self.partition_of(key), now)
+    }
+
+    /// In which partition of the store a key lies.
+    ///
+    /// # Panics
+    ///
+    /// If the key names no limit.
+    pub fn partition_of(self, key: KeyRef<'_>) -> u32 {
+        let name = &self.named(key.limit).name;
+        partition_of(name, key.subject, self.away.partitions())
     }
 
     /// Denied by what is known here: the limit is used up, or this replica's part of it while the

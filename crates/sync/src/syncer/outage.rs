@@ -47,25 +47,23 @@ impl<W: Waiter> Syncer<W> {
     /// The most tokens beyond burst + rate x window that this replica may have caused to be admitted
     /// on any one key of a limit, as things are at `now`: its overshoot budget, and under
     /// [`FailurePolicy::Local`], while the store is away, this replica's part of burst + rate x time
-    /// away, until that is charged. `None` if there is no bound, under [`FailurePolicy::Open`] while the store is away.
+    /// away; then what is owed, until it is charged. `None` if there is no bound, under
+    /// [`FailurePolicy::Open`] while the store is away.
     ///
     /// Replicas that are all cut off add up to a burst in all, as their parts are of one limit.
     pub fn overshoot_bound(&self, limit: LimitId, now: Instant) -> Option<u64> {
         let LimitId(index) = limit;
         let named = &self.limits[index as usize];
-        let since = self
-            .partitions
-            .iter()
-            .filter_map(|part| part.breaker.open_since());
-        let Some(since) = since.min() else {
-            // What was admitted alone is beyond the bound until it is charged.
-            return Some(named.limit.overshoot() + self.owed());
-        };
-        let part = self.portions.get(index as usize).and_then(Option::as_ref);
-        let alone = match (named.policy, part) {
-            (FailurePolicy::Open, _) => return None,
-            (FailurePolicy::Local, Some(part)) => part.admits_within(now.since(since)),
-            (FailurePolicy::Local, None) | (FailurePolicy::Closed, _) => 0,
+        let parts = self.partitions.iter();
+        let away_since = parts.filter_map(|part| part.breaker.open_since()).min();
+        let portion = self.portions.get(index as usize).and_then(Option::as_ref);
+        let alone = match (named.policy, away_since) {
+            (FailurePolicy::Closed, _) => 0,
+            (_, None) => self.owed(),
+            (FailurePolicy::Open, Some(_)) => return None,
+            (FailurePolicy::Local, Some(since)) => {
+                portion.map_or(0, |part| part.admits_within(now.since(since)))
+            }
         };
         Some(named.limit.overshoot() + alone)
     }
