@@ -12,19 +12,28 @@ use crate::atomic::AtomicU64;
 
 /// Tokens denied since the count was last taken.
 #[derive(Debug, Default)]
-pub struct Denied(AtomicU64);
+pub(crate) struct Denied(AtomicU64);
 
 impl Denied {
-    /// Counts a denied request of `cost` tokens.
+    /// Counts a denied request of `cost` tokens; false if another thread did so at the same time.
     #[inline]
-    pub fn add(&self, cost: u32) {
+    pub(crate) fn add(&self, cost: u32) -> bool {
         // 64 bits, so that an addition is all it takes: they overflow after 2^32 requests of the
         // largest cost between two looks.
-        self.0.fetch_add(u64::from(cost), Relaxed);
+        let cost = u64::from(cost);
+        let before = self.0.load(Relaxed);
+        let alone = self
+            .0
+            .compare_exchange(before, before.wrapping_add(cost), Relaxed, Relaxed)
+            .is_ok();
+        if !alone {
+            self.0.fetch_add(cost, Relaxed);
+        }
+        alone
     }
 
     /// The tokens denied since the last call, at most `u32::MAX`.
-    pub fn take(&self) -> u32 {
+    pub(crate) fn take(&self) -> u32 {
         u32::try_from(self.0.swap(0, Relaxed)).unwrap_or(u32::MAX)
     }
 }
@@ -36,8 +45,8 @@ mod tests {
     #[test]
     fn each_denial_is_counted_once() {
         let denied = Denied::default();
-        denied.add(2);
-        denied.add(3);
+        assert!(denied.add(2));
+        assert!(denied.add(3));
         assert_eq!(denied.take(), 5);
         assert_eq!(denied.take(), 0);
     }
@@ -45,8 +54,8 @@ mod tests {
     #[test]
     fn a_huge_number_does_not_look_small() {
         let denied = Denied::default();
-        denied.add(u32::MAX);
-        denied.add(u32::MAX);
+        assert!(denied.add(u32::MAX));
+        assert!(denied.add(u32::MAX));
         assert_eq!(denied.take(), u32::MAX);
     }
 }

@@ -7,8 +7,8 @@
 //!
 //! # Orderings
 //!
-//! The watermark, the slot, the time the bucket is full and the mark of use are `Relaxed`: each
-//! stands for itself, and a value seen late only delays a signal or a sweep, or dates an answer.
+//! The watermark, the slot, the time the bucket is full and the marks are `Relaxed`: each stands for
+//! itself, and a value seen late only delays a signal or a sweep, or dates an answer.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -16,44 +16,41 @@ use leasehold_core::Instant;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use crate::denial_cell::DenialCell;
-use crate::denied::Denied;
 use crate::held::Held;
-use crate::holds::Holds;
 use crate::key::{KeyRef, LimitId};
-use crate::lease_cell::{LeaseCell, LeaseView, Shortfall};
+use crate::lease::{Account, Lease};
+use crate::lease_cell::Shortfall;
 use crate::signal_flag::SignalFlag;
+use crate::subject::Subject;
 
 /// What a replica keeps for one key. Starts with nothing leased and nothing denied.
 #[derive(Debug)]
 pub struct Entry {
     /// The tokens on lease.
-    pub lease: LeaseCell,
+    pub lease: Lease,
     /// What the store last refused.
     pub denial: DenialCell,
-    /// Tokens denied here.
-    pub denied: Denied,
-    pub(crate) holds: Holds,
     pub(crate) signal: SignalFlag,
     touched: AtomicBool,
     alone: AtomicBool,
+    forgotten: AtomicBool,
     watermark: AtomicU32,
     slot: AtomicU32,
     full_at: AtomicU64,
     limit: LimitId,
-    subject: Box<[u8]>,
+    subject: Subject,
 }
 
 impl Entry {
     /// An entry for `key`, in no cache yet.
     pub fn new(key: KeyRef<'_>) -> Self {
         Self {
-            lease: LeaseCell::default(),
+            lease: Lease::default(),
             denial: DenialCell::default(),
-            denied: Denied::default(),
-            holds: Holds::default(),
             signal: SignalFlag::default(),
             touched: AtomicBool::new(false),
             alone: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
             watermark: AtomicU32::new(0),
             slot: AtomicU32::new(NO_SLOT),
             full_at: AtomicU64::new(0),
@@ -67,7 +64,7 @@ impl Entry {
     pub fn key(&self) -> KeyRef<'_> {
         KeyRef {
             limit: self.limit,
-            subject: &self.subject,
+            subject: self.subject.as_bytes(),
         }
     }
 
@@ -83,8 +80,7 @@ impl Entry {
     /// What a report to the store needs, read so that it never claims a token as spent that may
     /// yet come back.
     pub fn account(&self, now: Instant) -> Account {
-        let (lease, pending) = self.holds.around(|| self.lease.view(now));
-        Account { lease, pending }
+        self.lease.account(now)
     }
 
     /// Until when `cost` tokens are denied without asking the store, if they are at `now`: the
@@ -149,6 +145,17 @@ impl Entry {
         self.alone.store(alone, Relaxed);
     }
 
+    /// Whether the cache has forgotten this entry, or is about to: its key may have another.
+    #[inline]
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Relaxed)
+    }
+
+    /// Says so. It is never taken back.
+    pub(crate) fn forget(&self) {
+        self.forgotten.store(true, Relaxed);
+    }
+
     /// Notes that somebody asked for this key.
     #[inline]
     pub fn touch(&self) {
@@ -161,26 +168,6 @@ impl Entry {
     /// Whether somebody asked for this key since the last call.
     pub fn take_touched(&self) -> bool {
         self.touched.swap(false, Relaxed)
-    }
-}
-
-/// The state of a key as a report to the store may count it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Account {
-    /// The lease.
-    pub lease: LeaseView,
-    /// Tokens missing from the lease that may yet be refunded: an upper bound. Holds of an earlier
-    /// generation count here too, so what seems spent can shrink; report the largest seen.
-    pub pending: u32,
-}
-
-impl Account {
-    /// The tokens a report must not claim as spent: live, dead and pending. What was deposited and
-    /// neither withdrawn nor returned as dead, less these, is spent for good.
-    pub fn unspent(&self) -> u32 {
-        // One of `live` and `dead` is 0.
-        let held = self.lease.live + self.lease.dead;
-        held.saturating_add(self.pending)
     }
 }
 
@@ -210,7 +197,7 @@ mod tests {
     #[test]
     #[cfg(not(leasehold_loom))]
     fn an_entry_stays_small() {
-        assert_eq!(size_of::<Entry>(), 72);
+        assert_eq!(size_of::<Entry>(), 104);
     }
 
     #[test]

@@ -9,7 +9,8 @@
 use leasehold_core::Instant;
 
 use crate::entry::Entry;
-use crate::lease_cell::{Hold, LeaseView, Shortfall};
+use crate::lease::Hold;
+use crate::lease_cell::{LeaseView, Shortfall};
 
 /// Tokens held in an [`Entry`]. Dropping it refunds them.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl<'a> Held<'a> {
             cost,
             hold: None,
         };
-        entry.holds.begin(cost);
+        entry.lease.holds.begin(cost);
         held.hold = Some(entry.lease.hold(cost, now)?);
         Ok(held)
     }
@@ -60,6 +61,6 @@ impl<'a> Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.put_back();
-        self.entry.holds.end(self.cost);
+        self.entry.lease.holds.end(self.cost);
     }
 }

@@ -10,11 +10,11 @@
 //! # Orderings
 //!
 //! The word itself needs none: read-modify-writes of one word are totally ordered at any strength.
-//! Two accesses are stronger for the sake of [`Holds`](crate::holds): `hold` releases and `view`
-//! acquires, so whoever sees tokens missing sees the hold that may bring them back. The `Relaxed`
+//! Two accesses are stronger for the sake of [`Holds`](crate::holds): holds are
+//! taken with `Release` and `view` acquires, so whoever sees tokens missing sees the hold that may bring them back. The `Relaxed`
 //! writers in between are read-modify-writes too and carry that release on.
 
-use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{self, Acquire, Relaxed};
 
 use leasehold_core::Instant;
 
@@ -22,43 +22,83 @@ use crate::atomic::AtomicU64;
 
 /// The lease of one key, shared by all threads of a replica. Starts empty.
 #[derive(Debug, Default)]
-pub struct LeaseCell(AtomicU64);
+pub(crate) struct LeaseCell(AtomicU64);
 
 impl LeaseCell {
     /// The most tokens a cell can hold.
-    pub const TOKENS_MAX: u32 = (1 << TOKEN_BITS) - 1;
+    pub(crate) const TOKENS_MAX: u32 = (1 << TOKEN_BITS) - 1;
 
-    /// Spends `cost` tokens, all or none, and says what is left.
-    ///
-    /// # Errors
-    ///
-    /// [`Shortfall`] if fewer than `cost` tokens are live at `now`. Nothing is spent then.
-    #[inline]
-    pub fn spend(&self, cost: u32, now: Instant) -> Result<LeaseView, Shortfall> {
-        self.take(cost, now, Relaxed)
+    /// An empty cell of this generation.
+    pub(crate) fn of(generation: Generation) -> Self {
+        let empty = Content {
+            deadline_ticks: 0,
+            generation,
+            tokens: 0,
+        };
+        Self(AtomicU64::new(empty.pack()))
     }
 
-    /// Takes `cost` tokens as `spend` does, but for a request that may yet be undone.
+    /// Takes `cost` tokens, all or none, and says what is left. Those that may come back are taken
+    /// with `Release`.
     ///
     /// # Errors
     ///
     /// [`Shortfall`] if fewer than `cost` tokens are live at `now`. Nothing is taken then.
-    pub(crate) fn hold(&self, cost: u32, now: Instant) -> Result<Hold, Shortfall> {
-        let left = self.take(cost, now, Release)?;
-        Ok(Hold { cost, left })
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        cost: u32,
+        now: Instant,
+        order: Ordering,
+    ) -> Result<Taken, Shortfall> {
+        let mut races_lost = 0;
+        let mut word = self.0.load(Relaxed);
+        loop {
+            let lease = Content::unpack(word);
+            let Some(left) = lease.less(cost, now) else {
+                return Err(lease.shortfall(now));
+            };
+            let left_view = left.view(now);
+            // The strong exchange fails for other threads only, never by itself.
+            match self.0.compare_exchange(word, left.pack(), order, Relaxed) {
+                Ok(_) => {
+                    return Ok(Taken {
+                        left: left_view,
+                        races_lost,
+                    });
+                }
+                Err(seen) => {
+                    word = seen;
+                    races_lost += 1;
+                }
+            }
+        }
     }
 
-    /// Puts a hold back and says whether it did. It does not if the lease record changed since
-    /// (the store charged these tokens, or will) or if the cell would overflow.
-    #[expect(clippy::needless_pass_by_value, reason = "a hold is refunded once")]
-    pub(crate) fn refund(&self, hold: Hold) -> bool {
+    /// Puts tokens back where they were taken from and says whether it did. It does not if the lease
+    /// record changed since (the store charged these tokens, or will) or if the cell would overflow.
+    pub(crate) fn refund(&self, tokens: u32, generation: Generation) -> bool {
         let put_back = |word| {
-            let mut lease = Lease::unpack(word);
-            lease.tokens += hold.cost;
+            let mut lease = Content::unpack(word);
+            lease.tokens += tokens;
             let fits = lease.tokens <= Self::TOKENS_MAX;
-            (fits && lease.generation == hold.left.generation).then(|| lease.pack())
+            (fits && lease.generation == generation).then(|| lease.pack())
         };
         self.0.fetch_update(Relaxed, Relaxed, put_back).is_ok()
+    }
+
+    /// Adds tokens of another cell of the same lease, with their deadline, and says whether it did.
+    /// It does not if the record is another by now, or if what lies here is dead at `now`: it must
+    /// not live again.
+    pub(crate) fn put(&self, tokens: u32, from: &LeaseView, now: Instant) -> bool {
+        let add = |word| {
+            let mut lease = Content::unpack(word);
+            let same = lease.generation == from.generation && lease.dead(now) == 0;
+            lease.tokens += tokens;
+            lease.deadline_ticks = lease.deadline_ticks.max(ticks(from.deadline));
+            (same && lease.tokens <= Self::TOKENS_MAX).then(|| lease.pack())
+        };
+        self.0.fetch_update(Relaxed, Relaxed, add).is_ok()
     }
 
     /// Adds `tokens` and extends the whole lease to `deadline`, never shortening it. Tokens dead
@@ -68,7 +108,7 @@ impl LeaseCell {
     ///
     /// If the lease would exceed [`TOKENS_MAX`](Self::TOKENS_MAX). Replies are checked on arrival,
     /// and pending holds count there: a refund may come before the deposit.
-    pub fn deposit(&self, tokens: u32, deadline: Instant, now: Instant) -> u32 {
+    pub(crate) fn deposit(&self, tokens: u32, deadline: Instant, now: Instant) -> u32 {
         let before = self.update(|mut lease| {
             lease.tokens = lease.live(now).saturating_add(tokens);
             assert!(lease.tokens <= Self::TOKENS_MAX, "lease overflows its cell");
@@ -79,7 +119,7 @@ impl LeaseCell {
     }
 
     /// Takes out the live tokens above `keep`, to be released, and all tokens dead at `now`.
-    pub fn withdraw(&self, keep: u32, now: Instant) -> Withdrawn {
+    pub(crate) fn withdraw(&self, keep: u32, now: Instant) -> Withdrawn {
         let before = self.update(|mut lease| {
             lease.tokens = lease.live(now).min(keep);
             lease
@@ -93,8 +133,8 @@ impl LeaseCell {
     /// Starts over, empty, in the next generation: the store has a new lease record for the key.
     /// Returns the tokens that were in the cell, live or dead. Holds of the old record can no
     /// longer be refunded.
-    pub fn renew_generation(&self) -> u32 {
-        let before = self.update(|lease| Lease {
+    pub(crate) fn renew_generation(&self) -> u32 {
+        let before = self.update(|lease| Content {
             deadline_ticks: 0,
             generation: lease.generation.next(),
             tokens: 0,
@@ -104,24 +144,15 @@ impl LeaseCell {
 
     /// What the cell says at `now`.
     #[inline]
-    pub fn view(&self, now: Instant) -> LeaseView {
-        Lease::unpack(self.0.load(Acquire)).view(now)
-    }
-
-    #[inline]
-    fn take(&self, cost: u32, now: Instant, order: Ordering) -> Result<LeaseView, Shortfall> {
-        let pay = |word| Lease::unpack(word).less(cost, now).map(Lease::pack);
-        match self.0.fetch_update(order, Relaxed, pay) {
-            Ok(word) => Ok(Lease::unpack(word).after(cost, now)),
-            Err(word) => Err(Lease::unpack(word).shortfall(now)),
-        }
+    pub(crate) fn view(&self, now: Instant) -> LeaseView {
+        Content::unpack(self.0.load(Acquire)).view(now)
     }
 
     /// Applies `change` and returns the lease as it was before.
-    fn update(&self, change: impl Fn(Lease) -> Lease) -> Lease {
-        let apply = |word| Some(change(Lease::unpack(word)).pack());
+    fn update(&self, change: impl Fn(Content) -> Content) -> Content {
+        let apply = |word| Some(change(Content::unpack(word)).pack());
         let before = self.0.fetch_update(Relaxed, Relaxed, apply);
-        Lease::unpack(before.expect("`apply` never declines"))
+        Content::unpack(before.expect("`apply` never declines"))
     }
 }
 
@@ -138,8 +169,8 @@ pub struct LeaseView {
     pub generation: Generation,
 }
 
-/// What [`LeaseCell::withdraw`] took out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What [`Lease::withdraw`](crate::Lease::withdraw) took out.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Withdrawn {
     /// Tokens that can still be released.
     pub live: u32,
@@ -154,13 +185,13 @@ pub struct Shortfall {
     pub live: u32,
 }
 
-/// Tokens taken from a cell that may yet be put back.
-#[derive(Debug)]
-#[must_use = "tokens that are neither spent nor refunded are lost"]
-pub(crate) struct Hold {
-    pub(crate) cost: u32,
+/// What [`LeaseCell::take`] left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Taken {
     /// The lease without these tokens.
     pub(crate) left: LeaseView,
+    /// How often another thread was faster.
+    pub(crate) races_lost: u32,
 }
 
 /// The lease records of a key at the store, counted modulo 16 by its cell. A hold lasts
@@ -179,13 +210,13 @@ impl Generation {
 }
 
 /// What one word says: deadline in the high bits, generation, tokens in the low ones.
-struct Lease {
+struct Content {
     deadline_ticks: u64,
     generation: Generation,
     tokens: u32,
 }
 
-impl Lease {
+impl Content {
     fn pack(self) -> u64 {
         (self.deadline_ticks << GENERATION_BITS | u64::from(self.generation.0)) << TOKEN_BITS
             | u64::from(self.tokens)
@@ -217,17 +248,10 @@ impl Lease {
     }
 
     /// The lease without `cost` tokens, if that many are live. Dead tokens stay for the books.
-    fn less(mut self, cost: u32, now: Instant) -> Option<Self> {
+    fn less(&self, cost: u32, now: Instant) -> Option<Self> {
         self.live(now).checked_sub(cost)?;
-        self.tokens -= cost;
-        Some(self)
-    }
-
-    /// What is left of the lease when `cost` tokens were taken from it at `now`.
-    fn after(&self, cost: u32, now: Instant) -> LeaseView {
-        let mut view = self.view(now);
-        view.live -= cost;
-        view
+        let tokens = self.tokens - cost;
+        Some(Self { tokens, ..*self })
     }
 
     fn view(&self, now: Instant) -> LeaseView {
@@ -278,6 +302,10 @@ mod tests {
         cell
     }
 
+    fn spend(cell: &LeaseCell, cost: u32, now: Instant) -> Result<LeaseView, Shortfall> {
+        cell.take(cost, now, Relaxed).map(|taken| taken.left)
+    }
+
     fn live(cell: &LeaseCell, now: Instant) -> u32 {
         cell.view(now).live
     }
@@ -285,17 +313,17 @@ mod tests {
     #[test]
     fn a_cost_is_paid_whole_or_not_at_all() {
         let cell = leased(3);
-        assert_eq!(cell.spend(4, NOW), Err(Shortfall { live: 3 }));
-        assert_eq!(cell.spend(2, NOW).map(|left| left.live), Ok(1));
-        assert_eq!(cell.spend(u32::MAX, NOW), Err(Shortfall { live: 1 }));
+        assert_eq!(spend(&cell, 4, NOW), Err(Shortfall { live: 3 }));
+        assert_eq!(spend(&cell, 2, NOW).map(|left| left.live), Ok(1));
+        assert_eq!(spend(&cell, u32::MAX, NOW), Err(Shortfall { live: 1 }));
         assert_eq!(live(&cell, NOW), 1);
     }
 
     #[test]
     fn nothing_is_spent_from_the_deadline_on() {
         let cell = leased(3);
-        assert!(cell.spend(1, BEFORE_DEADLINE).is_ok());
-        assert_eq!(cell.spend(1, DEADLINE), Err(Shortfall { live: 0 }));
+        assert!(spend(&cell, 1, BEFORE_DEADLINE).is_ok());
+        assert_eq!(spend(&cell, 1, DEADLINE), Err(Shortfall { live: 0 }));
         assert_eq!(cell.view(DEADLINE).dead, 2);
     }
 
@@ -327,8 +355,8 @@ mod tests {
     #[test]
     fn spending_nothing_changes_nothing() {
         let cell = leased(2);
-        assert_eq!(cell.spend(0, NOW).map(|left| left.live), Ok(2));
-        assert_eq!(cell.spend(0, DEADLINE).map(|left| left.live), Ok(0));
+        assert_eq!(spend(&cell, 0, NOW).map(|left| left.live), Ok(2));
+        assert_eq!(spend(&cell, 0, DEADLINE).map(|left| left.live), Ok(0));
         assert_eq!(cell.view(DEADLINE).dead, 2, "kept for the books");
     }
 
@@ -365,37 +393,68 @@ mod tests {
     #[test]
     fn a_hold_is_refunded_to_its_own_lease_record() {
         let cell = leased(3);
-        let hold = cell.hold(2, NOW).unwrap();
-        assert_eq!(hold.left.live, 1);
-        assert!(cell.refund(hold));
+        let held = spend(&cell, 2, NOW).unwrap();
+        assert_eq!(held.live, 1);
+        assert!(cell.refund(2, held.generation));
         assert_eq!(live(&cell, NOW), 3);
     }
 
     #[test]
     fn a_hold_is_not_refunded_to_another_lease_record() {
         let cell = leased(3);
-        let hold = cell.hold(2, NOW).unwrap();
+        let held = spend(&cell, 2, NOW).unwrap();
         assert_eq!(cell.renew_generation(), 1);
         cell.deposit(4, DEADLINE, NOW);
-        assert!(!cell.refund(hold));
+        assert!(!cell.refund(2, held.generation));
         assert_eq!(live(&cell, NOW), 4);
     }
 
     #[test]
     fn a_hold_that_outlived_its_deadline_comes_back_dead() {
         let cell = leased(3);
-        let hold = cell.hold(2, BEFORE_DEADLINE).unwrap();
-        assert!(cell.refund(hold));
+        let held = spend(&cell, 2, BEFORE_DEADLINE).unwrap();
+        assert!(cell.refund(2, held.generation));
         assert_eq!(cell.withdraw(0, DEADLINE), Withdrawn { live: 0, dead: 3 });
     }
 
     #[test]
     fn a_refund_does_not_overflow_the_cell() {
         let cell = leased(2);
-        let hold = cell.hold(2, NOW).unwrap();
+        let held = spend(&cell, 2, NOW).unwrap();
         cell.deposit(LeaseCell::TOKENS_MAX - 1, DEADLINE, NOW);
-        assert!(!cell.refund(hold));
+        assert!(!cell.refund(2, held.generation));
         assert_eq!(live(&cell, NOW), LeaseCell::TOKENS_MAX - 1);
+    }
+
+    #[test]
+    fn tokens_of_another_cell_of_the_record_bring_their_deadline() {
+        let from = leased(3).view(NOW);
+        let cell = LeaseCell::of(from.generation);
+        assert!(cell.put(2, &from, NOW));
+        assert_eq!(live(&cell, BEFORE_DEADLINE), 2);
+        assert_eq!(cell.deposit(0, LATER, NOW), 0);
+        assert!(
+            cell.put(1, &from, NOW),
+            "one lease has one deadline, the later"
+        );
+        assert_eq!(live(&cell, DEADLINE), 3);
+        assert!(!cell.put(LeaseCell::TOKENS_MAX, &from, NOW), "no room");
+    }
+
+    #[test]
+    fn tokens_of_another_record_and_tokens_beside_dead_ones_are_not_put() {
+        let from = leased(3).view(NOW);
+        let cell = LeaseCell::of(from.generation.next());
+        assert!(!cell.put(2, &from, NOW));
+        let longer = LeaseCell::default();
+        longer.deposit(2, LATER, NOW);
+        let cell = leased(1);
+        assert!(!cell.put(2, &longer.view(NOW), DEADLINE));
+        assert_eq!(
+            cell.view(DEADLINE).dead,
+            1,
+            "and nothing comes back to life"
+        );
     }
 
     #[test]

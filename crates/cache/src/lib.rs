@@ -16,21 +16,25 @@ mod entry;
 mod held;
 mod holds;
 mod key;
+mod lease;
 mod lease_cell;
 mod queue;
 #[cfg(not(leasehold_loom))]
 mod quota_cache;
 mod signal_flag;
 mod signals;
+mod stripes;
+mod subject;
 #[cfg(not(leasehold_loom))]
 mod table;
 
 pub use denial_cell::DenialCell;
-pub use denied::Denied;
-pub use entry::{Account, Entry};
+
+pub use entry::Entry;
 pub use held::Held;
 pub use key::{KeyRef, LimitId};
-pub use lease_cell::{Generation, LeaseCell, LeaseView, Shortfall, Withdrawn};
+pub use lease::{Account, Lease, Spent};
+pub use lease_cell::{Generation, LeaseView, Shortfall, Withdrawn};
 #[cfg(not(leasehold_loom))]
-pub use quota_cache::{AllLocal, Config, Full, Local, QuotaCache};
+pub use quota_cache::{AllLocal, Config, Full, Local, LocalDenial, QuotaCache};
 pub use signals::Signals;

@@ -12,12 +12,17 @@
 
 use core::error::Error;
 use core::fmt;
+use core::num::NonZero;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 use leasehold_core::Instant;
 
 use crate::entry::Entry;
 use crate::key::KeyRef;
+use crate::lease::Spent;
+use crate::lease_cell::Shortfall;
 use crate::signals::Signals;
 use crate::table::{Pinned, Table};
 
@@ -27,7 +32,14 @@ pub struct QuotaCache {
     table: Table,
     signals: Signals,
     keys_max: usize,
+    /// How many the machine runs at a time.
+    threads: usize,
+    /// Keys whose lease has stripes.
+    striped: AtomicUsize,
 }
+
+/// Of 8 KiB at most each: 8 MiB. Keys that threads fight over are few.
+const STRIPED_MAX: usize = 1024;
 
 impl QuotaCache {
     /// An empty cache.
@@ -40,6 +52,8 @@ impl QuotaCache {
             table: Table::new(config.seed),
             signals: Signals::new(config.signals),
             keys_max: config.keys_max,
+            threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+            striped: AtomicUsize::new(0),
         }
     }
 
@@ -48,18 +62,20 @@ impl QuotaCache {
     /// A cost of 0 asks whether the key is known: it is allowed and spends nothing.
     #[inline]
     pub fn try_acquire(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> Local {
-        let table = self.table.pin();
-        let Some(entry) = table.find(key) else {
-            return Local::Unknown;
-        };
+        match self.table.pin().find(key) {
+            Some(entry) => self.try_acquire_at(entry, cost, now),
+            None => Local::Unknown,
+        }
+    }
+
+    /// The same for a key whose entry was found before. What an entry holds that the cache has
+    /// [forgotten](Entry::is_forgotten) since is being given back, and no new tokens come to it.
+    #[inline]
+    pub fn try_acquire_at(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Local {
         entry.touch();
         match entry.lease.spend(cost, now) {
-            Ok(lease) => Local::Allow {
-                left: lease.live,
-                full_at: entry.full_at(),
-                wake: self.raise_if_low(entry, lease.live),
-            },
-            Err(short) => refuse(entry, cost, short.live, now),
+            Ok(spent) => self.allow(entry, spent),
+            Err(short) => self.refuse(entry, cost, short, now),
         }
     }
 
@@ -89,13 +105,8 @@ impl QuotaCache {
         if let Some(entry) = entry {
             entry.touch();
             if let Some(until) = entry.denies(cost, now) {
-                entry.denied.add(cost);
-                let full_at = entry.full_at();
-                return AllLocal::Deny {
-                    index,
-                    until,
-                    full_at,
-                };
+                let denial = self.denied(entry, cost, until);
+                return AllLocal::Deny { index, denial };
             }
         }
         let found = Found {
@@ -119,7 +130,10 @@ impl QuotaCache {
         };
         let held = match entry.hold(last.cost, now) {
             Ok(held) => held,
-            Err(short) => return refuse(entry, last.cost, short.live, now).at(last.index),
+            Err(Shortfall { live: tokens }) => {
+                let denial = self.known_denial(entry, last.cost, now);
+                return denial.unwrap_or(Local::Short { tokens }).at(last.index);
+            }
         };
         let all = self.hold_all(last.before, now);
         let AllLocal::Allow {
@@ -139,8 +153,52 @@ impl QuotaCache {
     }
 
     #[inline]
+    fn allow(&self, entry: &Arc<Entry>, spent: Spent) -> Local {
+        let calls = spent.live < entry.watermark() || spent.contended;
+        Local::Allow {
+            left: spent.live,
+            full_at: entry.full_at(),
+            wake: calls && self.signals.raise(entry),
+        }
+    }
+
+    /// What to say where this thread found the lease short.
+    fn refuse(&self, entry: &Arc<Entry>, cost: u32, short: Shortfall, now: Instant) -> Local {
+        if let Some(denial) = self.known_denial(entry, cost, now) {
+            return denial;
+        }
+        // Not while the key is denied: each request would search stripes that are all but empty.
+        if !entry.lease.gather(now) {
+            return Local::Short { tokens: short.live };
+        }
+        match entry.lease.spend(cost, now) {
+            Ok(spent) => self.allow(entry, spent),
+            Err(short) => Local::Short { tokens: short.live },
+        }
+    }
+
+    #[inline]
     fn raise_if_low(&self, entry: &Arc<Entry>, left: u32) -> bool {
         left < entry.watermark() && self.signals.raise(entry)
+    }
+
+    #[inline]
+    fn known_denial(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Option<Local> {
+        let until = entry.denial.denies(cost, now)?;
+        Some(Local::Deny(self.denied(entry, cost, until)))
+    }
+
+    #[inline]
+    fn denied(&self, entry: &Arc<Entry>, cost: u32, until: Instant) -> LocalDenial {
+        if entry.lease.count_denied(cost) {
+            // The owner comes by sooner or later, and nobody waits for it.
+            self.signals.raise(entry);
+        }
+        LocalDenial {
+            until,
+            full_at: entry.full_at(),
+            is_alone: entry.is_alone(),
+        }
     }
 
     /// The entry of `key`, if it is known.
@@ -220,13 +278,25 @@ impl QuotaCache {
     /// A thread that found the entry earlier may still spend from it, or refund to it, so withdraw
     /// its tokens afterwards; what is refunded later still is lost until the lease expires.
     pub fn remove(&self, entry: &Arc<Entry>) -> bool {
-        self.table.remove(entry)
+        entry.forget();
+        let removed = self.table.remove(entry);
+        if removed && entry.lease.is_striped() {
+            self.striped.fetch_sub(1, Relaxed);
+        }
+        removed
     }
 
     /// The next entry that wants the owner's attention. For the owner only, which looks at the
     /// entry afterwards: what happens from here on raises a new signal.
+    ///
+    /// Where threads fight over the entry, its lease is [striped](crate::Lease::stripe) first.
     pub fn next_signal(&self) -> Option<Arc<Entry>> {
-        self.signals.next()
+        let entry = self.signals.next()?;
+        if entry.lease.is_contended() && self.striped.load(Relaxed) < STRIPED_MAX {
+            entry.lease.stripe(self.threads);
+            self.striped.fetch_add(1, Relaxed);
+        }
+        Some(entry)
     }
 }
 
@@ -254,12 +324,7 @@ pub enum Local {
         wake: bool,
     },
     /// Denied: the lease is short, and so was the store.
-    Deny {
-        /// When asking makes sense again.
-        until: Instant,
-        /// When the bucket is full again if nothing more is spent, as far as is known here.
-        full_at: Instant,
-    },
+    Deny(LocalDenial),
     /// The lease is short, and nothing says whether the store has more.
     Short {
         /// Tokens that are there.
@@ -267,6 +332,17 @@ pub enum Local {
     },
     /// The key is not in the cache.
     Unknown,
+}
+
+/// What is known here of a key that has no tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LocalDenial {
+    /// When asking makes sense again.
+    pub until: Instant,
+    /// When the bucket is full again if nothing more is spent, as far as is known here.
+    pub full_at: Instant,
+    /// Whether the key [stands alone](Entry::is_alone).
+    pub is_alone: bool,
 }
 
 impl Local {
@@ -282,11 +358,7 @@ impl Local {
                 full_at,
                 wake,
             },
-            Self::Deny { until, full_at } => AllLocal::Deny {
-                index,
-                until,
-                full_at,
-            },
+            Self::Deny(denial) => AllLocal::Deny { index, denial },
             Self::Short { tokens } => AllLocal::Short { index, tokens },
             Self::Unknown => AllLocal::Unknown { index },
         }
@@ -310,10 +382,8 @@ pub enum AllLocal {
     Deny {
         /// Which request.
         index: usize,
-        /// When asking makes sense again.
-        until: Instant,
-        /// When the bucket is full again if nothing more is spent, as far as is known here.
-        full_at: Instant,
+        /// What is known of it.
+        denial: LocalDenial,
     },
     /// One lease is short, and nothing says whether the store has more.
     Short {
@@ -359,18 +429,6 @@ struct Found<'a> {
     before: Option<&'a Found<'a>>,
 }
 
-/// What to say when a lease was short, with `live` tokens left in it.
-fn refuse(entry: &Entry, cost: u32, live: u32, now: Instant) -> Local {
-    match entry.denial.denies(cost, now) {
-        Some(until) => {
-            entry.denied.add(cost);
-            let full_at = entry.full_at();
-            Local::Deny { until, full_at }
-        }
-        None => Local::Short { tokens: live },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,6 +437,11 @@ mod tests {
     const NOW: Instant = Instant::ORIGIN;
     const DEADLINE: Instant = Instant::from_nanos(24 << 22);
     const FULL_AT: Instant = Instant::from_millis(7);
+    const DENIAL: LocalDenial = LocalDenial {
+        until: DEADLINE,
+        full_at: FULL_AT,
+        is_alone: false,
+    };
     const ALICE: KeyRef<'_> = key(b"alice");
     const BOB: KeyRef<'_> = key(b"bob");
 
@@ -443,13 +506,23 @@ mod tests {
         let alice = lease(&cache, ALICE, 3);
         alice.denial.deny(2, DEADLINE);
         assert_eq!(cache.try_acquire(ALICE, 2, NOW), allow(1, false));
-        let denied = Local::Deny {
-            until: DEADLINE,
-            full_at: FULL_AT,
-        };
+        let denied = Local::Deny(DENIAL);
         assert_eq!(cache.try_acquire(ALICE, 2, NOW), denied);
         assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(0, false));
-        assert_eq!(alice.denied.take(), 2);
+        assert_eq!(alice.lease.take_denied(), 2);
+    }
+
+    #[test]
+    fn who_keeps_an_entry_learns_that_it_is_forgotten() {
+        let cache = cache();
+        let alice = lease(&cache, ALICE, 3);
+        assert_eq!(cache.try_acquire_at(&alice, 1, NOW), allow(2, false));
+        assert!(!alice.is_forgotten());
+        assert!(cache.remove(&alice));
+        assert!(alice.is_forgotten());
+        let again = lease(&cache, ALICE, 3);
+        assert!(!cache.remove(&alice), "it was forgotten before");
+        assert!(!again.is_forgotten());
     }
 
     #[test]
@@ -523,12 +596,11 @@ mod tests {
         alice.denial.deny(1, DEADLINE);
         let denied = AllLocal::Deny {
             index: 1,
-            until: DEADLINE,
-            full_at: FULL_AT,
+            denial: DENIAL,
         };
         let requests = [(BOB, 1), (ALICE, 1)];
         assert_eq!(cache.try_acquire_all(&requests, NOW), denied);
-        assert_eq!(alice.denied.take(), 1);
+        assert_eq!(alice.lease.take_denied(), 1);
         alice.denial.clear();
         alice.lease.deposit(1, DEADLINE, NOW);
         let unknown = AllLocal::Unknown { index: 0 };
@@ -549,10 +621,7 @@ mod tests {
         alice.denial.deny(1, DEADLINE);
         assert!(matches!(
             cache.try_acquire_all(&[(ALICE, 1), (ALICE, 1)], NOW),
-            AllLocal::Deny {
-                until: DEADLINE,
-                ..
-            }
+            AllLocal::Deny { denial: DENIAL, .. }
         ));
         assert_eq!(live(&alice), 1);
     }

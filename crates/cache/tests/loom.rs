@@ -11,6 +11,7 @@
 //! | release against spend | `what_is_given_back_is_not_spent_too` |
 //! | the end of a lease against spend | `nothing_dead_is_spent_while_a_lease_is_renewed` |
 //! | hold and refund against release, report and a new generation | `a_refund_and_…`, `a_refund_never_…`, `no_report_…`, `a_hold_is_…`, `two_limits_…` (two) |
+//! | stripes: a block carried against report, release and a new generation, and gathered against spend | `no_report_claims_a_block_…`, `a_block_on_its_way_…` (two), `what_is_gathered_…` |
 //! | denial | `a_denial_is_believed_whole_or_not_at_all`, `tokens_that_arrive_end_a_denial` |
 //! | signal | `no_signal_is_lost`, `a_signal_is_taken_or_counted_as_dropped` |
 //! | falling back on oneself | `a_key_that_falls_back_counts_each_token_in_one_bucket` |
@@ -26,7 +27,7 @@
 
 use std::sync::Arc;
 
-use leasehold_cache::{DenialCell, Denied, Entry, KeyRef, LimitId, Signals};
+use leasehold_cache::{DenialCell, Entry, KeyRef, Lease, LimitId, Signals};
 use leasehold_core::Instant;
 use loom::thread;
 
@@ -235,6 +236,69 @@ fn a_key_that_falls_back_counts_each_token_in_one_bucket() {
     });
 }
 
+/// Caught: `Lease::carry` that does not begin a hold, or ends it before the block has arrived; one that
+/// takes the block `Relaxed`.
+#[test]
+fn no_report_claims_a_block_that_is_on_its_way() {
+    loom::model(|| {
+        let entry = striped();
+        let spender = spawn(&entry, |entry| u32::from(entry.lease.spend(1, NOW).is_ok()));
+        let claimed = reported(&entry, STOCK);
+        let again = reported(&entry, STOCK);
+        assert_eq!(spender.join().unwrap(), 1);
+        assert!(
+            claimed <= 1 && again <= 1,
+            "{claimed}, {again} reported, 1 spent"
+        );
+        assert_eq!(entry.account(NOW).unspent(), STOCK - 1);
+    });
+}
+
+/// Caught: `LeaseCell::put` without its look at the generation; `Lease::renew_generation` that leaves
+/// the stripes as they are.
+#[test]
+fn a_block_on_its_way_never_enters_another_lease_record() {
+    loom::model(|| {
+        let entry = striped();
+        let spender = spawn(&entry, |entry| u32::from(entry.lease.spend(1, NOW).is_ok()));
+        let left = entry.lease.renew_generation();
+        entry.lease.deposit(STOCK, DEADLINE, NOW);
+        let spent = spender.join().unwrap();
+        let live = entry.lease.view(NOW).live;
+        assert!(live <= STOCK, "{live} of {STOCK}");
+        assert!(live >= STOCK - spent, "nothing of the new record is lost");
+        assert!(live + left + spent <= 2 * STOCK);
+    });
+}
+
+/// Caught: `Lease::withdraw` that takes what it saw in a stripe; `LeaseCell::put` as a load and a store.
+#[test]
+fn a_block_on_its_way_is_given_back_or_stays() {
+    loom::model(|| {
+        let entry = striped();
+        let spender = spawn(&entry, |entry| u32::from(entry.lease.spend(1, NOW).is_ok()));
+        let out = entry.lease.withdraw(0, NOW);
+        let spent = spender.join().unwrap();
+        let live = entry.lease.view(NOW).live;
+        assert_eq!(out.live + live + spent, STOCK);
+    });
+}
+
+/// Caught: `Lease::gather` that puts before it takes.
+#[test]
+fn what_is_gathered_is_not_spent_too() {
+    loom::model(|| {
+        let entry = striped();
+        assert!(entry.lease.spend(1, NOW).is_ok());
+        let spender = spawn(&entry, |entry| u32::from(entry.lease.spend(2, NOW).is_ok()));
+        entry.lease.gather(NOW);
+        let claimed = reported(&entry, STOCK);
+        let spent = 1 + 2 * spender.join().unwrap();
+        assert!(claimed <= spent);
+        assert_eq!(entry.lease.view(NOW).live, STOCK - spent);
+    });
+}
+
 /// Caught: `DenialCell` with its cost in a word of its own, written before or after the time.
 #[test]
 fn a_denial_is_believed_whole_or_not_at_all() {
@@ -274,15 +338,17 @@ fn tokens_that_arrive_end_a_denial() {
 #[test]
 fn each_denied_token_is_counted_once() {
     loom::model(|| {
-        let denied = Arc::new(Denied::default());
+        let denied = Arc::new(Lease::default());
         let other = thread::spawn({
             let denied = Arc::clone(&denied);
-            move || denied.add(2)
+            move || {
+                denied.count_denied(2);
+            }
         });
-        denied.add(1);
-        let taken = denied.take();
+        denied.count_denied(1);
+        let taken = denied.take_denied();
         other.join().unwrap();
-        assert_eq!(taken + denied.take(), 3);
+        assert_eq!(taken + denied.take_denied(), 3);
     });
 }
 
@@ -377,6 +443,17 @@ fn leased(tokens: u32) -> Arc<Entry> {
     });
     entry.lease.deposit(tokens, DEADLINE, NOW);
     Arc::new(entry)
+}
+
+/// Large enough for a block of it to be worth carrying.
+const STOCK: u32 = 64;
+
+/// A lease with stripes, all of it in the stock.
+fn striped() -> Arc<Entry> {
+    let entry = leased(0);
+    entry.lease.stripe(2);
+    entry.lease.deposit(STOCK, DEADLINE, NOW);
+    entry
 }
 
 fn spawn<T: 'static>(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_cache::{AllLocal, Config, Full, KeyRef, LimitId, Local, QuotaCache};
+use leasehold_cache::{AllLocal, Config, Full, KeyRef, LimitId, Local, LocalDenial, QuotaCache};
 use leasehold_core::Instant;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -129,7 +129,7 @@ fn apply(cache: &QuotaCache, step: &Step, now: Instant) -> Answer {
             Answer::Tokens {
                 live: account.lease.live,
                 dead: account.lease.dead,
-                denied: entry.denied.take(),
+                denied: entry.lease.take_denied(),
             }
         }),
     }
@@ -205,8 +205,7 @@ impl Model {
         match key.denies(cost, now) {
             Some(until) => {
                 key.denied = key.denied.saturating_add(cost);
-                let full_at = key.full_at();
-                Local::Deny { until, full_at }
+                Local::Deny(key.local_denial(until))
             }
             None => Local::Short { tokens: live },
         }
@@ -224,12 +223,8 @@ impl Model {
                 && let Some(until) = key.denies(*cost, now)
             {
                 key.denied = key.denied.saturating_add(*cost);
-                let full_at = key.full_at();
-                return AllLocal::Deny {
-                    index,
-                    until,
-                    full_at,
-                };
+                let denial = key.local_denial(until);
+                return AllLocal::Deny { index, denial };
             }
         }
         let before: Vec<_> = self.keys.values().map(|key| key.tokens).collect();
@@ -241,11 +236,7 @@ impl Model {
                     all_full_at = all_full_at.max(full_at);
                     continue;
                 }
-                Local::Deny { until, full_at } => AllLocal::Deny {
-                    index,
-                    until,
-                    full_at,
-                },
+                Local::Deny(denial) => AllLocal::Deny { index, denial },
                 Local::Short { tokens } => AllLocal::Short { index, tokens },
                 Local::Unknown => AllLocal::Unknown { index },
             };
@@ -304,6 +295,14 @@ impl ModelKey {
 
     fn full_at(&self) -> Instant {
         instant(self.full_at_ticks)
+    }
+
+    fn local_denial(&self, until: Instant) -> LocalDenial {
+        LocalDenial {
+            until,
+            full_at: self.full_at(),
+            is_alone: false,
+        }
     }
 
     fn denies(&self, cost: u32, now: u64) -> Option<Instant> {

@@ -6,6 +6,7 @@
 //! late stores. Without Miri they are a smoke test: hardware shows few of the interleavings.
 #![cfg(not(leasehold_loom))]
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -24,7 +25,25 @@ const STORIES: u32 = if cfg!(miri) { 15 } else { 2000 };
 #[test]
 fn what_is_spent_held_and_given_back_adds_up() {
     let cache = cache();
-    let [first, second] = [b"first", b"other"].map(|subject| leased(&cache, subject, 0));
+    let entries = [b"first", b"other"].map(|subject| leased(&cache, subject, 0));
+    check_that_all_adds_up(&cache, entries, 2);
+}
+
+/// Caught: `Lease::carry` that loses what finds no place; `Lease::withdraw` that forgets the stripes.
+#[test]
+fn what_is_carried_between_stripes_adds_up() {
+    let cache = cache();
+    let entries = [b"first", b"other"].map(|subject| {
+        let entry = leased(&cache, subject, 0);
+        entry.lease.stripe(2);
+        entry
+    });
+    check_that_all_adds_up(&cache, entries, 150);
+}
+
+/// Two threads spend, one of both keys at once; the owner deposits so many tokens each round, and
+/// keeps half as many again.
+fn check_that_all_adds_up(cache: &QuotaCache, [first, second]: [Arc<Entry>; 2], tokens: u32) {
     let requests = [(first.key(), 1), (second.key(), 2)];
     let mut granted = [0, 0];
     let (mut released, mut spent) = ([0, 0], [0, 0]);
@@ -42,9 +61,10 @@ fn what_is_spent_held_and_given_back_adds_up() {
         });
         for _ in 0..ROUNDS {
             for (place, entry) in [&first, &second].into_iter().enumerate() {
-                assert_eq!(entry.lease.deposit(2, DEADLINE, NOW), 0);
-                granted[place] += 2;
-                released[place] += u64::from(entry.lease.withdraw(3, NOW).live);
+                assert_eq!(entry.lease.deposit(tokens, DEADLINE, NOW), 0);
+                granted[place] += u64::from(tokens);
+                let out = entry.lease.withdraw(tokens * 3 / 2, NOW);
+                released[place] += u64::from(out.live);
             }
         }
         let both = both.join().expect("it does not panic");
@@ -57,6 +77,35 @@ fn what_is_spent_held_and_given_back_adds_up() {
         let accounted = spent[place] + released[place] + u64::from(account.lease.live);
         assert_eq!(accounted, granted[place]);
     }
+}
+
+/// On one processor threads hardly ever meet, and stripes are not needed.
+#[test]
+#[cfg(not(miri))]
+fn threads_that_fight_over_a_key_get_stripes() {
+    let cache = cache();
+    let entry = leased(&cache, b"hot", 10_000_000);
+    let (spent, heard) = (AtomicU32::new(0), AtomicBool::new(false));
+    let work = || {
+        while !heard.load(Relaxed) && is_allowed(cache.try_acquire(entry.key(), 1, NOW)) {
+            spent.fetch_add(1, Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+        while spent.load(Relaxed) < 9_000_000 && !heard.load(Relaxed) {
+            heard.store(cache.next_signal().is_some(), Relaxed);
+        }
+        heard.store(true, Relaxed);
+    });
+    if thread::available_parallelism().is_ok_and(|threads| threads.get() > 1) {
+        assert!(entry.lease.is_striped(), "{spent:?} spent");
+    }
+    assert_eq!(
+        entry.account(NOW).unspent() + spent.into_inner(),
+        10_000_000
+    );
 }
 
 /// For Miri to judge papaya and its reclamation by; no bug of ours is known that it would catch.

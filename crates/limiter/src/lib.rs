@@ -32,6 +32,7 @@
 
 mod builder;
 mod clock;
+mod key_handle;
 mod limiter;
 mod memory_store;
 mod shared;
@@ -42,6 +43,7 @@ mod sync_task;
 
 pub use builder::{BuildError, Builder};
 pub use clock::{Clock, machine_nanos};
+pub use key_handle::KeyHandle;
 pub use leasehold_cache::{Entry, KeyRef, LimitId};
 pub use leasehold_core::{
     Birth, Decided, Decision, Demand, Denial, Instant, LeaseRequest, Ledger, Limit, LimitError,

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
 
 use crate::builder::Builder;
+use crate::key_handle::KeyHandle;
 use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::store::{Store, StoreError};
@@ -137,6 +138,17 @@ impl Limiter {
         Some(LimitId(u32::try_from(index).expect("limits are few")))
     }
 
+    /// A handle of one key, for callers that keep it: it decides faster.
+    ///
+    /// # Panics
+    ///
+    /// If the key names a limit of another limiter.
+    pub fn key<'a>(&self, key: impl Into<KeyRef<'a>>) -> KeyHandle {
+        let key = key.into();
+        let _checked = self.limit_of(key);
+        KeyHandle::new(self.clone(), key)
+    }
+
     /// Decides at once, from what is held here. Never waits and does no I/O.
     ///
     /// A key of which nothing is held yet is denied as [`Reason::NotLeased`], and tokens are sent
@@ -150,8 +162,8 @@ impl Limiter {
     pub fn try_acquire<'a>(&self, key: impl Into<KeyRef<'a>>, cost: u32) -> Verdict {
         let key = key.into();
         match self.decide(key, cost) {
-            Ok(verdict) => verdict,
-            Err(_) => self.miss(key, cost),
+            Some(verdict) => verdict,
+            None => self.miss(key, cost),
         }
     }
 
@@ -166,10 +178,9 @@ impl Limiter {
     /// If the key names a limit of another limiter.
     pub async fn acquire<'a>(&self, key: impl Into<KeyRef<'a>>, cost: u32) -> Verdict {
         let key = key.into();
-        match (self.decide(key, cost), self.inner.mode) {
-            (Ok(verdict), _) => verdict,
-            (Err(_), Mode::Lease) => self.ask(key, cost, Purpose::Spend).await,
-            (Err(now), Mode::Central) => self.ask_central(key, cost, now).await,
+        match self.decide(key, cost) {
+            Some(verdict) => verdict,
+            None => self.ask(key, cost).await,
         }
     }
 
@@ -200,7 +211,7 @@ impl Limiter {
         let (requests, shared) = (merged(requests), &*self.inner.shared);
         let step = self
             .path()
-            .acquire_all(&requests, shared.is_closed(), shared.now());
+            .acquire_all(&requests, shared.is_closed(), shared.now_quickly());
         match self.follow(step) {
             Ok(verdict) => verdict,
             Err(index) => {
@@ -284,13 +295,28 @@ impl Limiter {
         }
     }
 
-    /// The verdict if it can be had here and now; the time that was read if not.
+    /// The verdict if it can be had here and now.
     #[inline]
-    fn decide(&self, key: KeyRef<'_>, cost: u32) -> Result<Verdict, Instant> {
+    pub(crate) fn decide(&self, key: KeyRef<'_>, cost: u32) -> Option<Verdict> {
         let shared = &*self.inner.shared;
-        let now = shared.now();
+        let now = shared.now_quickly();
         let step = (self.path()).acquire(key, cost, || shared.is_closed(), now);
-        self.follow(step).map_err(|()| now)
+        self.follow(step).ok()
+    }
+
+    /// The same for a key whose entry was found before.
+    #[inline]
+    pub(crate) fn decide_at(&self, entry: &Arc<Entry>, cost: u32) -> Option<Verdict> {
+        let shared = &*self.inner.shared;
+        let now = shared.now_quickly();
+        let step = (self.path()).acquire_at(entry, cost, || shared.is_closed(), now);
+        self.follow(step).ok()
+    }
+
+    /// The entry of a key, if it is known here.
+    #[cold]
+    pub(crate) fn entry(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
+        self.inner.shared.cache.get(key)
     }
 
     #[inline]
@@ -318,7 +344,7 @@ impl Limiter {
 
     /// Sends for tokens and does not wait for them.
     #[cold]
-    fn miss(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
+    pub(crate) fn miss(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
         if cost > COST_LEASED_MAX {
             return Verdict::deny(Decided::Local, Reason::TooCostly, None);
         }
@@ -334,17 +360,23 @@ impl Limiter {
         Verdict::deny(Decided::Local, Reason::NotLeased, Some(soon))
     }
 
-    /// Waits for the sync task's verdict, within the budget.
-    async fn ask(&self, key: KeyRef<'_>, cost: u32, purpose: Purpose) -> Verdict {
-        let verdict = match self.send(key, cost, purpose) {
+    /// Waits for a verdict that cannot be had here, within the budget.
+    pub(crate) async fn ask(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
+        match self.inner.mode {
+            Mode::Lease => self.ask_task(key, cost).await,
+            Mode::Central => self.ask_central(key, cost).await,
+        }
+    }
+
+    /// Waits for the sync task's verdict.
+    async fn ask_task(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
+        let verdict = match self.send(key, cost, Purpose::Spend) {
             Ok(verdict) => verdict,
             Err(denied) => return denied,
         };
         match timeout(self.inner.budget, verdict).await {
             Ok(verdict) => verdict.unwrap_or(SHUT_DOWN),
-            Err(_)
-                if self.named(key).policy == FailurePolicy::Open && purpose == Purpose::Spend =>
-            {
+            Err(_) if self.named(key).policy == FailurePolicy::Open => {
                 let key = key.into();
                 // If the task is too busy to hear it, it is admitted and not charged.
                 let _ = self
@@ -381,7 +413,8 @@ impl Limiter {
         }
     }
 
-    async fn ask_central(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> Verdict {
+    async fn ask_central(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
+        let now = self.inner.shared.now();
         let Ok(reply) = self.spend_central(key, cost, now).await else {
             let soon = Some(self.inner.budget);
             return Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, soon);
@@ -430,7 +463,7 @@ impl Limiter {
         let mut joint = Joint::default();
         loop {
             let shared = &*self.inner.shared;
-            let (is_closed, now) = (shared.is_closed(), shared.now());
+            let (is_closed, now) = (shared.is_closed(), shared.now_quickly());
             let step = joint.step(self.path(), requests, is_closed, now);
             let lacking = match self.follow(step) {
                 Ok(verdict) => return verdict,

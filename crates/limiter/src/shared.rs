@@ -55,6 +55,12 @@ impl Shared {
         self.clock.now()
     }
 
+    /// The same for a request that is decided here.
+    #[inline]
+    pub(crate) fn now_quickly(&self) -> Instant {
+        self.clock.now_quickly()
+    }
+
     /// The birth of a part of the store as far as it is known here.
     pub(crate) fn known_birth(&self, partition: u32) -> StoreTime {
         StoreTime::from_micros(self.known_births[partition as usize].load(Relaxed))

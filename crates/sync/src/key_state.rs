@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Entry, LeaseCell};
+use leasehold_cache::{Entry, Lease};
 use leasehold_core::{Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Verdict};
 
 use crate::books::Books;
@@ -116,7 +116,7 @@ pub(crate) enum Next {
 impl<W: Waiter> KeyState<W> {
     pub(crate) fn new(entry: Arc<Entry>, partition: u32, sizing: &Sizing, now: Instant) -> Self {
         // Denied at times nobody knows: no measure of the demand from now on.
-        entry.denied.take();
+        entry.lease.take_denied();
         Self {
             entry,
             partition,
@@ -388,7 +388,7 @@ impl<W: Waiter> KeyState<W> {
         {
             fallback.owe(allowed);
         }
-        let asked = allowed + u64::from(self.entry.denied.take());
+        let asked = allowed + u64::from(self.entry.lease.take_denied());
         around.tokens.spent += allowed;
         self.metered = spent;
         self.meter.observe(asked, now);
@@ -398,7 +398,7 @@ impl<W: Waiter> KeyState<W> {
 
     /// Counts tokens that were asked for here and are not in the books.
     fn meter_denied(&self, cost: u32) {
-        self.entry.denied.add(cost);
+        self.entry.lease.count_denied(cost);
     }
 
     /// Demand over the time for which is planned.
@@ -456,7 +456,7 @@ impl<W: Waiter> KeyState<W> {
             })
         });
         // Twice what is wanted is kept, so that a lull does not send tokens back and forth.
-        let keep = u32::try_from(wanted * 2).unwrap_or(LeaseCell::TOKENS_MAX);
+        let keep = u32::try_from(wanted * 2).unwrap_or(Lease::TOKENS_MAX);
         let out = self.entry.lease.withdraw(keep, now);
         books.release(u64::from(out.live + out.dead));
         around.tokens.released += u64::from(out.live);
@@ -502,10 +502,10 @@ fn exhausted(retry_after: Duration) -> Verdict {
 const IDLE_ALARMS: u32 = 2;
 
 /// Half a cell, so that a renewal always fits beside what is left.
-const TOKENS_LEASED_MAX: u64 = (LeaseCell::TOKENS_MAX / 2) as u64;
+const TOKENS_LEASED_MAX: u64 = (Lease::TOKENS_MAX / 2) as u64;
 
 /// A request that costs more than this is decided by the store itself.
-pub const COST_LEASED_MAX: u32 = LeaseCell::TOKENS_MAX / 4;
+pub const COST_LEASED_MAX: u32 = Lease::TOKENS_MAX / 4;
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,10 @@
 //! Any thread may call. Nothing here waits: what is to be asked for goes out as a value, and
 //! [`Joint`] counts the verdicts that come back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{AllLocal, KeyRef, LimitId, Local, QuotaCache};
+use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local, LocalDenial, QuotaCache};
 use leasehold_core::{Decided, Instant, Limit, Reason, Verdict};
 
 use crate::away::Away;
@@ -63,14 +64,45 @@ impl<'a> RequestPath<'a> {
         is_closed: impl FnOnce() -> bool,
         now: Instant,
     ) -> Step<()> {
-        match self.cache.try_acquire(key, cost, now) {
+        let said = self.cache.try_acquire(key, cost, now);
+        self.judge(said, key, cost, is_closed, now)
+    }
+
+    /// The same for a key whose entry was found before and is not forgotten.
+    ///
+    /// # Panics
+    ///
+    /// If the key names no limit.
+    #[inline]
+    pub fn acquire_at(
+        self,
+        entry: &Arc<Entry>,
+        cost: u32,
+        is_closed: impl FnOnce() -> bool,
+        now: Instant,
+    ) -> Step<()> {
+        let said = self.cache.try_acquire_at(entry, cost, now);
+        self.judge(said, entry.key(), cost, is_closed, now)
+    }
+
+    #[inline]
+    fn judge(
+        self,
+        said: Local,
+        key: KeyRef<'_>,
+        cost: u32,
+        is_closed: impl FnOnce() -> bool,
+        now: Instant,
+    ) -> Step<()> {
+        match said {
             Local::Allow {
                 left,
                 full_at,
                 wake,
             } if cost > 0 => Step::allowed(left, full_at, wake, now),
-            Local::Deny { until, full_at } => self.exhausted(key, until, full_at, now),
-            Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
+            // To come back later helps whom the limit can ever allow.
+            Local::Deny(denial) if self.needs_tokens(key, cost) => Step::exhausted(denial, now),
+            Local::Deny(_) | Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
                 let known = self.without_tokens(key, cost, is_closed());
                 let known = known.or_else(|| self.without_store(key, now));
                 known.map_or(Step::Undecided(()), Step::known)
@@ -103,11 +135,7 @@ impl<'a> RequestPath<'a> {
                 full_at,
                 wake,
             } => Step::allowed(left, full_at, wake, now),
-            AllLocal::Deny {
-                index,
-                until,
-                full_at,
-            } => self.exhausted(requests[index].0, until, full_at, now),
+            AllLocal::Deny { denial, .. } => Step::exhausted(denial, now),
             AllLocal::Short { index, .. } | AllLocal::Unknown { index } => {
                 let known = self.without_store(requests[index].0, now);
                 known.map_or(Step::Undecided(index), Step::known)
@@ -162,27 +190,6 @@ impl<'a> RequestPath<'a> {
         partition_of(name, key.subject, self.away.partitions())
     }
 
-    /// Denied by what is known here: the limit is used up, or this replica's part of it while the
-    /// store is away.
-    #[cold]
-    fn exhausted<T>(
-        self,
-        key: KeyRef<'_>,
-        until: Instant,
-        full_at: Instant,
-        now: Instant,
-    ) -> Step<T> {
-        let retry_after = until.since(now).max(RETRY_AFTER_MIN);
-        let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after));
-        let verdict = verdict.with_reset(full_at.since(now));
-        let entry = self.cache.get(key);
-        Step::known(if entry.is_some_and(|entry| entry.is_alone()) {
-            alone(verdict)
-        } else {
-            verdict
-        })
-    }
-
     /// The limit of this name.
     ///
     /// # Panics
@@ -205,6 +212,21 @@ impl<Lacking> Step<Lacking> {
     fn allowed(left: u32, full_at: Instant, wake: bool, now: Instant) -> Self {
         let verdict = Verdict::allow(Decided::Local, u64::from(left), full_at.since(now));
         Self::Decided { verdict, wake }
+    }
+
+    /// Denied by what is known here: the limit is used up, or this replica's part of it while the
+    /// store is away.
+    #[inline]
+    fn exhausted(denial: LocalDenial, now: Instant) -> Self {
+        let LocalDenial { until, full_at, .. } = denial;
+        let retry_after = until.since(now).max(RETRY_AFTER_MIN);
+        let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after));
+        let verdict = verdict.with_reset(full_at.since(now));
+        Self::known(if denial.is_alone {
+            alone(verdict)
+        } else {
+            verdict
+        })
     }
 
     const fn known(verdict: Verdict) -> Self {
@@ -425,6 +447,9 @@ mod tests {
         let requests = [(ALICE, 1), (BOB, 1)];
         let all = replica.path().acquire_all(&requests, false, NOW);
         assert_eq!(all, decided(verdict, false));
+
+        let too_costly = replica.acquire(ALICE, 4_000_000_001);
+        assert_eq!(too_costly, deny(Reason::TooCostly));
 
         let just_before = Instant::from_nanos(until.as_nanos() - 1);
         let path = replica.path();

@@ -12,6 +12,7 @@ mod central;
 mod exact;
 mod fault_store;
 mod first;
+mod handle;
 mod outage;
 mod partitions;
 mod peek;

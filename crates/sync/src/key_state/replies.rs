@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use leasehold_cache::LeaseCell;
+use leasehold_cache::Lease;
 use leasehold_core::{Decided, Demand, Instant, LeaseRequest, Reply, Status, Verdict, Wait};
 
 use super::{KeyState, Next, Pressure, Surroundings, Verdicts, exhausted};
@@ -158,7 +158,7 @@ impl<W: Waiter> KeyState<W> {
         });
         // Refunds may come at any time, so their room is kept free.
         let account = self.entry.account(now);
-        let room = u64::from(LeaseCell::TOKENS_MAX) - u64::from(account.unspent());
+        let room = u64::from(Lease::TOKENS_MAX) - u64::from(account.unspent());
         let deposit = u32::try_from(pot.min(room)).expect("room in a cell fits 32 bits");
         let overflow = pot - u64::from(deposit);
         let dead = u64::from(self.entry.lease.deposit(deposit, lease_end, now));

@@ -1,0 +1,101 @@
+//! A key that its caller keeps, so that nobody looks it up again.
+//!
+//! # Invariant
+//!
+//! A handle decides by the entry that the cache has of its key. Where the cache has forgotten that
+//! entry, or had none yet, the handle looks again before it decides; so it never holds on to what
+//! another entry has taken over, and keeps nothing from being forgotten but a little memory.
+
+use std::fmt;
+use std::sync::Arc;
+
+use leasehold_cache::{Entry, KeyRef, LimitId};
+use leasehold_core::Verdict;
+
+use crate::limiter::Limiter;
+
+/// One key of a [`Limiter`], found once: for callers that keep it, such as a connection or a tenant.
+///
+/// Decides as the limiter does, and saves it the hash and the look-up of the key. Its methods take
+/// `&mut self`, for a handle remembers what it found; clone it for other tasks, which is cheap.
+///
+/// A handle does not keep its key in the cache: a key that nobody asks for is given back and
+/// forgotten, and found again by the next request.
+///
+/// # Examples
+///
+/// ```
+/// use leasehold::Limiter;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::builder().limit("api", "100/s".parse()?).build()?;
+/// let mut tenant = limiter.key("tenant:7");
+/// assert!(tenant.acquire(1).await.is_allowed());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct KeyHandle {
+    limiter: Limiter,
+    limit: LimitId,
+    subject: Arc<[u8]>,
+    /// As last seen in the cache.
+    entry: Option<Arc<Entry>>,
+}
+
+impl KeyHandle {
+    pub(crate) fn new(limiter: Limiter, key: KeyRef<'_>) -> Self {
+        Self {
+            limiter,
+            limit: key.limit,
+            subject: key.subject.into(),
+            entry: None,
+        }
+    }
+
+    /// The key it stands for.
+    pub fn key(&self) -> KeyRef<'_> {
+        KeyRef {
+            limit: self.limit,
+            subject: &self.subject,
+        }
+    }
+
+    /// Decides at once, as [`Limiter::try_acquire`] does.
+    #[inline]
+    pub fn try_acquire(&mut self, cost: u32) -> Verdict {
+        match self.decide(cost) {
+            Some(verdict) => verdict,
+            None => self.limiter.miss(self.key(), cost),
+        }
+    }
+
+    /// Decides, and waits for the store if need be, as [`Limiter::acquire`] does.
+    pub async fn acquire(&mut self, cost: u32) -> Verdict {
+        match self.decide(cost) {
+            Some(verdict) => verdict,
+            None => self.limiter.ask(self.key(), cost).await,
+        }
+    }
+
+    #[inline]
+    fn decide(&mut self, cost: u32) -> Option<Verdict> {
+        let known = self.entry.as_ref();
+        if known.is_none_or(|entry| entry.is_forgotten()) {
+            self.entry = self.limiter.entry(self.key());
+        }
+        match &self.entry {
+            Some(entry) => self.limiter.decide_at(entry, cost),
+            None => self.limiter.decide(self.key(), cost),
+        }
+    }
+}
+
+impl fmt::Debug for KeyHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHandle")
+            .field("key", &self.key())
+            .finish_non_exhaustive()
+    }
+}
