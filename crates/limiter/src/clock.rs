@@ -24,14 +24,16 @@ use self::between::Between;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin_nanos: u64,
+    /// Where the kernel trusts the counter.
+    between: Option<&'static Between>,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        // Here, and not in a request: it takes 2 ms.
-        LazyLock::force(&COUNTER);
         Self {
+            // Here, and not in a request: it takes 2 ms.
+            between: COUNTER.as_ref(),
             origin_nanos: machine_nanos().saturating_sub(LEAD),
         }
     }
@@ -45,7 +47,19 @@ impl Clock {
     /// The time now for a request: what [`now`](Self::now) says, or up to 20 us later.
     #[inline]
     pub(crate) fn now_quickly(self) -> Instant {
-        self.since_origin(machine_nanos_quickly())
+        let counted = self
+            .between
+            .and_then(|between| between.at(counter::ticks()));
+        self.since_origin(counted.unwrap_or_else(|| self.read()))
+    }
+
+    /// A reading of the machine's clock, for those that come soon after too.
+    #[cold]
+    fn read(self) -> u64 {
+        if let Some(between) = self.between {
+            between.renew(|| between::read(machine_nanos, counter::ticks));
+        }
+        machine_nanos()
     }
 
     #[inline]
@@ -56,17 +70,6 @@ impl Clock {
 
 /// One for the process: its readings serve all limiters.
 static COUNTER: LazyLock<Option<Between>> = LazyLock::new(|| between::calibrated(machine_nanos));
-
-#[inline]
-fn machine_nanos_quickly() -> u64 {
-    let Some(between) = &*COUNTER else {
-        return machine_nanos();
-    };
-    between.at(counter::ticks()).unwrap_or_else(|| {
-        between.renew(|| between::read(machine_nanos, counter::ticks));
-        machine_nanos()
-    })
-}
 
 /// The machine's own reading, the same for all processes on it, in nanoseconds.
 #[cfg(target_os = "linux")]
