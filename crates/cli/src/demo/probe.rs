@@ -3,7 +3,9 @@
 //!
 //! A thread of its own asks a few times and sleeps: one that did nothing else would take a
 //! processor from the replicas, and one that slept each time would find every cache cold. So the
-//! first call of each few is recorded, but its time says nothing: see [`warm`].
+//! first call of each few is recorded, but its time says nothing: see [`warm`]. Nor do the times of those
+//! calls in which the system put the thread aside: it says so itself. A thread that waits for
+//! something, a lock say, is not put aside but goes by itself, and is not excused.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,12 +15,21 @@ use std::time::Duration;
 
 use leasehold::{Limiter, machine_nanos};
 
+use crate::demo::stalls::Stall;
 use crate::judge::record::Record;
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Probed {
+    pub(crate) records: Vec<Record>,
+    /// When the thread was put aside in the middle of a few calls, in order.
+    pub(crate) put_aside: Vec<Stall>,
+}
 
 /// The thread that asks.
 pub(crate) struct Probe {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Record>>,
+    thread: JoinHandle<Probed>,
 }
 
 impl Probe {
@@ -31,24 +42,48 @@ impl Probe {
             reason = "measures calls, which happen in real time"
         )]
         let thread = thread::spawn(move || {
-            let mut records = Vec::new();
+            let mut probed = Probed::default();
             while !stopped.load(Relaxed) {
                 thread::sleep(EVERY);
                 if machine_nanos() >= start_ns {
-                    records.extend((0..AT_ONCE).map(|_| ask(&limiter, replica)));
+                    probed.ask(&limiter, replica);
                 }
             }
-            records
+            probed
         });
         Self { stop, thread }
     }
 
     /// All that was asked. Waits for the thread to notice, some milliseconds.
-    pub(crate) fn end(self) -> Vec<Record> {
+    pub(crate) fn end(self) -> Probed {
         self.stop.store(true, Relaxed);
         self.thread.join().expect("it does not panic")
     }
 }
+
+impl Probed {
+    fn ask(&mut self, limiter: &Limiter, replica: u32) {
+        let (times, from_ns) = (times_put_aside(), machine_nanos());
+        let asked = (0..AT_ONCE).map(|_| ask(limiter, replica));
+        self.records.extend(asked);
+        let until_ns = machine_nanos();
+        if times_put_aside() != times {
+            self.put_aside.push(Stall { from_ns, until_ns });
+        }
+    }
+}
+
+/// How often the system gave the processor of this thread to another that the thread did not wait
+/// for. Always the same where the system does not say.
+fn times_put_aside() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(PUT_ASIDE))?;
+    line.trim().parse().ok()
+}
+
+const PUT_ASIDE: &str = "nonvoluntary_ctxt_switches:";
 
 /// Those of `records`, in order of time, that found the caches as a busy service finds them.
 pub(crate) fn warm(records: &[Record]) -> impl Iterator<Item = &Record> {
@@ -87,6 +122,13 @@ const WARM_NS: u64 = 100_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_system_says_how_often_a_thread_was_put_aside() {
+        let before = times_put_aside().expect("Linux says so");
+        assert!(times_put_aside() >= Some(before));
+    }
 
     #[test]
     fn the_first_of_a_few_calls_is_not_warm() {

@@ -43,6 +43,8 @@ pub(crate) struct Summary {
     pub(crate) log_lines: u64,
     /// When it did not get the processor, if the plan has terms.
     pub(crate) stalls: Vec<Stall>,
+    /// When the thread of the probe was put aside while it asked, in order.
+    pub(crate) probe_put_aside: Vec<Stall>,
 }
 
 /// Tokens by what became of them: [`leasehold::Tokens`], as it travels.
@@ -96,6 +98,7 @@ impl Summary {
             tokens: TokensGone::of(&stats),
             log_lines: log_lines::count(),
             stalls: Vec::new(),
+            probe_put_aside: Vec::new(),
         }
     }
 }
@@ -154,7 +157,8 @@ pub(crate) async fn offer(
             () = tokio::time::sleep(left) => {}
         }
     }
-    for record in probe.map_or_else(Vec::new, Probe::end) {
+    let probed = probe.map(Probe::end).unwrap_or_default();
+    for record in probed.records {
         sink(Seen {
             record,
             local: true,
@@ -169,6 +173,7 @@ pub(crate) async fn offer(
     Ok(Summary {
         exchanges,
         stalls: stalls.map_or_else(Vec::new, Stalls::end),
+        probe_put_aside: probed.put_aside,
         ..Summary::new(stats, store.round_trips(), unreleased)
     })
 }

@@ -96,7 +96,11 @@ impl Findings {
         let excused = |record: &Record| stalls.excused(record);
         let summaries = || run.summaries.iter().map(|(_, summary)| summary);
         let summed = summaries().fold(TokensGone::default(), |sum, it| sum + it.tokens);
-        let [healthy, faulty] = [phases.before(), felt.clone()].map(|it| warm_times(&probes, &it));
+        let put_aside: Vec<Stall> = summaries()
+            .flat_map(|it| it.probe_put_aside.clone())
+            .collect();
+        let phases_asked = [phases.before(), felt.clone()];
+        let [healthy, faulty] = phases_asked.map(|it| warm_times(&probes, &put_aside, &it));
         Self {
             offered_per_second: offered(row.load),
             admitted_tokens: admitted.len() as u64,
@@ -254,10 +258,15 @@ fn unpaid(replica: u32, summary: &Summary, records: &[Record]) -> u64 {
     admitted.saturating_sub(summary.tokens.spent)
 }
 
-/// How long calls that do not wait took within a phase. None if there are too few to tell.
-fn warm_times(probes: &[Record], phase: &Range<u64>) -> Option<Percentiles> {
+/// How long calls that do not wait took within a phase, but for those in which the thread that made
+/// them was put aside. None if there are too few to tell.
+fn warm_times(probes: &[Record], put_aside: &[Stall], phase: &Range<u64>) -> Option<Percentiles> {
+    let ran = |record: &&Record| {
+        let last = put_aside.partition_point(|it| it.from_ns <= record.start_ns);
+        last == 0 || put_aside[last - 1].until_ns < record.start_ns
+    };
     let warm = probe::warm(probes).filter(|record| phase.contains(&record.start_ns));
-    let times: Vec<u64> = warm.map(took).collect();
+    let times: Vec<u64> = warm.filter(ran).map(took).collect();
     (times.len() >= TELLING).then(|| Percentiles::of(times))
 }
 
