@@ -86,6 +86,12 @@ impl Books {
         self.confirmed_released = self.confirmed_released.max(released);
     }
 
+    /// Whether the store has heard before of tokens spent of this lease: it was asked for, and asked
+    /// for again.
+    pub(crate) fn are_renewed(&self) -> bool {
+        self.confirmed > 0
+    }
+
     /// Whether the store knows all there is to know and nothing is outstanding: the record says
     /// nothing any more, and may expire there unattended.
     pub(crate) fn are_settled(&self) -> bool {

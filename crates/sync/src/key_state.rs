@@ -155,6 +155,14 @@ impl<W: Waiter> KeyState<W> {
             .is_some_and(|fallback| fallback.is_active())
     }
 
+    /// Whether its next call renews a lease that pays, and so is for many requests. Not hot is one
+    /// that was leased for a single costly request, of which it reports next, nor one that nobody has
+    /// asked for since the last alarm, which gives back: such calls are as many as there are keys.
+    pub(crate) fn is_hot(&self) -> bool {
+        let books = self.books.as_ref();
+        self.leasing && self.idle == 0 && books.is_some_and(Books::are_renewed)
+    }
+
     /// Tokens admitted alone that the store has not charged yet.
     pub(crate) fn owed(&self) -> u64 {
         self.fallback.as_ref().map_or(0, |fallback| fallback.owed())

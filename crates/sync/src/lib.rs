@@ -10,6 +10,7 @@ mod away;
 mod batch;
 mod books;
 mod breaker;
+mod call_queue;
 mod central;
 mod clock_drift;
 mod demand_meter;

@@ -6,7 +6,7 @@ use leasehold_core::Instant;
 
 /// Holds batches to one in each gap on average. A replica that sends few need not wait: some may
 /// follow each other without a gap, after as many gaps without one. (A token bucket, kept as one
-/// time: GCRA.)
+/// time: GCRA.) Full batches wait for nothing; however many have gone, the next waits a gap at most.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pace {
     /// When the batches sent so far would all have been sent, each a gap after the one before.
@@ -22,7 +22,8 @@ impl Pace {
 
     /// A batch goes.
     pub(crate) fn handle_batch(&mut self, gap: Duration, now: Instant) {
-        self.paced_to = self.paced_to.max(now) + gap;
+        let most = now + gap * (AHEAD + 1);
+        self.paced_to = (self.paced_to.max(now) + gap).min(most);
         let ahead = self.paced_to.since(now);
         self.next = now + ahead.saturating_sub(gap * AHEAD);
     }
@@ -62,6 +63,18 @@ mod tests {
     #[test]
     fn who_sends_many_is_held_to_one_in_each_gap() {
         assert_eq!(sent(3, 1), [104, 100, 100]);
+    }
+
+    /// After three seconds of a flood, twice as many full batches as the pace allows, nothing was
+    /// sent for three more unless another batch was full.
+    #[test]
+    fn full_batches_keep_what_follows_them_waiting_for_one_gap_at_most() {
+        let mut pace = Pace::default();
+        for millis in (0..3000).step_by(5) {
+            pace.handle_batch(GAP, Instant::from_millis(millis));
+        }
+        let now = Instant::from_millis(3000);
+        assert!(pace.next() <= now + GAP, "{:?}", pace.next().since(now));
     }
 
     #[test]

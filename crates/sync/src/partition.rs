@@ -9,19 +9,21 @@
 //! A batch is of one part, and what becomes of it says nothing of the others.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 use std::time::Duration;
 
 use leasehold_core::{Instant, StoreTime};
 
 use crate::breaker::Breaker;
+use crate::call_queue::CallQueue;
 use crate::clock_drift::ClockDrift;
 use crate::pace::Pace;
 use crate::tuning::Tuning;
 
 #[derive(Debug, Default)]
 pub(crate) struct Partition {
-    /// Slots of keys that want a call, in order.
-    pub(crate) calling: VecDeque<u32>,
+    /// Slots of keys that want a call.
+    pub(crate) calling: CallQueue,
     /// The same, of those that decide alone while the store is away.
     pub(crate) falling: VecDeque<u32>,
     /// Slots of keys that stand alone.
@@ -86,7 +88,7 @@ impl Partition {
     /// Who calls next. While the store is away somebody must look for it, if only one that nobody
     /// waits for: each in turn.
     pub(crate) fn next_caller(&mut self) -> Option<u32> {
-        let queued = self.calling.pop_front();
+        let queued = self.calling.pop();
         if let Some(slot) = queued.or_else(|| self.falling.pop_front()) {
             return Some(slot);
         }
@@ -99,11 +101,16 @@ impl Partition {
         Some(slot)
     }
 
-    /// The store has answered: who would have decided alone may ask it.
+    /// All that are queued, to be lined up anew.
+    pub(crate) fn take_queued(&mut self) -> impl Iterator<Item = u32> + use<> {
+        let calling = mem::take(&mut self.calling);
+        calling.into_slots().chain(mem::take(&mut self.falling))
+    }
+
+    /// The store has answered: who would have decided alone may ask it, once lined up anew.
     pub(crate) fn handle_answer(&mut self, birth: StoreTime) {
         self.flights -= 1;
         self.breaker.handle_success();
-        self.calling.append(&mut self.falling);
         self.known_birth = self.known_birth.max(birth);
     }
 }

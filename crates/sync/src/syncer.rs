@@ -17,6 +17,8 @@
 //! handed out comes back exactly once, as answered or as failed.
 
 mod outage;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -316,6 +318,7 @@ impl<W: Waiter> Syncer<W> {
             part.clock.observe(batch.sent, now, reply.now);
         }
         if was_away {
+            self.line_up_all(batch.partition, now);
             self.away.set(batch.partition, None);
             self.call_back(batch.partition, now);
         }

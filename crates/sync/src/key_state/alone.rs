@@ -11,7 +11,7 @@ use std::time::Duration;
 use leasehold_core::{Decided, Instant, Reason, Reply, Request, Verdict};
 
 use super::{KeyState, Next, Pressure, Surroundings};
-use crate::waiting::Waiter;
+use crate::waiting::{Waiter, Waiting};
 
 impl<W: Waiter> KeyState<W> {
     /// Falls back on itself, unless a lease of the store's still serves: then returns when to look
@@ -45,6 +45,18 @@ impl<W: Waiter> KeyState<W> {
             fallback.set_active(false);
         }
         self.start_over(around);
+    }
+
+    /// Ends all business, with the store too; returns who waits still. `around` is of the store.
+    pub(crate) fn give_up(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        now: Instant,
+    ) -> Vec<Waiting<W>> {
+        self.close_books(around, now);
+        self.stock = 0;
+        self.line.drop_gone();
+        std::iter::from_fn(|| self.line.pop()).collect()
     }
 
     /// What was learned of one bucket says nothing of the other.

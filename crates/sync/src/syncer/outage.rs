@@ -2,10 +2,12 @@
 //!
 //! # Invariant
 //!
-//! A key of a limit that is closed is answered by the store or by nobody.
+//! A key of a limit that is closed is answered by the store or by nobody. A key that stands alone is
+//! one that the next request for it finds: it has one part of its limit, however many ask.
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{KeyRef, LimitId};
@@ -154,13 +156,18 @@ impl<W: Waiter> Syncer<W> {
     }
 
     fn exchange_alone(&mut self, slot: u32, now: Instant) {
-        let (state, mut around) = self.parts(slot);
+        let (state, around) = self.parts(slot);
         if around.policy == FailurePolicy::Closed {
             // It was another when the key was lined up.
             state.queued = true;
             self.line_up(slot, now);
             return;
         }
+        if !state.is_alone() && !self.is_found(slot) {
+            self.end_unfound(slot, now);
+            return;
+        }
+        let (state, mut around) = self.parts(slot);
         if let Some(later) = state.fall_back(&mut around, now) {
             self.set_alarm(slot, later, now);
             return;
@@ -179,6 +186,29 @@ impl<W: Waiter> Syncer<W> {
         self.verdicts
             .extend(verdicts.map(|(waiter, verdict)| (waiter, alone(verdict))));
         self.follow(slot, next, now);
+    }
+
+    /// Whether requests for a key meet this state of it. Where the cache had no room they do not, and
+    /// the next of them begins another.
+    fn is_found(&self, slot: u32) -> bool {
+        let entry = &self.keys[slot as usize].as_ref().expect(LIVE).entry;
+        let known = self.cache.get(entry.key());
+        known.is_some_and(|known| Arc::ptr_eq(&known, entry))
+    }
+
+    /// A key without room was asking when the store went away. It does not stand alone: each request
+    /// for it would be granted a part of the limit of its own, and what is left of that nobody finds.
+    fn end_unfound(&mut self, slot: u32, now: Instant) {
+        let (state, mut around) = self.parts(slot);
+        let (policy, partition) = (around.policy, state.partition);
+        let waiting = state.give_up(&mut around, now);
+        let until = self.away_until(partition, now).unwrap_or(now);
+        for waiting in waiting {
+            let (cost, purpose) = (waiting.cost, waiting.purpose);
+            let verdict = self.decide_untracked(policy, cost, purpose, until, now);
+            self.verdicts.push_back((waiting.waiter, verdict));
+        }
+        self.forget(slot, now);
     }
 
     /// For a key that found no room: nothing of it can be kept until the store is back.
@@ -209,9 +239,10 @@ impl<W: Waiter> Syncer<W> {
         let partition = state.partition;
         let closed = self.policy_of(state.entry.key().limit, partition) == FailurePolicy::Closed;
         let asks = closed || self.closing || self.away_until(partition, now).is_none();
+        let is_hot = state.is_hot();
         let part = &mut self.partitions[partition as usize];
         if asks {
-            part.calling.push_back(slot);
+            part.calling.push(slot, is_hot);
         } else {
             part.falling.push_back(slot);
         }
@@ -219,7 +250,7 @@ impl<W: Waiter> Syncer<W> {
 
     /// The same for all that are queued.
     pub(super) fn line_up_all(&mut self, partition: u32, now: Instant) {
-        for slot in mem::take(&mut self.partitions[partition as usize].calling) {
+        for slot in self.partitions[partition as usize].take_queued() {
             self.line_up(slot, now);
         }
     }

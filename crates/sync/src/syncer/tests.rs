@@ -1,0 +1,249 @@
+//! A syncer whose cache is full, whose store goes away, or that has more to ask than one batch
+//! carries.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use leasehold_cache::{Config, Local};
+use leasehold_core::{Birth, Ledger, StoreTime};
+
+use super::*;
+
+/// Somebody who waits until told that it is enough.
+#[derive(Debug, Default)]
+struct Caller {
+    is_gone: Rc<Cell<bool>>,
+}
+
+impl Waiter for Caller {
+    fn is_gone(&self) -> bool {
+        self.is_gone.get()
+    }
+}
+
+const NOW: Instant = Instant::from_millis(1000);
+const ALICE: KeyRef<'_> = key(b"alice");
+const BOB: KeyRef<'_> = key(b"bob");
+
+const fn key(subject: &[u8]) -> KeyRef<'_> {
+    let limit = LimitId::FIRST;
+    KeyRef { limit, subject }
+}
+
+/// A replica with room for so many keys, and for four in a batch.
+fn replica(limit: &str, policy: FailurePolicy, keys_max: usize) -> Syncer<Caller> {
+    let limits = Arc::new([NamedLimit {
+        name: "api".into(),
+        limit: limit.parse().unwrap(),
+        policy,
+    }]);
+    let cache = QuotaCache::new(Config {
+        keys_max,
+        seed: 1,
+        signals: 16,
+    });
+    let tuning = Tuning {
+        max_replicas: std::num::NonZeroU32::new(1),
+        batch_keys: 4,
+        batches_in_flight: 1,
+        ..Tuning::default()
+    };
+    Syncer::new(Arc::new(cache), limits, tuning, 7, 7)
+}
+
+/// A store that remembers what it granted.
+#[derive(Default)]
+struct Store(BTreeMap<Box<[u8]>, Option<Ledger>>);
+
+impl Store {
+    /// Answers all that is to be sent.
+    fn serve(&mut self, syncer: &mut Syncer<Caller>, now: Instant) {
+        while let Some(batch) = syncer.poll_batch(now) {
+            let answer = self.answer(&batch, now);
+            syncer.handle_answer(&batch, &answer, now);
+        }
+    }
+
+    fn answer(&mut self, batch: &Batch, now: Instant) -> Answer {
+        let birth = Birth {
+            since: StoreTime::from_micros(1),
+            emptied: StoreTime::ZERO,
+        };
+        let now = StoreTime::from_micros(now.as_nanos() / 1000);
+        let reply = |call: &Call| {
+            let ledger = self.0.entry(call.entry.key().subject.into()).or_default();
+            Ledger::exchange(
+                ledger,
+                &call.request,
+                &batch.limit_of(call).limit,
+                birth,
+                now,
+            )
+        };
+        let replies = batch.calls.iter().map(reply).collect();
+        Answer { birth, replies }
+    }
+}
+
+/// Whatever is sent fails, in these milliseconds.
+fn fail(syncer: &mut Syncer<Caller>, millis: Range<u64>) {
+    for now in millis.map(|later| NOW + Duration::from_millis(later)) {
+        while let Some(batch) = syncer.poll_batch(now) {
+            syncer.handle_failure(&batch, now);
+        }
+        if syncer.poll_timeout(now).is_some_and(|(at, _)| at <= now) {
+            syncer.handle_timeout(now);
+        }
+    }
+}
+
+fn verdicts(syncer: &mut Syncer<Caller>) -> Vec<Verdict> {
+    let verdicts = std::iter::from_fn(|| syncer.poll_verdict());
+    verdicts.map(|(_, verdict)| verdict).collect()
+}
+
+/// A replica whose cache is full of Alice, where three ask for eight tokens of Bob's each while the
+/// store goes away.
+fn three_ask_for_bob(policy: FailurePolicy) -> Syncer<Caller> {
+    let mut syncer = replica("10/h burst 10", policy, 1);
+    syncer.acquire(ALICE, 5, Purpose::Spend, Caller::default(), NOW);
+    Store::default().serve(&mut syncer, NOW);
+    assert!(verdicts(&mut syncer)[0].is_allowed());
+    for _ in 0..3 {
+        syncer.acquire(BOB, 8, Purpose::Spend, Caller::default(), NOW);
+    }
+    assert!(syncer.cache.get(BOB).is_none(), "there is no room");
+    fail(&mut syncer, 0..200);
+    assert_eq!(syncer.parts_away(), 1);
+    syncer
+}
+
+/// Each of them fell back alone, on a part of the limit of its own: 24 of 10 were admitted, and what
+/// they had leased besides lay where nobody found it.
+#[test]
+fn a_key_without_room_that_was_asking_when_the_store_went_away_does_not_stand_alone() {
+    let mut syncer = three_ask_for_bob(FailurePolicy::Local);
+    let verdicts = verdicts(&mut syncer);
+    assert_eq!(verdicts.len(), 3);
+    for verdict in verdicts {
+        let denial = verdict.denial().expect("nothing of it can be kept");
+        assert_eq!(denial.reason, Reason::StoreUnavailable);
+    }
+    assert_eq!(syncer.tokens_alone(), Tokens::default());
+}
+
+#[test]
+fn an_open_limit_admits_who_was_asking_for_a_key_without_room_and_counts_it() {
+    let mut syncer = three_ask_for_bob(FailurePolicy::Open);
+    let verdicts = verdicts(&mut syncer);
+    assert_eq!(verdicts.len(), 3);
+    assert!(verdicts.iter().all(Verdict::is_allowed));
+    let tokens = syncer.tokens_alone();
+    assert_eq!((tokens.spent, tokens.held()), (24, 0), "{tokens:?}");
+    assert_eq!(syncer.owed(), 0, "nobody can keep it");
+}
+
+#[test]
+fn what_a_key_without_room_had_leased_is_written_off_when_the_store_is_away() {
+    let mut syncer = replica("1000/s", FailurePolicy::Local, 0);
+    let caller = Caller::default();
+    let is_gone = Rc::clone(&caller.is_gone);
+    syncer.acquire(BOB, 8, Purpose::Spend, caller, NOW);
+    let batch = syncer.poll_batch(NOW).unwrap();
+    is_gone.set(true);
+    let answer = Store::default().answer(&batch, NOW);
+    syncer.handle_answer(&batch, &answer, NOW);
+    assert_eq!(syncer.tokens().held(), 8, "nobody took what was granted");
+    for millis in 0..500 {
+        // The questions that find the store away are another's.
+        let now = NOW + Duration::from_millis(millis);
+        syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), now);
+        fail(&mut syncer, millis..millis + 1);
+    }
+    assert_eq!(syncer.parts_away(), 1);
+    let tokens = syncer.tokens();
+    assert_eq!((tokens.expired, tokens.held()), (8, 0), "{tokens:?}");
+    assert_eq!(syncer.tokens_alone(), Tokens::default());
+    assert!(syncer.keys.iter().all(Option::is_none), "it is forgotten");
+}
+
+/// Asks for `cost` of Alice's tokens in every millisecond from `NOW` on, for so long.
+fn ask_for_alice(syncer: &mut Syncer<Caller>, store: &mut Store, cost: u32, millis: u64) {
+    for now in (0..millis).map(|later| NOW + Duration::from_millis(later)) {
+        if matches!(
+            syncer.cache.try_acquire(ALICE, cost, now),
+            Local::Allow { .. }
+        ) {
+            syncer.handle_signals(now);
+        } else {
+            syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now);
+        }
+        syncer.handle_timeout(now);
+        store.serve(syncer, now);
+    }
+    assert!(verdicts(syncer).iter().all(Verdict::is_allowed));
+}
+
+/// Which call of a batch is about Alice.
+fn call_of_alice(batch: &Batch) -> Option<usize> {
+    let mut calls = batch.calls.iter();
+    calls.position(|call| call.entry.key() == ALICE)
+}
+
+/// It waited behind all keys that somebody made up, and its limit was not used meanwhile.
+#[test]
+fn the_renewal_of_a_hot_key_goes_before_the_questions_of_cold_keys_that_came_earlier() {
+    let mut syncer = replica("10000/s", FailurePolicy::Closed, 1);
+    ask_for_alice(&mut syncer, &mut Store::default(), 5, 1000);
+    let now = NOW + Duration::from_secs(1);
+    for stranger in 0..100_u32 {
+        syncer.acquire(
+            key(&stranger.to_be_bytes()),
+            1,
+            Purpose::Spend,
+            Caller::default(),
+            now,
+        );
+    }
+    let mut spends = (0..100_000).map(|_| syncer.cache.try_acquire(ALICE, 1, now));
+    assert!(spends.any(|local| matches!(local, Local::Allow { wake: true, .. })));
+    syncer.handle_signals(now);
+    let batch = syncer.poll_batch(now).unwrap();
+    assert_eq!(call_of_alice(&batch), Some(0));
+    assert_eq!(batch.calls.len(), 4, "and the others go on");
+}
+
+/// A lease for one costly request is reported on and given back: whoever makes up keys could put as
+/// many of those calls before the renewals of hot keys.
+#[test]
+fn what_one_costly_request_leaves_behind_goes_with_the_cold_keys() {
+    let (mut syncer, mut store) = (
+        replica("10000/s", FailurePolicy::Closed, 1),
+        Store::default(),
+    );
+    ask_for_alice(&mut syncer, &mut store, 100, 1);
+    let mut calls = 0;
+    for millis in 1..1000_u64 {
+        let now = NOW + Duration::from_millis(millis);
+        syncer.acquire(
+            key(&millis.to_be_bytes()),
+            1,
+            Purpose::Spend,
+            Caller::default(),
+            now,
+        );
+        syncer.handle_timeout(now);
+        while let Some(batch) = syncer.poll_batch(now) {
+            if let Some(place) = call_of_alice(&batch) {
+                assert_ne!(place, 0, "a stranger came first");
+                calls += 1;
+            }
+            let answer = store.answer(&batch, now);
+            syncer.handle_answer(&batch, &answer, now);
+        }
+    }
+    assert!(calls > 0, "Alice's lease was never reported on");
+    assert!(syncer.cache.get(ALICE).is_none(), "nor given back");
+}
