@@ -54,7 +54,8 @@ fn one_file_has_code_that_the_compiler_does_not_check() {
 
 #[test]
 fn every_source_file_says_what_it_is() {
-    let sources = files::below("crates", "rs");
+    let mut sources = files::below("crates", "rs");
+    sources.extend(files::below("benches", "rs"));
     let sources = sources.iter().filter(|source| source.is_in("src"));
     check(sources.filter_map(missing_module_docs));
 }

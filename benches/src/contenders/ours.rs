@@ -1,0 +1,213 @@
+//! This limiter, through what a service uses: a `Limiter` with its background task and a store.
+//!
+//! # Invariant
+//!
+//! The store is the embedded one, so no other process takes part; the task is there and does what it
+//! does in a service. What is measured is decided here, from a lease or a denial that is known: whoever
+//! measures sees to it that every verdict is the one expected, which a key without tokens would not give.
+
+use std::time::Duration;
+
+use leasehold::{Builder, Decided, KeyRef, Limit, Limiter, Micros, Rate, Reason, Tuning};
+use tokio::runtime::Runtime;
+
+use crate::contender::{Contender, Reach, Rule, Setup, Subject};
+use crate::report::Kind;
+
+/// The name of the row that others are held against.
+pub const LIMITER: &str = "leasehold, try_acquire";
+
+pub(super) fn all() -> Vec<Contender> {
+    vec![Contender {
+        name: LIMITER,
+        kind: Kind::Ours,
+        reach: Reach::Keyed,
+        build: |setup| Box::new(Ours::new(setup)),
+        note: Some(
+            "leasehold decides from leases of an embedded store. Its background task runs on a thread of its \
+             own, at intervals so long that leases outlast the measurement: rows take turns, and a key \
+             that is asked for in bursts of milliseconds would be given back in between.",
+        ),
+    }]
+}
+
+/// A limiter and the runtime on which its task lives.
+#[derive(Debug)]
+pub struct Ours {
+    limiter: Limiter,
+    rule: Rule,
+    runtime: Runtime,
+}
+
+impl Ours {
+    /// A limiter that has leased each key, or, if the rule is tight, found it used up.
+    ///
+    /// # Panics
+    ///
+    /// If the store, which is in this process, does not grant what the rule allows.
+    pub fn new(setup: &Setup<'_>) -> Self {
+        let keys = setup.keys.len();
+        let builder = Limiter::builder()
+            .limit("bench", limit(setup.rule))
+            .keys_max(keys.max(1000));
+        let builder = match setup.rule {
+            Rule::AMPLE => builder.tuning(patient()),
+            _ => builder,
+        };
+        let ours = Self::build(builder, setup.rule);
+        if setup.rule == Rule::AMPLE {
+            ours.lease(&setup.keys.iter().map(KeyRef::from).collect::<Vec<_>>());
+        } else {
+            ours.prepare(setup.keys);
+        }
+        ours
+    }
+
+    /// The limiter that the builder makes, on a runtime of one thread.
+    ///
+    /// # Panics
+    ///
+    /// If there is no thread for it, or the settings contradict each other.
+    pub fn build(builder: Builder, rule: Rule) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_time().build();
+        let runtime = runtime.expect("a thread can be started");
+        let limiter = {
+            let _entered = runtime.enter();
+            builder.build().expect("its settings are sound")
+        };
+        Self {
+            limiter,
+            rule,
+            runtime,
+        }
+    }
+
+    /// The limiter itself.
+    pub const fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Leases so many tokens of each key that no measurement uses them up.
+    ///
+    /// # Panics
+    ///
+    /// If that takes too long: something is broken then.
+    pub fn lease(&self, keys: &[KeyRef<'_>]) {
+        for some in keys.chunks(COMMANDS) {
+            let mut missing = some.to_vec();
+            for attempt in 0.. {
+                assert!(
+                    attempt < TRIES,
+                    "{} keys could not be leased",
+                    missing.len()
+                );
+                if attempt % ASK_AGAIN == 0 {
+                    // What is denied for want of a lease is sent for.
+                    for &key in &missing {
+                        let _ = self.limiter.try_acquire(key, STOCK);
+                    }
+                }
+                self.pause();
+                missing.retain(|&key| !self.has_enough(key));
+                if missing.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether a key has tokens for a measurement.
+    fn has_enough(&self, key: KeyRef<'_>) -> bool {
+        let verdict = self.limiter.try_acquire(key, 1);
+        verdict.is_allowed() && verdict.remaining >= u64::from(STOCK / 2)
+    }
+
+    fn pause(&self) {
+        self.runtime
+            .block_on(async { tokio::time::sleep(PAUSE).await });
+    }
+
+    /// Takes what there is of a key, and leaves it denied here; says how much it was.
+    pub fn drain<'a>(&self, key: impl Into<KeyRef<'a>>) -> u64 {
+        let key = key.into();
+        self.runtime.block_on(async {
+            let mut tokens = 0;
+            loop {
+                let verdict = self.limiter.acquire(key, 1).await;
+                match verdict.denial() {
+                    None => tokens += 1,
+                    Some(it) if it.reason == Reason::Exhausted && self.denies(key) => {
+                        return tokens;
+                    }
+                    Some(_) => {}
+                }
+            }
+        })
+    }
+
+    /// Whether a request is denied in place, as one over the limit.
+    fn denies(&self, key: KeyRef<'_>) -> bool {
+        let verdict = self.limiter.try_acquire(key, 1);
+        verdict.decided == Decided::Local
+            && verdict
+                .denial()
+                .is_some_and(|denial| denial.reason == Reason::Exhausted)
+    }
+}
+
+impl Subject for Ours {
+    #[inline]
+    fn decide(&self, key: &String) -> bool {
+        self.limiter.try_acquire(key, 1).is_allowed()
+    }
+
+    fn prepare(&self, keys: &[String]) {
+        if self.rule == Rule::AMPLE {
+            let mut missing: Vec<_> = keys.iter().map(KeyRef::from).collect();
+            missing.retain(|&key| !self.has_enough(key));
+            self.lease(&missing);
+        } else {
+            for key in keys {
+                self.drain(key);
+            }
+        }
+    }
+}
+
+/// The rule as a limit of ours.
+pub fn limit(rule: Rule) -> Limit {
+    let tokens = u64::from(rule.requests);
+    let period = Micros::from_duration(rule.period);
+    Limit::new(Rate { tokens, period }, tokens, 0).expect("the rule is one")
+}
+
+/// Leases that outlast every measurement, and no calls meanwhile but for keys that run low.
+pub fn patient() -> Tuning {
+    let mut tuning = Tuning::default();
+    let hour = Duration::from_secs(3600);
+    tuning.interval_min = hour;
+    tuning.interval_max = hour;
+    tuning.hold_max = hour;
+    tuning.lease_min = hour * 2;
+    tuning.lease_max = hour * 2;
+    tuning.idle_after = hour;
+    // Or a million keys would take minutes to lease.
+    tuning.call_gap = Duration::from_micros(10);
+    tuning
+}
+
+/// Tokens to lease for a key: more than two threads spend in a cell, and half of what a lease holds.
+const STOCK: u32 = 4_000_000;
+
+/// A limiter hears of so many keys at a time.
+const COMMANDS: usize = 8192;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Looks after which keys are sent for anew: some may have been spent while they were asked for.
+const ASK_AGAIN: u32 = 100;
+
+/// Ten seconds for a few thousand keys.
+const TRIES: u32 = 10_000;

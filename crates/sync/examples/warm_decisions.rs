@@ -1,0 +1,149 @@
+//! Makes so many decisions on warm keys and nothing else: `scripts/instructions` counts what one takes.
+//!
+//! `cargo run --release -p leasehold-sync --example warm_decisions -- hot 1000000`
+//!
+//! Two runs that differ only in the number of decisions differ by those decisions alone. The time is an
+//! argument and the seed is fixed, so a run takes the same instructions every time; the reading of a
+//! clock, which a limiter adds, is not among them.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use leasehold_cache::{Config, KeyRef, QuotaCache};
+use leasehold_core::Instant;
+use leasehold_sync::{Away, FailurePolicy, NamedLimit, RequestPath, Step, Syncer, Tuning, Waiter};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let case = arguments.next().unwrap_or_default();
+    let count = arguments.next().and_then(|count| count.parse().ok());
+    let Some(((_, run), count)) = CASES.iter().find(|(name, _)| *name == case).zip(count) else {
+        eprintln!(
+            "usage: warm_decisions CASE COUNT; cases: {}",
+            CASES.map(|it| it.0).join(", ")
+        );
+        return ExitCode::from(2);
+    };
+    let allowed = run(&Warm::new(), count);
+    println!("{allowed} of {count} allowed");
+    ExitCode::SUCCESS
+}
+
+type Run = fn(&Warm, u64) -> u64;
+
+/// What is counted, by the names in `benches/instructions.toml`.
+const CASES: [(&str, Run); 4] = [
+    ("hot", Warm::hot),
+    ("denied", Warm::denied),
+    ("thousand", Warm::thousand),
+    ("two_keys", Warm::two_keys),
+];
+
+/// A replica whose keys are leased, but for one, which is used up.
+struct Warm {
+    cache: Arc<QuotaCache>,
+    limits: Arc<[NamedLimit]>,
+    /// The store is there, as far as anybody heard.
+    away: Arc<Away>,
+    keys: Vec<String>,
+}
+
+impl Warm {
+    fn new() -> Self {
+        let keys: Vec<_> = (0..KEYS)
+            .map(|number| format!("user:{number:011}"))
+            .collect();
+        let cache = QuotaCache::new(Config {
+            keys_max: KEYS + 1,
+            seed: 1,
+            signals: 1,
+        });
+        // First, as the hot key is among its like: a key that comes late lies far from where it is looked
+        // for, and that would be what is counted.
+        let denied = cache.insert(DENIED.into()).expect("there is room");
+        denied.denial.deny(1, LATER);
+        for key in &keys {
+            let entry = cache.insert(key.into()).expect("there is room");
+            entry.lease.deposit(TOKENS, LATER, NOW);
+        }
+        let limits: Arc<[NamedLimit]> = Arc::new([NamedLimit {
+            name: "api".into(),
+            limit: "1000000/s burst 10000000".parse().expect("a limit"),
+            policy: FailurePolicy::Closed,
+        }]);
+        let cache = Arc::new(cache);
+        let (shared, named, tuning) = (Arc::clone(&cache), Arc::clone(&limits), Tuning::default());
+        Self {
+            cache,
+            limits,
+            away: Syncer::<Nobody>::new(shared, named, tuning, 1, 1).away(),
+            keys,
+        }
+    }
+
+    fn hot(&self, count: u64) -> u64 {
+        (0..count).map(|_| self.decide(&self.keys[0])).sum()
+    }
+
+    fn denied(&self, count: u64) -> u64 {
+        (0..count).map(|_| self.decide(DENIED)).sum()
+    }
+
+    fn thousand(&self, count: u64) -> u64 {
+        let keys = (0..count).zip(self.keys.iter().cycle());
+        keys.map(|(_, key)| self.decide(key)).sum()
+    }
+
+    fn two_keys(&self, count: u64) -> u64 {
+        let both = [0, 1].map(|at| (KeyRef::from(&self.keys[at]), 1));
+        let decide = |_| {
+            is_allowed(
+                &self
+                    .path()
+                    .acquire_all(black_box(&both), false, black_box(NOW)),
+            )
+        };
+        (0..count).map(decide).sum()
+    }
+
+    fn decide(&self, key: &str) -> u64 {
+        let key = black_box(key).into();
+        is_allowed(&self.path().acquire(key, 1, || false, black_box(NOW)))
+    }
+
+    fn path(&self) -> RequestPath<'_> {
+        RequestPath {
+            cache: &self.cache,
+            limits: &self.limits,
+            away: &self.away,
+        }
+    }
+}
+
+/// 1 if it is, for a sum.
+fn is_allowed<T>(step: &Step<T>) -> u64 {
+    match black_box(step) {
+        Step::Decided { verdict, .. } => verdict.is_allowed().into(),
+        Step::Undecided(_) => 0,
+    }
+}
+
+/// Waits for the background half, which has nothing to do here.
+struct Nobody;
+
+impl Waiter for Nobody {
+    fn is_gone(&self) -> bool {
+        true
+    }
+}
+
+const KEYS: usize = 1000;
+
+const DENIED: &str = "user:denied";
+
+/// Of each key: what a lease holds.
+const TOKENS: u32 = 8_000_000;
+
+const NOW: Instant = Instant::from_millis(1000);
+const LATER: Instant = Instant::from_millis(10_000);
