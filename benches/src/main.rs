@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use leasehold_benches::rivals;
+use leasehold_benches::{end_to_end, rivals};
 
 /// Measures leasehold beside other limiters, and beside what the machine can do.
 #[derive(Parser)]
@@ -16,11 +16,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Rivals(rivals::Arguments),
+    /// Leases beside a script call per decision and beside other hybrids, on a real server.
+    EndToEnd(end_to_end::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Rivals(arguments) => rivals::run(&arguments),
+        Command::EndToEnd(arguments) => return end_to_end::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,19 +6,21 @@
 //! does in a service. What is measured is decided here, from a lease or a denial that is known: whoever
 //! measures sees to it that every verdict is the one expected, which a key without tokens would not give.
 
+use std::hint::black_box;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use leasehold::{Builder, Decided, KeyRef, Limit, Limiter, Micros, Rate, Reason, Tuning};
 use tokio::runtime::Runtime;
 
-use crate::contender::{Contender, Reach, Rule, Setup, Subject};
+use crate::contender::{Asked, Contender, Reach, Rule, Setup, Subject};
 use crate::report::Kind;
 
 /// The name of the row that others are held against.
 pub const LIMITER: &str = "leasehold, try_acquire";
 
 pub(super) fn all() -> Vec<Contender> {
-    vec![Contender {
+    let limiter = Contender {
         name: LIMITER,
         kind: Kind::Ours,
         reach: Reach::Keyed,
@@ -28,7 +30,42 @@ pub(super) fn all() -> Vec<Contender> {
              own, at intervals so long that leases outlast the measurement: rows take turns, and a key \
              that is asked for in bursts of milliseconds would be given back in between.",
         ),
-    }]
+    };
+    let handle = Contender {
+        name: HANDLE,
+        kind: Kind::Ours,
+        reach: Reach::Unkeyed,
+        build: |setup| Box::new(Handled(Ours::new(setup))),
+        note: Some("A handle is of one key, which its caller keeps: a connection's, a tenant's."),
+    };
+    vec![limiter, handle]
+}
+
+const HANDLE: &str = "leasehold, handle";
+
+/// The same through a handle, which each batch finds once.
+struct Handled(Ours);
+
+impl Asked for Handled {
+    fn ask(&self, keys: &[String], fenced: bool) -> u64 {
+        let Some(first) = keys.first() else {
+            return 0;
+        };
+        let mut handle = self.0.limiter.key(first);
+        let mut allowed = 0;
+        for key in keys {
+            black_box(key);
+            allowed += u64::from(black_box(handle.try_acquire(1).is_allowed()));
+            if fenced {
+                fence(Ordering::SeqCst);
+            }
+        }
+        allowed
+    }
+
+    fn prepare(&self, keys: &[String]) {
+        Subject::prepare(&self.0, keys);
+    }
 }
 
 /// A limiter and the runtime on which its task lives.
@@ -58,7 +95,7 @@ impl Ours {
         if setup.rule == Rule::AMPLE {
             ours.lease(&setup.keys.iter().map(KeyRef::from).collect::<Vec<_>>());
         } else {
-            ours.prepare(setup.keys);
+            Subject::prepare(&ours, setup.keys);
         }
         ours
     }

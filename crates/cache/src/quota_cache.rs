@@ -70,7 +70,11 @@ impl QuotaCache {
 
     /// The same for a key whose entry was found before. What an entry holds that the cache has
     /// [forgotten](Entry::is_forgotten) since is being given back, and no new tokens come to it.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+    )]
     pub fn try_acquire_at(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Local {
         entry.touch();
         match entry.lease.spend(cost, now) {
@@ -152,7 +156,11 @@ impl QuotaCache {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+    )]
     fn allow(&self, entry: &Arc<Entry>, spent: Spent) -> Local {
         let calls = spent.live < entry.watermark() || spent.contended;
         Local::Allow {

@@ -305,7 +305,11 @@ impl Limiter {
     }
 
     /// The same for a key whose entry was found before.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+    )]
     pub(crate) fn decide_at(&self, entry: &Arc<Entry>, cost: u32) -> Option<Verdict> {
         let shared = &*self.inner.shared;
         let now = shared.now_quickly();
@@ -329,7 +333,11 @@ impl Limiter {
     }
 
     /// The verdict, with the sync task woken if need be; what lacks if there is none.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+    )]
     fn follow<Lacking>(&self, step: Step<Lacking>) -> Result<Verdict, Lacking> {
         match step {
             Step::Decided { verdict, wake } => {

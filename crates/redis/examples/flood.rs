@@ -114,20 +114,7 @@ async fn run(
     );
     let hot = tokio::spawn(hot(limiter.clone(), Arc::clone(&over)));
     let start = machine_nanos();
-    let mut flood = JoinSet::new();
-    for caller in 0..callers {
-        let (limiter, counts) = (limiter.clone(), Arc::clone(&counts));
-        flood.spawn(async move {
-            let mut remembered = VecDeque::new();
-            let mut number = caller;
-            while number < keys {
-                ask(&limiter, number, callers, &counts, &mut remembered).await;
-                number += callers;
-                // As a service does, which reads a request first: who is denied in place never waits.
-                tokio::task::yield_now().await;
-            }
-        });
-    }
+    let mut flood = flood(&limiter, keys, callers, &counts);
     let mut memory = Memory::default();
     let mut stopped_for = Stopped::default();
     let mut tick = tokio::time::interval(Duration::from_millis(20));
@@ -198,6 +185,25 @@ async fn run(
         "more than a part of the limit was added",
     );
     Ok(kept)
+}
+
+/// The callers, who ask for all keys between them.
+fn flood(limiter: &Limiter, keys: u64, callers: u64, counts: &Arc<Counts>) -> JoinSet<()> {
+    let mut flood = JoinSet::new();
+    for caller in 0..callers {
+        let (limiter, counts) = (limiter.clone(), Arc::clone(counts));
+        flood.spawn(async move {
+            let mut remembered = VecDeque::new();
+            let mut number = caller;
+            while number < keys {
+                ask(&limiter, number, callers, &counts, &mut remembered).await;
+                number += callers;
+                // As a service does, which reads a request first: who is denied in place never waits.
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    flood
 }
 
 fn limiter(row: &Row, server: &LocalServer) -> Result<Limiter, Box<dyn Error>> {

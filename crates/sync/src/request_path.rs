@@ -73,7 +73,11 @@ impl<'a> RequestPath<'a> {
     /// # Panics
     ///
     /// If the key names no limit.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+    )]
     pub fn acquire_at(
         self,
         entry: &Arc<Entry>,
@@ -85,7 +89,11 @@ impl<'a> RequestPath<'a> {
         self.judge(said, entry.key(), cost, is_closed, now)
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+    )]
     fn judge(
         self,
         said: Local,

@@ -112,10 +112,7 @@ impl<W: Waiter> KeyState<W> {
 /// The same verdict, from a key that stands alone: if it denies, it is for want of the store.
 pub(crate) fn alone(verdict: Verdict) -> Verdict {
     match verdict.denial() {
-        None => Verdict {
-            decided: Decided::Fallback,
-            ..verdict
-        },
+        None => Verdict::allow(Decided::Fallback, verdict.remaining, verdict.reset),
         Some(denial) => Verdict::deny(
             Decided::Fallback,
             Reason::StoreUnavailable,
