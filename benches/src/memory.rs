@@ -81,18 +81,7 @@ pub fn run(arguments: &Arguments, heap: fn() -> Heap) -> io::Result<()> {
         );
         return Ok(());
     }
-    let report = measure(arguments, keys)?;
-    let written = report.write(&arguments.out)?;
-    if arguments.json {
-        println!("{}", report.json());
-    } else {
-        let written: Vec<_> = written
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        println!("{}\nWritten: {}", report.text(), written.join(", "));
-    }
-    Ok(())
+    measure(arguments, keys)?.give_out(&arguments.out, arguments.json)
 }
 
 fn measure(arguments: &Arguments, keys: usize) -> io::Result<Report> {

@@ -214,6 +214,26 @@ impl Report {
         }
         Ok(written)
     }
+
+    /// Writes all forms into a folder, as [`write`](Self::write) does, and prints one: the JSON, or the
+    /// table and what was written.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, with the path.
+    pub fn give_out(&self, folder: &Path, json: bool) -> io::Result<()> {
+        let written = self.write(folder)?;
+        if json {
+            println!("{}", self.json());
+        } else {
+            let written: Vec<_> = written
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            println!("{}\nWritten: {}", self.text(), written.join(", "));
+        }
+        Ok(())
+    }
 }
 
 fn paint(cell: Cell, kind: Kind) -> Cell {

@@ -42,18 +42,7 @@ pub struct Arguments {
 ///
 /// What the file system says when the report cannot be written.
 pub fn run(arguments: &Arguments) -> io::Result<()> {
-    let report = measure(arguments);
-    let written = report.write(&arguments.out)?;
-    if arguments.json {
-        println!("{}", report.json());
-    } else {
-        let written: Vec<_> = written
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        println!("{}\nWritten: {}", report.text(), written.join(", "));
-    }
-    Ok(())
+    measure(arguments).give_out(&arguments.out, arguments.json)
 }
 
 fn measure(arguments: &Arguments) -> Report {

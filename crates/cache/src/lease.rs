@@ -8,9 +8,9 @@
 //! empties them all, and tokens enter a cell only from one of the same generation. Tokens on their way
 //! between two cells are held, so that no report counts them as spent ([`Holds`]).
 //!
-//! A block is a small part of the stock, and a small stock is spent where it is: what lies in stripes
-//! is half of the lease at most, and most of it where threads are busy. Before a request is told that
-//! its key is short, it [gathers](Lease::gather) what lies in the stripes of others.
+//! A block is one stripe's part of half the stock, and a small stock is spent where it is, so that blocks
+//! shrink as tokens run out. Before a request is told that its key is short, and nobody knows that it is
+//! denied, it [gathers](Lease::gather) what lies in the stripes of others.
 //!
 //! # Orderings
 //!

@@ -2,7 +2,7 @@
 //!
 //! `RUSTFLAGS="--cfg leasehold_loom" cargo test --release -p leasehold-cache --test loom`
 //!
-//! Each test names the bugs that were planted to see it fail. All of them take 15 s on two cores, as
+//! Each test names the bugs that were planted to see it fail. All of them take 30 s on two cores, as
 //! long as no test has more than three threads that write.
 //!
 //! | protocol | stories |
