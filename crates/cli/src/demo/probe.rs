@@ -7,6 +7,7 @@
 //! calls in which the system put the thread aside: it says so itself. A thread that waits for
 //! something, a lock say, is not put aside but goes by itself, and is not excused.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -86,9 +87,21 @@ fn times_put_aside() -> Option<u64> {
 const PUT_ASIDE: &str = "nonvoluntary_ctxt_switches:";
 
 /// Those of `records`, in order of time, that found the caches as a busy service finds them.
-pub(crate) fn warm(records: &[Record]) -> impl Iterator<Item = &Record> {
+fn warm(records: &[Record]) -> impl Iterator<Item = &Record> {
     let follows = |pair: &&[Record]| pair[1].start_ns - pair[0].end_ns < WARM_NS;
     records.windows(2).filter(follows).map(|pair| &pair[1])
+}
+
+/// What the calls among `records` that began within `phase` took, but for those that found cold
+/// caches and those in which the thread was put aside, in nanoseconds.
+pub(crate) fn warm_times(records: &[Record], put_aside: &[Stall], phase: &Range<u64>) -> Vec<u64> {
+    let ran = |record: &&Record| {
+        let last = put_aside.partition_point(|it| it.from_ns <= record.start_ns);
+        last == 0 || put_aside[last - 1].until_ns < record.start_ns
+    };
+    let asked = warm(records).filter(|record| phase.contains(&record.start_ns));
+    let asked = asked.filter(ran);
+    asked.map(|it| it.end_ns - it.start_ns).collect()
 }
 
 fn ask(limiter: &Limiter, replica: u32) -> Record {
@@ -113,8 +126,8 @@ const SUBJECT: &str = "probe";
 
 const EVERY: Duration = Duration::from_millis(2);
 
-/// Two thousand a second, about what the limit of the fault matrix admits.
-const AT_ONCE: usize = 4;
+/// Four thousand a second: enough that one in a thousand of a few seconds is more than a handful.
+const AT_ONCE: usize = 8;
 
 /// Calls this close to each other belong together.
 const WARM_NS: u64 = 100_000;

@@ -10,6 +10,7 @@ use super::bound::Circumstances;
 use super::phases::{recovery, utilisation};
 use super::rows::Row;
 use super::setting::{BUDGET, limit, offered};
+use super::tail::Tail;
 use super::trial::Trial;
 use crate::args::judged_limit;
 use crate::demo::probe;
@@ -49,12 +50,10 @@ pub(crate) struct Findings {
     pub(crate) longest_decision_with_stalls_ms: f64,
     /// Of requests that may wait, while the fault was felt.
     pub(crate) acquire_p999_ms: f64,
-    /// Of requests that do not wait, before and while the fault was felt.
-    pub(crate) try_acquire_p999_before_ns: Option<u64>,
-    pub(crate) try_acquire_p999_during_ns: Option<u64>,
-    /// Their medians.
-    pub(crate) try_acquire_p50_before_ns: Option<u64>,
-    pub(crate) try_acquire_p50_during_ns: Option<u64>,
+    /// What requests that do not wait took, before and while the fault was felt. None if there were
+    /// too few to tell.
+    pub(crate) try_acquire_before: Option<Tail>,
+    pub(crate) try_acquire_during: Option<Tail>,
     /// The longest time in which a process did not get the processor, but for those that were
     /// stopped on purpose.
     pub(crate) longest_stall_ms: f64,
@@ -99,8 +98,8 @@ impl Findings {
         let put_aside: Vec<Stall> = summaries()
             .flat_map(|it| it.probe_put_aside.clone())
             .collect();
-        let phases_asked = [phases.before(), felt.clone()];
-        let [healthy, faulty] = phases_asked.map(|it| warm_times(&probes, &put_aside, &it));
+        let tail = |phase| Tail::of(probe::warm_times(&probes, &put_aside, phase));
+        let (healthy, faulty) = (tail(&phases.before()), tail(&felt));
         Self {
             offered_per_second: offered(row.load),
             admitted_tokens: admitted.len() as u64,
@@ -118,10 +117,8 @@ impl Findings {
             longest_decision_ms: millis(load.iter().map(excused).max().unwrap_or(0)),
             longest_decision_with_stalls_ms: millis(load.iter().map(took).max().unwrap_or(0)),
             acquire_p999_ms: millis(Percentiles::of(within(&load, &felt).map(excused)).p999),
-            try_acquire_p999_before_ns: healthy.map(|it| it.p999),
-            try_acquire_p999_during_ns: faulty.map(|it| it.p999),
-            try_acquire_p50_before_ns: healthy.map(|it| it.p50),
-            try_acquire_p50_during_ns: faulty.map(|it| it.p50),
+            try_acquire_before: healthy,
+            try_acquire_during: faulty,
             longest_stall_ms: millis(stalls.longest_not_meant(row)),
             log_lines_most: row.log_lines,
             log_lines: summaries().map(|it| it.log_lines).max().unwrap_or(0),
@@ -156,16 +153,10 @@ impl Findings {
             let p999 = self.acquire_p999_ms;
             broken.push(format!("acquire p99.9 was {p999:.1} ms, not {most} ms"));
         }
-        if let (Some(before), Some(during)) = (
-            self.try_acquire_p999_before_ns,
-            self.try_acquire_p999_during_ns,
-        ) {
-            let most = (TRY_TIMES * before).max(TRY_FLOOR_NS);
-            if during > most {
-                broken.push(format!(
-                    "try_acquire p99.9 rose from {before} to {during} ns"
-                ));
-            }
+        if let (Some(before), Some(during)) = (&self.try_acquire_before, &self.try_acquire_during)
+            && during.exceeds(before, TRY_TIMES, TRY_FLOOR_NS)
+        {
+            broken.push(format!("try_acquire p99.9 rose from {before} to {during}"));
         }
         let (lines, most) = (self.log_lines, self.log_lines_most);
         if lines > most {
@@ -258,18 +249,6 @@ fn unpaid(replica: u32, summary: &Summary, records: &[Record]) -> u64 {
     admitted.saturating_sub(summary.tokens.spent)
 }
 
-/// How long calls that do not wait took within a phase, but for those in which the thread that made
-/// them was put aside. None if there are too few to tell.
-fn warm_times(probes: &[Record], put_aside: &[Stall], phase: &Range<u64>) -> Option<Percentiles> {
-    let ran = |record: &&Record| {
-        let last = put_aside.partition_point(|it| it.from_ns <= record.start_ns);
-        last == 0 || put_aside[last - 1].until_ns < record.start_ns
-    };
-    let warm = probe::warm(probes).filter(|record| phase.contains(&record.start_ns));
-    let times: Vec<u64> = warm.filter(ran).map(took).collect();
-    (times.len() >= TELLING).then(|| Percentiles::of(times))
-}
-
 fn within<'a>(records: &'a [Record], phase: &Range<u64>) -> impl Iterator<Item = &'a Record> {
     let phase = phase.clone();
     records
@@ -308,9 +287,6 @@ const TRY_TIMES: u64 = 2;
 /// Below this, differences are those of a processor that had other things to do.
 const TRY_FLOOR_NS: u64 = 5000;
 
-/// Fewer calls have no thousandth part.
-const TELLING: usize = 500;
-
 /// Decisions that are faster were not stalled to speak of.
 const LOOK_FROM_NS: u64 = 1_000_000;
 
@@ -331,8 +307,8 @@ pub(super) mod tests {
             deadline_ms: 50.0,
             longest_decision_ms: 54.9,
             acquire_p999_ms: 50.9,
-            try_acquire_p999_before_ns: Some(4000),
-            try_acquire_p999_during_ns: Some(8000),
+            try_acquire_before: Some(Tail::exactly(4000)),
+            try_acquire_during: Some(Tail::exactly(8000)),
             log_lines: 20,
             log_lines_most: 20,
             ..Findings::default()
@@ -355,7 +331,7 @@ pub(super) mod tests {
         broken(|it| it.longest_decision_ms = 55.1, "a decision took");
         broken(|it| it.acquire_p999_ms = 51.1, "acquire p99.9");
         broken(
-            |it| it.try_acquire_p999_during_ns = Some(8001),
+            |it| it.try_acquire_during = Some(Tail::exactly(8001)),
             "try_acquire p99.9",
         );
         broken(|it| it.log_lines = 21, "lines of log");
@@ -366,10 +342,10 @@ pub(super) mod tests {
     #[test]
     fn what_a_processor_does_besides_is_no_slower_decision() {
         let mut findings = kept();
-        findings.try_acquire_p999_before_ns = Some(300);
-        findings.try_acquire_p999_during_ns = Some(TRY_FLOOR_NS);
+        findings.try_acquire_before = Some(Tail::exactly(300));
+        findings.try_acquire_during = Some(Tail::exactly(TRY_FLOOR_NS));
         assert_eq!(findings.broken(), [""; 0]);
-        findings.try_acquire_p999_during_ns = None;
+        findings.try_acquire_during = None;
         assert_eq!(findings.broken(), [""; 0], "too few calls to tell");
     }
 

@@ -13,6 +13,7 @@ mod proxy;
 mod report;
 mod rows;
 mod setting;
+mod tail;
 mod trial;
 mod world;
 

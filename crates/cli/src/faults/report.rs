@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::findings::Findings;
 use super::rows::Row;
 use super::setting::{BUDGET, LEASE_MAX, LIMIT, REPLICAS};
-use crate::demo::report::{count, right};
+use super::tail::Tail;
+use crate::demo::report::{count, float, right};
 use crate::validate::Machine;
 
 /// All rows that were tried.
@@ -195,12 +196,12 @@ fn used(found: &Findings) -> String {
 }
 
 fn tries(found: &Findings) -> String {
-    let shown = |nanos: Option<u64>| match nanos {
-        Some(nanos) => format!("{:.1}", crate::demo::report::float(nanos) / 1e3),
+    let shown = |tail: &Option<Tail>| match tail {
+        Some(tail) => format!("{:.1}", float(tail.p999_ns) / 1e3),
         None => "-".to_owned(),
     };
-    let before = shown(found.try_acquire_p999_before_ns);
-    format!("{before} / {}", shown(found.try_acquire_p999_during_ns))
+    let before = shown(&found.try_acquire_before);
+    format!("{before} / {}", shown(&found.try_acquire_during))
 }
 
 fn whole(number: f64) -> u64 {
