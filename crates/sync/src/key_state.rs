@@ -26,7 +26,7 @@ use crate::demand_meter::{DemandMeter, as_float};
 use crate::fallback::{FailurePolicy, Fallback};
 use crate::jitter::Jitter;
 use crate::tokens::Tokens;
-use crate::tuning::{Sizing, Tuning};
+use crate::tuning::{SPARE_DOUBT, Sizing, Tuning};
 use crate::waiting::{Purpose, Waiter, Waiting, WaitingLine};
 
 #[derive(Debug)]
@@ -273,13 +273,13 @@ impl<W: Waiter> KeyState<W> {
                         self.idle = IDLE_ALARMS;
                         Next::Call
                     }
-                    left => Next::Alarm(self.hold.min(left)),
+                    left => Next::Alarm(self.patience(around).min(left)),
                 }
             }
             // There is something to report or to give back, or tokens will be wanted.
             Some(_) => Next::Call,
             None if self.leasing && asked > 0 => Next::Call,
-            None if asked > 0 => Next::Alarm(around.sizing.time_constant * 4),
+            None if asked > 0 => Next::Alarm(self.remembered(around)),
             None => Next::Nothing,
         }
     }
@@ -421,16 +421,48 @@ impl<W: Waiter> KeyState<W> {
     /// flap.
     fn choose_mode(&mut self, around: &Surroundings<'_>, needed: u64) {
         let demand = self.demand().rate();
-        let time = match self.pressure {
-            Pressure::Short => around.sizing.gap_max,
-            Pressure::Calm | Pressure::Busy => self.hold,
+        let within = |time: Duration| demand * time.as_secs_f64();
+        let expected = match self.pressure {
+            Pressure::Short => within(around.sizing.gap_max) + as_float(needed),
+            Pressure::Busy => within(self.hold) + as_float(needed),
+            // Two requests that met by chance are no demand for seconds.
+            Pressure::Calm => (within(self.hold) + as_float(needed))
+                .max(within(around.sizing.spare_hold(demand, self.replicas)) / SPARE_DOUBT),
         };
-        let expected = demand * time.as_secs_f64() + as_float(needed);
         let pays = around.tuning.lease_pays;
         // One more may come at any time, and must find something.
         let share = as_float(around.sizing.limit.capacity()) / as_float(self.replicas + 1);
         let enough = if self.leasing { pays / 2.0 } else { pays };
         self.leasing = expected >= enough && share >= pays;
+    }
+
+    /// For how long tokens are leased ahead.
+    fn ahead(&self, around: &Surroundings<'_>) -> Duration {
+        match self.pressure {
+            Pressure::Calm => {
+                let rate = self.demand().rate();
+                (self.hold).max(around.sizing.spare_hold(rate, self.replicas))
+            }
+            Pressure::Busy | Pressure::Short => self.hold,
+        }
+    }
+
+    /// How long a key without a lease is remembered: until its last request alone, seen from so far
+    /// away, would not make a lease pay, also if the alarm rings a fifth early.
+    fn remembered(&self, around: &Surroundings<'_>) -> Duration {
+        let pays = SPARE_DOUBT * around.tuning.lease_pays.max(1.0);
+        let spare_hold = around.sizing.spare_hold(0.0, self.replicas);
+        (around.sizing.time_constant * 4).max(spare_hold.div_f64(pays) * 5 / 4)
+    }
+
+    /// How long what is held may stay as it is, unreported. Twice as much as is spare is still
+    /// spare: a little more than was wanted is kept, and chance has its room.
+    fn patience(&self, around: &Surroundings<'_>) -> Duration {
+        let books = self.books.as_ref();
+        if books.is_some_and(|books| books.unsettled() > around.sizing.spare(self.replicas) * 2) {
+            return self.hold;
+        }
+        self.ahead(around)
     }
 
     fn wanted(&self, needed: u64, around: &Surroundings<'_>) -> u64 {
@@ -439,7 +471,8 @@ impl<W: Waiter> KeyState<W> {
             return needed;
         }
         let demand = self.demand().rate();
-        let ahead = Sizing::tokens_for(demand, self.hold) + Self::watermark(demand, around);
+        let ahead = Sizing::tokens_for(demand, self.ahead(around));
+        let ahead = ahead + Self::watermark(demand, around);
         ahead.max(needed).clamp(1, TOKENS_LEASED_MAX)
     }
 
@@ -456,6 +489,7 @@ impl<W: Waiter> KeyState<W> {
         now: Instant,
     ) -> Request {
         let replica = around.replica;
+        let ahead = self.ahead(around);
         let books = self.books.get_or_insert_with(|| {
             *around.generations += 1;
             Books::open(RecordId {
@@ -481,7 +515,7 @@ impl<W: Waiter> KeyState<W> {
             } else {
                 needed + u64::from(account.pending)
             },
-            lease: Sizing::lease(self.hold, around.tuning)
+            lease: Sizing::lease(ahead, around.tuning)
                 .max(around.clock.lease_for(books.deadline.since(now))),
             expiry: books.expiry,
             demand: self.demand().report(&around.sizing.limit),

@@ -170,6 +170,10 @@ pub(crate) struct Sizing {
     pub(crate) gap_max: Duration,
     /// Over which demand is measured.
     pub(crate) time_constant: Duration,
+    /// Fewer spare tokens are not worth a lease: see [`Sizing::spare`].
+    spare_min: f64,
+    /// Longest time to hold those.
+    spare_hold_max: Duration,
 }
 
 impl Sizing {
@@ -187,7 +191,30 @@ impl Sizing {
             // A bucket left alone for a fifth of its filling time never overflows meanwhile.
             gap_max: (fill / 5).clamp(interval, tuning.gap_max.max(interval)),
             time_constant: interval / 2,
+            spare_min: tuning.lease_pays * SPARE_DOUBT,
+            spare_hold_max: tuning.gap_max,
         }
+    }
+
+    /// Tokens so few, of a bucket that is well filled and that `replicas` share, that nobody misses
+    /// them, whoever holds them and however long. 0 if they are too few to be worth a lease.
+    pub(crate) fn spare(&self, replicas: u64) -> u64 {
+        let part = SPARE_PART.saturating_mul(replicas.max(SPARE_REPLICAS_MIN));
+        let spare = self.limit.capacity() / part;
+        if as_float(spare) < self.spare_min {
+            return 0;
+        }
+        spare
+    }
+
+    /// How long one of `replicas` with a demand of `rate` may hold what it leases, as it is spare.
+    pub(crate) fn spare_hold(&self, rate: f64, replicas: u64) -> Duration {
+        let spare = self.spare(replicas);
+        if spare == 0 {
+            return Duration::ZERO;
+        }
+        let hold = Duration::try_from_secs_f64(as_float(spare) / rate);
+        hold.unwrap_or(Duration::MAX).min(self.spare_hold_max)
     }
 
     /// The most that the limit admits in `time`.
@@ -216,6 +243,17 @@ impl Sizing {
         Micros::from_duration(lease)
     }
 }
+
+/// All replicas together hold no more than this part of a bucket as spare tokens.
+const SPARE_PART: u64 = 10;
+
+/// How many replicas there are at least: the first one does not know of the others.
+const SPARE_REPLICAS_MIN: u64 = 10;
+
+/// So many times what pays must be expected of a key before spare tokens are leased for it: its
+/// demand is known from a request or two, and if no other comes, the lease has cost a call to get and
+/// one to give back.
+pub(crate) const SPARE_DOUBT: f64 = 2.0;
 
 /// A float as a whole number of tokens; beyond the range, the most there can be.
 fn whole(float: f64) -> u64 {

@@ -78,7 +78,7 @@ impl<W: Waiter> KeyState<W> {
         if self.is_waited_for() {
             Next::Call
         } else {
-            Next::Alarm(around.sizing.time_constant * 4)
+            Next::Alarm(self.remembered(around))
         }
     }
 
@@ -212,7 +212,7 @@ impl<W: Waiter> KeyState<W> {
             return match (self.is_waited_for(), &self.books) {
                 (true, _) => Next::Call,
                 (false, Some(_)) => Next::Alarm(self.report_within(reply, around)),
-                (false, None) => Next::Alarm(around.sizing.time_constant * 4),
+                (false, None) => Next::Alarm(self.remembered(around)),
             };
         }
         let wanted = Sizing::tokens_for(demand, around.sizing.gap_max);
@@ -242,7 +242,7 @@ impl<W: Waiter> KeyState<W> {
     /// bucket has nothing else to drain, while more is asked for than comes in.
     fn report_within(&self, reply: &Reply, around: &Surroundings<'_>) -> Duration {
         if self.pressure == Pressure::Calm {
-            return self.hold;
+            return self.patience(around);
         }
         // However many replicas there are, together they report four times in the shortest interval.
         let replicas = u32::try_from(self.replicas).unwrap_or(u32::MAX);

@@ -150,12 +150,12 @@ fn what_a_key_without_room_had_leased_is_written_off_when_the_store_is_away() {
     let mut syncer = replica("1000/s", FailurePolicy::Local, 0);
     let caller = Caller::default();
     let is_gone = Rc::clone(&caller.is_gone);
-    syncer.acquire(BOB, 8, Purpose::Spend, caller, NOW);
+    syncer.acquire(BOB, 80, Purpose::Spend, caller, NOW);
     let batch = syncer.poll_batch(NOW).unwrap();
     is_gone.set(true);
     let answer = Store::default().answer(&batch, NOW);
     syncer.handle_answer(&batch, &answer, NOW);
-    assert_eq!(syncer.tokens().held(), 8, "nobody took what was granted");
+    assert_eq!(syncer.tokens().held(), 80, "nobody took what was granted");
     for millis in 0..500 {
         // The questions that find the store away are another's.
         let now = NOW + Duration::from_millis(millis);
@@ -164,7 +164,7 @@ fn what_a_key_without_room_had_leased_is_written_off_when_the_store_is_away() {
     }
     assert_eq!(syncer.parts_away(), 1);
     let tokens = syncer.tokens();
-    assert_eq!((tokens.expired, tokens.held()), (8, 0), "{tokens:?}");
+    assert_eq!((tokens.expired, tokens.held()), (80, 0), "{tokens:?}");
     assert_eq!(syncer.tokens_alone(), Tokens::default());
     assert!(syncer.keys.iter().all(Option::is_none), "it is forgotten");
 }
@@ -225,7 +225,7 @@ fn what_one_costly_request_leaves_behind_goes_with_the_cold_keys() {
     );
     ask_for_alice(&mut syncer, &mut store, 100, 1);
     let mut calls = 0;
-    for millis in 1..1000_u64 {
+    for millis in 1..12_000_u64 {
         let now = NOW + Duration::from_millis(millis);
         syncer.acquire(
             key(&millis.to_be_bytes()),
@@ -246,4 +246,72 @@ fn what_one_costly_request_leaves_behind_goes_with_the_cold_keys() {
     }
     assert!(calls > 0, "Alice's lease was never reported on");
     assert!(syncer.cache.get(ALICE).is_none(), "nor given back");
+}
+
+/// Asks for one of Alice's tokens so many times, once in each `gap`, and serves what the replica wants
+/// of the store meanwhile. Returns how often the answer was here.
+fn ask_now_and_then(
+    syncer: &mut Syncer<Caller>,
+    store: &mut Store,
+    times: u64,
+    gap: Duration,
+) -> u64 {
+    let gap_millis = u64::try_from(gap.as_millis()).unwrap();
+    let mut local = 0;
+    for millis in 0..times * gap_millis {
+        let now = NOW + Duration::from_millis(millis);
+        if millis % gap_millis == 0 {
+            match syncer.cache.try_acquire(ALICE, 1, now) {
+                Local::Allow { .. } => local += 1,
+                _ => syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), now),
+            }
+        }
+        syncer.handle_signals(now);
+        syncer.handle_timeout(now);
+        store.serve(syncer, now);
+    }
+    assert!(verdicts(syncer).iter().all(Verdict::is_allowed));
+    local
+}
+
+/// Every request of it asked the store, as no lease of a quarter of a second pays.
+#[test]
+fn what_a_well_filled_bucket_can_spare_is_leased_for_seconds_to_a_key_asked_for_now_and_then() {
+    let (mut syncer, mut store) = (
+        replica("1000/s", FailurePolicy::Closed, 1),
+        Store::default(),
+    );
+    let local = ask_now_and_then(&mut syncer, &mut store, 60, Duration::from_millis(400));
+    assert!(local >= 55, "{local} of 60");
+    let spare = 1000 / 10 / 10;
+    assert!(syncer.tokens().held() <= 2 * spare, "{:?}", syncer.tokens());
+
+    for later in 24_000..32_000 {
+        let now = NOW + Duration::from_millis(later);
+        syncer.handle_timeout(now);
+        store.serve(&mut syncer, now);
+    }
+    let tokens = syncer.tokens();
+    assert_eq!(
+        (tokens.held(), tokens.expired),
+        (0, 0),
+        "given back in time"
+    );
+}
+
+#[test]
+fn one_request_or_two_that_meet_by_chance_lease_nothing() {
+    for seed in 1..=100 {
+        let mut syncer = replica("1000/s", FailurePolicy::Closed, 1);
+        syncer.jitter = Jitter::new(seed);
+        let mut store = Store::default();
+        let local = ask_now_and_then(&mut syncer, &mut store, 2, Duration::from_millis(700));
+        assert_eq!(local, 0);
+        for later in 1400..4000 {
+            let now = NOW + Duration::from_millis(later);
+            syncer.handle_timeout(now);
+            store.serve(&mut syncer, now);
+        }
+        assert_eq!(syncer.tokens().granted, 2, "seed {seed}");
+    }
 }
