@@ -21,11 +21,13 @@ pub struct Tuning {
     pub interval_min: Duration,
     /// Longest time between two reports on a busy key whose bucket runs short.
     pub interval_max: Duration,
-    /// Longest time for which tokens are leased ahead while the bucket is well filled.
+    /// Longest time for which tokens are leased ahead while the bucket is well filled, but for the
+    /// few that it can spare.
     pub hold_max: Duration,
     /// Longest time for which a replica that found the bucket empty stays away, unless the store
     /// said exactly when the next token comes. Ten replicas that share a thousand such keys make
-    /// 2000 calls a second at 5 s.
+    /// 2000 calls a second at 5 s. As long at most, a replica holds what a well-filled bucket can
+    /// spare (a tenth of it among all replicas) for a key that is asked for now and then.
     pub gap_max: Duration,
     /// Shortest lease. A replica that dies strands what it held for this long.
     pub lease_min: Duration,

@@ -58,7 +58,7 @@ impl Instance for Limitador {
         let context = Context::from(key.clone());
         let asked = self
             .limiter
-            .check_rate_limited_and_update(&self.namespace, &context, 1, false);
+            .check_rate_limited_and_update(&self.namespace, &context, 1);
         asked.await.is_ok_and(|said| !said.limited)
     }
 }
