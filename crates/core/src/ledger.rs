@@ -108,19 +108,21 @@ impl Ledger {
         }
     }
 
-    /// How long the ledger may still matter: until every lease has ended and all has drained.
+    /// How long the ledger may still matter: until every lease has ended and all has drained. `lease`
+    /// is the time for which the last request asked for one; zero if for none.
     pub fn lifetime(&self, limit: &Limit, lease: Micros, now: StoreTime) -> Micros {
         let outstanding = self.outstanding.min(self.exact_ceiling(limit));
         let outstanding = limit.scale().level(outstanding);
         let drained = self
             .bucket
             .time_to_drain(self.bucket.level + outstanding, limit, now);
-        Micros(
-            drained
-                .0
-                .saturating_add(lease.0)
-                .saturating_add(LIFETIME_MARGIN.0),
-        )
+        // Nobody is late to speak of a lease that was not asked for: a bucket that has drained is as
+        // good as none.
+        let lease = match lease {
+            Micros(0) => 0,
+            Micros(lease) => lease.saturating_add(LIFETIME_MARGIN.0),
+        };
+        Micros(drained.0.saturating_add(lease))
     }
 
     fn open(birth: Birth, limit: &Limit, now: StoreTime) -> Self {

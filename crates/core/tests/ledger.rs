@@ -732,6 +732,22 @@ fn a_lifetime_is_no_longer_than_it_need_be() {
     assert_eq!(store.lifetime(at(0)), seconds(LEASE + 1));
     store.spend(7, at(0));
     assert_eq!(store.lifetime(at(0)), seconds(7 + LEASE + 1));
+    let ledger = store.slot.expect("it has spent");
+    let without_a_lease = ledger.lifetime(&store.limit, Micros(0), at(0));
+    assert_eq!(without_a_lease, seconds(7), "until it has drained");
+}
+
+#[test]
+fn a_bucket_that_has_drained_and_was_never_leased_says_what_an_empty_slot_says() {
+    let mut store = Store::new();
+    store.spend(4, at(0));
+    let ledger = store.slot.clone().expect("it has spent");
+    let over = at(0) + ledger.lifetime(&store.limit, Micros(0), at(0));
+    for request in [Request::Spend { cost: 10 }, Request::Lease(needs(B, 10))] {
+        let (mut kept, mut forgotten) = (store.clone(), Store::new());
+        assert_eq!(kept.ask(&request, over), forgotten.ask(&request, over));
+        assert_eq!(kept.slot, forgotten.slot);
+    }
 }
 
 /// A store of one key, first met at the beginning.

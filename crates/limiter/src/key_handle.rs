@@ -75,7 +75,7 @@ impl KeyHandle {
     pub async fn acquire(&mut self, cost: u32) -> Verdict {
         match self.decide(cost) {
             Some(verdict) => verdict,
-            None => self.limiter.ask(self.key(), cost).await,
+            None => Box::pin(self.limiter.ask(self.key(), cost)).await,
         }
     }
 

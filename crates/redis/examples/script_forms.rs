@@ -28,6 +28,7 @@ fn main() -> Outcome {
         println!("\n{:?} {}", server.binary().kind, server.binary().version);
         let mut store = Store::connect(&server)?;
         store.compare_forms()?;
+        store.compare_cold()?;
         store.compare_batches()?;
     }
     Ok(())
@@ -50,12 +51,16 @@ impl Form {
         vec![
             form("hash (shipped)", &[]),
             form("hash, PEXPIREAT each time", &[EXPIRE_EACH_TIME]),
-            form("string", &[STRING, STRING_WHOLE]),
+            form("string", &[HASH_FROM_THE_START, STRING, STRING_WHOLE]),
             form(
                 "string, PXAT each time",
-                &[EXPIRE_EACH_TIME, STRING, STRING_WHOLE],
+                &[EXPIRE_EACH_TIME, HASH_FROM_THE_START, STRING, STRING_WHOLE],
             ),
-            form("string, two SETRANGE", &[STRING, STRING_RANGES]),
+            form(
+                "string, two SETRANGE",
+                &[HASH_FROM_THE_START, STRING, STRING_RANGES],
+            ),
+            form("hash from the start", &[HASH_FROM_THE_START]),
         ]
     }
 }
@@ -78,11 +83,36 @@ fn patched(mut body: String, patches: &[Patch]) -> String {
 
 const EXPIRE_EACH_TIME: &[Patch] = &[
     ("local lengthen = forget > kept", "local lengthen = true"),
-    (
-        "kept = forget + min(floor((forget - now) / 2), LENGTHEN_MAX)",
-        "kept = max(kept, forget)",
-    ),
+    ("kept = forget + floor(more)", "kept = max(kept, forget)"),
 ];
+
+/// A hash for a bucket that was never leased, too.
+const HASH_FROM_THE_START: &[Patch] = &[
+    (
+        "for first = 2, plains_end + 1, READ_MAX do",
+        "for first = 2, 1 do",
+    ),
+    (TRIED, "  local reply\n"),
+    (
+        "  in_hash = in_hash and read_hash(key)\n",
+        "  local found = read_hash(key)\n",
+    ),
+    ("if plain or in_hash then", "if found then"),
+];
+
+/// What the shipped script tries where it knows of no hash.
+const TRIED: &str = "  local reply
+  if plain or cost == LEASE then
+    reply = exchange(key, not plain)
+  elseif cost == new_cost and limit == new_limit then
+    reply = call('SET', key, new_value, 'NX', 'PXAT', new_until) and new_reply
+  else
+    reply = exchange(key, false)
+    if reply and cost >= 0 then
+      new_limit, new_cost, new_value, new_until, new_reply = limit, cost, value, until_ms, reply
+    end
+  end
+";
 
 /// In place of a hash, one string: the header, then the records, each with its id before it.
 const STRING: &[Patch] = &[
@@ -127,72 +157,64 @@ const STRING: &[Patch] = &[
 ",
     ),
     (
-        "  local stored = call('HMGET', key, 'h', id)
-  local header = stored[1]
-  own = stored[2]
+        "  local header
+  if cost == LEASE then
+    local stored = redis.pcall('HMGET', key, 'h', id)
+    if stored.err then
+      plain = call('GET', key)
+      read_plain(key)
+      return false
+    end
+    header, own = stored[1], stored[2]
+  else
+    header = call('HGET', key, 'h')
+  end
 ",
         "  local header = call('GET', key)
   records = header and sub(header, HEADER_SIZE + 1) or ''
 ",
     ),
     (
-        "    ceiling = capacity
-  end
-
-  local status",
-        "    ceiling = capacity
-  end
-
-  own = string.find(records, id, 1, true)
+        "  local status, granted, expiry, wait = CHARGED",
+        "  own = string.find(records, id, 1, true)
   while own and (own - 1) % RECORD_SIZE ~= 0 do
     own = string.find(records, id, own + 1, true)
   end
-  local status",
+  local status, granted, expiry, wait = CHARGED",
     ),
     (
         "granted, spent, released, expiry, wished = unpack(RECORD, own)",
         "id, granted, spent, released, expiry, wished = unpack(RECORD, records, own)",
     ),
     (
-        "          call('HDEL', key, id)\n",
-        "          record = ''\n",
+        "      call('HDEL', key, id)
+    end
+    return LEFT, granted, 0, wait",
+        "    end
+    return LEFT, granted, 0, wait, ''",
     ),
     ("pack(RECORD, granted,", "pack(RECORD, id, granted,"),
 ];
 
 /// Written whole.
-const STRING_WHOLE: &[Patch] = &[
-    (
-        "  if record then
-    call('HSET', key, 'h', header, id, record)
-  else
-    call('HSET', key, 'h', header)
-  end
-",
-        "  if record and own then
+const STRING_WHOLE: &[Patch] = &[(
+    HASH_WRITTEN,
+    "  if record and own then
     records = sub(records, 1, own - 1) .. record .. sub(records, own + RECORD_SIZE)
   elseif record then
     records = records .. record
   end
-",
-    ),
-    (
-        "    call('PEXPIREAT', key, ceil(kept / 1000))\n",
-        "    call('SET', key, header .. records, 'PXAT', ceil(kept / 1000))
+  if lengthen then
+    call('SET', key, header .. records, 'PXAT', ceil(kept / 1000))
   else
     call('SET', key, header .. records, 'KEEPTTL')
+  end
 ",
-    ),
-];
+)];
 
 /// Written where it has changed: the header and one record.
 const STRING_RANGES: &[Patch] = &[(
-    "  if record then
-    call('HSET', key, 'h', header, id, record)
-  else
-    call('HSET', key, 'h', header)
-  end
-",
+    HASH_WRITTEN,
     "  if record and own and #record > 0 and not lengthen then
     call('SETRANGE', key, HEADER_SIZE + own - 1, record)
     call('SETRANGE', key, 0, header)
@@ -202,8 +224,22 @@ const STRING_RANGES: &[Patch] = &[(
   else
     call('SET', key, header .. records .. (record or ''), 'KEEPTTL')
   end
+  if lengthen then
+    call('PEXPIREAT', key, ceil(kept / 1000))
+  end
 ",
 )];
+
+/// How the shipped script writes a hash.
+const HASH_WRITTEN: &str = "  if record then
+    call('HSET', key, 'h', header, id, record)
+  else
+    call('HSET', key, 'h', header)
+  end
+  if lengthen or plain then
+    call('PEXPIREAT', key, ceil(kept / 1000))
+  end
+";
 
 struct Store {
     connection: Connection,
@@ -215,6 +251,7 @@ struct Store {
 /// One row of a table, and what its rounds measured.
 struct Row {
     form: usize,
+    /// Leases on each key; none if each is asked for once, by its cost.
     records: u64,
     keys: u64,
     batch: u64,
@@ -252,7 +289,7 @@ impl Store {
     fn compare_forms(&mut self) -> Outcome {
         let mut rows = Vec::new();
         for records in [1, 4, 16, 64, 256] {
-            for form in 0..self.forms.len() {
+            for form in 0..self.forms.len() - 1 {
                 rows.push(Row::new(form, records, 100, 100, false));
             }
         }
@@ -260,11 +297,39 @@ impl Store {
         println!("\n| form, K = 100 | records | {COLUMNS} | bytes/key |");
         println!("|---|---:|---:|---:|---:|---:|");
         for row in &rows {
-            let key = row.names().bucket(0, "api", b"10.0.0000000001");
+            let key = row.names().bucket(0, "api", &row.subject(0, 1));
             let usage = redis::cmd("MEMORY").arg("USAGE").arg(key).to_owned();
             let bytes: u64 = usage.query(&mut self.connection)?;
             let name = self.forms[row.form].0.name;
             println!("| {name} | {} | {} | {bytes} |", row.records, row.figures());
+        }
+        Ok(())
+    }
+
+    /// Keys that are asked for once, without a lease.
+    fn compare_cold(&mut self) -> Outcome {
+        let mut rows = Vec::new();
+        for batch in [1, 16, 128] {
+            for form in [0, self.forms.len() - 1] {
+                rows.push(Row::new(form, 0, batch * (1024 / batch), batch, false));
+            }
+        }
+        self.measure(&mut rows)?;
+        println!("\n| form, keys that nobody leases | K | {COLUMNS} | bytes/key |");
+        println!("|---|---:|---:|---:|---:|---:|");
+        for row in &rows {
+            // Those that were measured are forgotten.
+            for (command, _) in self.commands(row, 0)? {
+                self.send(&command, 1)?;
+            }
+            let key = row.names().bucket(0, "api", &row.subject(self.round, 0));
+            let usage = redis::cmd("MEMORY").arg("USAGE").arg(key).to_owned();
+            let bytes: u64 = usage.query(&mut self.connection)?;
+            let name = match row.form {
+                0 => "string until it is leased (shipped)",
+                form => self.forms[form].0.name,
+            };
+            println!("| {name} | {} | {} | {bytes} |", row.batch, row.figures());
         }
         Ok(())
     }
@@ -312,7 +377,8 @@ impl Store {
         let rounds = KEYS_PER_CELL / row.keys;
         for _ in 0..rounds {
             self.round += 1;
-            commands.extend(self.commands(row, self.round % row.records)?);
+            let record = self.round.checked_rem(row.records).unwrap_or(0);
+            commands.extend(self.commands(row, record)?);
         }
         if row.pipelined {
             commands = commands
@@ -341,9 +407,14 @@ impl Store {
     /// One exchange with each key of the row, by its replica number `record`.
     fn commands(&self, row: &Row, record: u64) -> Outcome<Vec<(Vec<u8>, usize)>> {
         let names = row.names();
-        let limit: Limit = "1000000/s burst 1000000".parse()?;
+        let limit = if row.is_cold() {
+            "10/s burst 20"
+        } else {
+            "1000000/s burst 1000000"
+        };
+        let limit: Limit = limit.parse()?;
         let per_call = if row.pipelined { 1 } else { row.batch };
-        let request = Request::Lease(LeaseRequest {
+        let lease = Request::Lease(LeaseRequest {
             record: RecordId {
                 replica: record.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
                 generation: 1,
@@ -357,12 +428,17 @@ impl Store {
             expiry: StoreTime::ZERO,
             demand: Demand::ONE,
         });
+        let request = if row.is_cold() {
+            Request::Spend { cost: 1 }
+        } else {
+            lease
+        };
         let mut commands = Vec::new();
         for first in (0..row.keys).step_by(usize::try_from(per_call)?) {
             let hold = LEASE;
             let mut call = Call::new(names.marker(0), StoreTime::ZERO, hold, self.server.clone())?;
             for key in first..row.keys.min(first + per_call) {
-                let key = names.bucket(0, "api", format!("10.0.{key:010}").as_bytes());
+                let key = names.bucket(0, "api", &row.subject(self.round, key));
                 call.push(key, &limit, &request)?;
             }
             let mut command = redis::cmd("EVALSHA");
@@ -403,6 +479,17 @@ impl Row {
             pipelined,
             costs: Vec::new(),
         }
+    }
+
+    /// Whether each key is asked for once, and not leased.
+    fn is_cold(&self) -> bool {
+        self.records == 0
+    }
+
+    /// The subject of a key: in each round another, if it is cold.
+    fn subject(&self, round: u64, key: u64) -> Vec<u8> {
+        let round = if self.is_cold() { round } else { 0 };
+        format!("10.{round}.{key:010}").into_bytes()
     }
 
     /// Rows share no keys.

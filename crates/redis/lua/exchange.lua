@@ -3,11 +3,11 @@
 -- Change both, or neither: tests/differential holds the two together.
 --
 -- KEYS   1: the marker; then the bucket of each request, all in one slot
--- ARGV   1: known, hold
+-- ARGV   1: known, hold, and how many buckets, from the first, may be strings
 --        2: of each limit: drain, weight, tick, capacity
---        3: of each request: record id (16 bytes), limit (counted from 0), cost (-1: a lease is
---           asked for; -2: `spent` is charged, fits it or not), granted, spent, released, wanted,
---           needed, lease, expiry, demand
+--        3: of each request: limit (counted from 0), cost (-1: a lease is asked for; -2: tokens are
+--           charged, fit they or not); then of a charge the tokens, of a lease record id (16 bytes),
+--           granted, spent, released, wanted, needed, lease, expiry, demand
 --        4: the run id of this server
 -- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
 --        level, outstanding, replicas, demand
@@ -16,25 +16,35 @@
 -- server's means that the marker was saved by an earlier process, or is another server's copy, and
 -- that what happened since is lost: after a restart, a fail-over, a move to another shard.
 --
--- A bucket is a hash: in the field `h` level, at, outstanding, demand, next_expiry, weight, replicas,
--- kept, ceiling; in a field named by its id each record: granted, spent, released, expiry, demand.
+-- A bucket that has had no record is a string, for it is read and written in half the time: form,
+-- level, at, weight, kept, ceiling. With its first record it becomes a hash, and stays one: in the
+-- field `h` level, at, outstanding, demand, next_expiry, weight, replicas, kept, ceiling; in a field
+-- named by its id each record: granted, spent, released, expiry, demand. Whatever else is found under
+-- its name was not written here, and is an error: it is not taken for a bucket, nor overwritten.
+--
 -- No value is longer than the 64 bytes up to which Redis keeps a small hash in one piece: so the
 -- header's numbers take seven bytes each, but for a sum of claims, which a replica in error could
 -- make longer than that.
+--
+-- A call of a function costs as much as some twenty steps of arithmetic here, and packing a number
+-- as much as that. So what every request passes through is written out, and what comes of a spend is
+-- remembered for the next key of which nothing is stored either.
 --
 -- All numbers are whole and below 2^53 and travel as little-endian doubles, so they are exact, and
 -- so are floor(a / b) and ceil(a / b). `tostring` and `..` would round them to 14 digits. A number
 -- handed to a command is written with 17.
 
-local call, pack, unpack = redis.call, struct.pack, struct.unpack
+local call, pack, unpack, spread = redis.call, struct.pack, struct.unpack, unpack
+local byte, format = string.byte, string.format
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
 local LIMIT, LIMIT_SIZE = '<dddd', 32
-local REQUEST, REQUEST_SIZE = '<c16dddddddddd', 96
+local REQUEST, TOKENS, TERMS = '<dd', '<d', '<c16dddddddd'
+local PLAIN, PLAIN_SIZE, PLAIN_FORM = '<I1I7I7I7I7I7', 36, 1
 local HEADER, RECORD, REPLY = '<I7I7dI7I7I7I7I7I7', '<ddddd', '<dddddddd'
 
 local LEASED, REASSERTED, LEFT, OVER, SPENT, DENIED, CHARGED = 0, 1, 2, 3, 4, 5, 6
-local CHARGE = -2
+local LEASE, CHARGE = -1, -2
 local HELD = -1
 local WEIGHT_EXACT = 2 ^ 26
 local LIFETIME_MARGIN = 1000000
@@ -44,12 +54,14 @@ local LENGTHEN_MAX = 60000000
 local FOREVER = 2 ^ 52
 -- scale.rs: LEVEL_END
 local LEVEL_END = 2 ^ 52
+-- Keys that are read at once. Lua passes some thousands.
+local READ_MAX = 1000
 
 local keys, limits, requests = KEYS, ARGV[2], ARGV[3]
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
-local known, hold = unpack('<dd', ARGV[1])
+local known, hold, plains_end = unpack('<ddd', ARGV[1])
 local marker = call('GET', keys[1])
 local since, emptied
 if marker then
@@ -68,11 +80,15 @@ else
   since, emptied = max(now, known + 1), now + hold
 end
 if not marker then
-  call('SET', keys[1], pack('<dd', since, emptied) .. ARGV[4])
+  -- Not SET: of those the server counts one for each bucket.
+  call('MSET', keys[1], pack('<dd', since, emptied) .. ARGV[4])
 end
 
--- The limit, the ledger and, for a lease, its stored record (or false): of the request at hand.
-local drain, weight, tick, capacity
+-- Of the request at hand: the request, its limit, the ledger, and the stored record of a lease (or
+-- false).
+local plain, cost, tokens, id, known_granted, known_spent, known_released, wanted, needed, lease,
+  known_expiry, wish
+local limit, drain, weight, tick, capacity, full, tokens_max
 local level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling
 local own
 
@@ -97,7 +113,12 @@ end
 -- Bucket::time_to_drain
 local function time_to_drain(units)
   local micros = (floor(at / tick) + ceil(units / drain)) * tick - now
-  return max(0, min(micros, FOREVER))
+  if micros < 0 then
+    return 0
+  elseif micros > FOREVER then
+    return FOREVER
+  end
+  return micros
 end
 
 -- Ledger::adopt
@@ -111,25 +132,34 @@ local function adopt()
       rest = weight
     end
   end
-  level, weighed = min(tokens, floor(LEVEL_END / weight) - 1) * weight + rest, weight
+  level, weighed = min(tokens, tokens_max) * weight + rest, weight
 end
 
 -- Ledger::exact_ceiling
 local function exact_ceiling()
-  return min(ceiling, floor(LEVEL_END / weight) - 1)
+  if ceiling > tokens_max then
+    return tokens_max
+  end
+  return ceiling
 end
 
 -- Ledger::charge
 local function charge(tokens)
   local most = exact_ceiling()
-  local charged = min(level + min(tokens, most) * weight, most * weight)
+  if tokens > most then
+    tokens = most
+  end
+  local charged, end_level = level + tokens * weight, most * weight
+  if charged > end_level then
+    charged = end_level
+  end
   if charged > level then
     level = charged
   end
 end
 
 -- Ledger::expire
-local function expire(key, id)
+local function expire(key)
   local fields = call('HGETALL', key)
   local ended = {}
   next_expiry = 0
@@ -157,11 +187,6 @@ local function expire(key, id)
   end
 end
 
--- Ledger::free
-local function free()
-  return max(0, floor(max(0, capacity * weight - level) / weight) - outstanding)
-end
-
 -- Ledger::wait_for
 local function wait_for(missing)
   local allowed = capacity - (outstanding + missing)
@@ -175,21 +200,189 @@ local function wait_for(missing)
   return time_to_drain(lacking)
 end
 
-local replies = { pack('<ddd', since, emptied, now) }
-for number = 2, #keys do
-  local key = keys[number]
-  local id, limit, cost, known_granted, known_spent, known_released, wanted, needed, lease,
-    known_expiry, wish = unpack(REQUEST, requests, (number - 2) * REQUEST_SIZE + 1)
-  drain, weight, tick, capacity = unpack(LIMIT, limits, limit * LIMIT_SIZE + 1)
+-- The request at `place`; returns the place of the next.
+local function read_request(place)
+  local number
+  number, cost, place = unpack(REQUEST, requests, place)
+  if number ~= limit then
+    limit = number
+    drain, weight, tick, capacity = unpack(LIMIT, limits, limit * LIMIT_SIZE + 1)
+    -- As a level; and the most tokens of which a level is exact.
+    full, tokens_max = capacity * weight, floor(LEVEL_END / weight) - 1
+  end
+  lease = 0
+  if cost == LEASE then
+    id, known_granted, known_spent, known_released, wanted, needed, lease, known_expiry, wish, place =
+      unpack(TERMS, requests, place)
+  elseif cost == CHARGE then
+    tokens, place = unpack(TOKENS, requests, place)
+  end
+  return place
+end
 
-  -- Ledger::exchange
-  local stored = call('HMGET', key, 'h', id)
-  local header = stored[1]
-  own = stored[2]
-  if header then
-    level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling =
-      unpack(HEADER, header)
-    ceiling = max(ceiling, capacity)
+local function read_plain(key)
+  if #plain ~= PLAIN_SIZE or byte(plain) ~= PLAIN_FORM then
+    error('no bucket, but something else is stored as ' .. key)
+  end
+  local form
+  form, level, at, weighed, kept, ceiling = unpack(PLAIN, plain)
+  outstanding, demand, next_expiry, replicas = 0, 0, 0, 0
+end
+
+-- Returns whether there is a hash. There may be a string in place of one whose lease the store forgot.
+local function read_hash(key)
+  local header
+  if cost == LEASE then
+    local stored = redis.pcall('HMGET', key, 'h', id)
+    if stored.err then
+      plain = call('GET', key)
+      read_plain(key)
+      return false
+    end
+    header, own = stored[1], stored[2]
+  else
+    header = call('HGET', key, 'h')
+  end
+  if not header then
+    return false
+  end
+  level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling =
+    unpack(HEADER, header)
+  return true
+end
+
+-- Stores a ledger that was read from a hash, or has a record now.
+local function write_hash(key, record, lengthen)
+  if plain then
+    call('DEL', key)
+  end
+  local header =
+    pack(HEADER, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling)
+  if record then
+    call('HSET', key, 'h', header, id, record)
+  else
+    call('HSET', key, 'h', header)
+  end
+  if lengthen or plain then
+    call('PEXPIREAT', key, ceil(kept / 1000))
+  end
+end
+
+-- Ledger::lease. Returns status, granted, expiry, wait, and the record if there is one now.
+local function lease_out(key)
+  -- Ledger::record_of
+  local status, granted, spent, released, expiry, wished = LEASED, 0, 0, 0, 0, 0
+  if own then
+    granted, spent, released, expiry, wished = unpack(RECORD, own)
+  end
+  if known_granted > granted then
+    if known_expiry <= now then
+      return OVER, 0, 0, 0
+    end
+    if not own then
+      -- Record::settled
+      spent = min(known_spent, known_granted)
+      released = min(known_released, known_granted - spent)
+      granted, expiry = spent + released, known_expiry
+    end
+    outstanding = outstanding + known_granted - granted
+    granted, status = known_granted, REASSERTED
+  end
+
+  -- Ledger::report
+  local reported = granted - released
+  if known_spent < reported then
+    reported = known_spent
+  end
+  if reported > spent then
+    charge(reported - spent)
+    outstanding = outstanding - (reported - spent)
+    spent = reported
+  end
+  reported = granted - spent
+  if known_released < reported then
+    reported = known_released
+  end
+  if reported > released then
+    outstanding = outstanding - (reported - released)
+    released = reported
+  end
+  demand = demand - wished + wish
+
+  -- Ledger::grant
+  local share = capacity
+  if demand > 0 then
+    share = floor(capacity / demand) * wish + floor(capacity % demand * wish / demand)
+  end
+  local target = needed
+  if share > target then
+    target = share
+  end
+  if wanted < target then
+    target = wanted
+  end
+  local held, wait = granted - spent - released, 0
+  local asked = target - held
+  if asked > 0 then
+    local grant = 0
+    -- Ledger::free
+    if level < full then
+      grant = max(0, min(asked, floor((full - level) / weight) - outstanding))
+    end
+    granted, outstanding, held = granted + grant, outstanding + grant, held + grant
+    if grant < asked then
+      wait = wait_for(1)
+    end
+  end
+
+  if held == 0 and wanted == 0 then
+    demand = demand - wish
+    if own then
+      replicas = replicas - 1
+      call('HDEL', key, id)
+    end
+    return LEFT, granted, 0, wait
+  end
+  if expiry < now + lease then
+    expiry = now + lease
+  end
+  if next_expiry == 0 or expiry < next_expiry then
+    next_expiry = expiry
+  end
+  if not own then
+    replicas = replicas + 1
+  end
+  return status, granted, expiry, wait, pack(RECORD, granted, spent, released, expiry, wish)
+end
+
+-- What was last written as a string, and when it is forgotten.
+local value, until_ms
+
+-- Stores a ledger that has had no record. Returns false if there is a hash, which nobody knew of.
+local function write_plain(key, lengthen)
+  value = pack(PLAIN, PLAIN_FORM, level, at, weighed, kept, ceiling)
+  if plain and not lengthen then
+    return call('SET', key, value, 'KEEPTTL')
+  end
+  until_ms = format('%.0f', ceil(kept / 1000))
+  if plain then
+    return call('SET', key, value, 'PXAT', until_ms)
+  end
+  return call('SET', key, value, 'NX', 'PXAT', until_ms)
+end
+
+-- Ledger::exchange, of the ledger in the string `plain`, in a hash, or of none. Returns the reply; nil
+-- if there is a hash, of which it was not told.
+local function exchange(key, in_hash)
+  own = false
+  in_hash = in_hash and read_hash(key)
+  if plain and not in_hash then
+    read_plain(key)
+  end
+  if plain or in_hash then
+    if ceiling < capacity then
+      ceiling = capacity
+    end
     if weight ~= weighed then
       adopt()
     end
@@ -197,7 +390,7 @@ for number = 2, #keys do
       count_as_spent(exact_ceiling())
     end
     if replicas > 0 and next_expiry <= now then
-      expire(key, id)
+      expire(key)
     end
   else
     level, at, outstanding, demand, next_expiry = 0, now, 0, 0, 0
@@ -206,107 +399,91 @@ for number = 2, #keys do
       count_as_spent(capacity)
     end
   end
-  drain_to(now)
+  if now > at then
+    drain_to(now)
+  end
   -- Ledger::lower_ceiling
   if level <= (capacity - outstanding) * weight then
     ceiling = capacity
   end
 
-  local status, granted, expiry, wait = LEASED, 0, 0, 0
+  local status, granted, expiry, wait = CHARGED, 0, 0, 0
   local record
   if cost >= 0 then
-    -- Ledger::spend
-    if cost <= free() then
+    -- Ledger::spend; of Ledger::free, in level units
+    if (cost + outstanding) * weight <= full - level or cost == 0 then
       level, status = level + cost * weight, SPENT
     else
       status, wait = DENIED, wait_for(cost)
     end
   elseif cost == CHARGE then
-    charge(known_spent)
-    status = CHARGED
+    charge(tokens)
   else
-    -- Ledger::record_of
-    local spent, released, wished = 0, 0, 0
-    if own then
-      granted, spent, released, expiry, wished = unpack(RECORD, own)
-    end
-    if known_granted > granted then
-      if known_expiry <= now then
-        status, granted, expiry = OVER, 0, 0
-      else
-        if not own then
-          -- Record::settled
-          spent = min(known_spent, known_granted)
-          released = min(known_released, known_granted - spent)
-          granted, expiry = spent + released, known_expiry
-        end
-        outstanding = outstanding + known_granted - granted
-        granted, status = known_granted, REASSERTED
-      end
-    end
-
-    if status ~= OVER then
-      -- Ledger::report
-      local more = max(0, min(known_spent, granted - released) - spent)
-      spent = spent + more
-      charge(more)
-      outstanding = outstanding - more
-      more = max(0, min(known_released, granted - spent) - released)
-      released = released + more
-      outstanding = outstanding - more
-      demand = demand - wished + wish
-
-      -- Ledger::grant
-      local share = capacity
-      if demand > 0 then
-        share = floor(capacity / demand) * wish + floor(capacity % demand * wish / demand)
-      end
-      local held = granted - spent - released
-      local asked = max(0, max(min(wanted, share), min(needed, wanted)) - held)
-      local grant = min(asked, free())
-      granted, outstanding, held = granted + grant, outstanding + grant, held + grant
-      if grant < asked then
-        wait = wait_for(1)
-      end
-
-      -- Ledger::lease
-      if held == 0 and wanted == 0 then
-        demand, expiry, status = demand - wish, 0, LEFT
-        if own then
-          replicas = replicas - 1
-          call('HDEL', key, id)
-        end
-      else
-        expiry = max(expiry, now + lease)
-        if next_expiry == 0 or expiry < next_expiry then
-          next_expiry = expiry
-        end
-        if not own then
-          replicas = replicas + 1
-        end
-        record = pack(RECORD, granted, spent, released, expiry, wish)
-      end
-    end
+    status, granted, expiry, wait, record = lease_out(key)
   end
 
   -- Ledger::lifetime. Never shortened: another's lease may run longer than this one. Lengthened
   -- by up to half as much again, so that most calls need not lengthen it.
-  local effect = level + min(outstanding, exact_ceiling()) * weight
-  local forget = now + time_to_drain(effect) + lease + LIFETIME_MARGIN
+  local effect = level
+  if outstanding > 0 then
+    effect = level + min(outstanding, exact_ceiling()) * weight
+  end
+  local forget = now + time_to_drain(effect)
+  if lease > 0 then
+    forget = forget + lease + LIFETIME_MARGIN
+  end
   local lengthen = forget > kept
   if lengthen then
-    kept = forget + min(floor((forget - now) / 2), LENGTHEN_MAX)
+    local more = (forget - now) / 2
+    if more > LENGTHEN_MAX then
+      more = LENGTHEN_MAX
+    end
+    kept = forget + floor(more)
   end
-  header =
-    pack(HEADER, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling)
-  if record then
-    call('HSET', key, 'h', header, id, record)
+  if record or in_hash then
+    write_hash(key, record, lengthen)
+  elseif not write_plain(key, lengthen) then
+    return nil
+  end
+  return pack(REPLY, status, granted, expiry, wait, level, outstanding, replicas, demand)
+end
+
+-- The buckets that are strings, by the place of their key; false for what is none, or a hash.
+local plains = {}
+for first = 2, plains_end + 1, READ_MAX do
+  local read = call('MGET', spread(keys, first, min(first + READ_MAX - 1, plains_end + 1)))
+  for place = 1, #read do
+    plains[first + place - 1] = read[place]
+  end
+end
+
+local replies = { pack('<ddd', since, emptied, now) }
+local answered = {}
+-- The last spend on a key of which nothing was stored, and what came of it. The same comes of the next.
+local new_limit, new_cost, new_value, new_until, new_reply
+local place = 1
+for number = 2, #keys do
+  local key = keys[number]
+  plain = plains[number]
+  -- What was read before is out of date for a key that comes twice.
+  if answered[key] then
+    plain = call('MGET', key)[1]
+  end
+  answered[key] = true
+  place = read_request(place)
+  -- Nothing is found of a key that is asked for the first time, nor of one that is a hash. The former
+  -- are more, so that is what is tried first; a lease needs a hash in any case.
+  local reply
+  if plain or cost == LEASE then
+    reply = exchange(key, not plain)
+  elseif cost == new_cost and limit == new_limit then
+    reply = call('SET', key, new_value, 'NX', 'PXAT', new_until) and new_reply
   else
-    call('HSET', key, 'h', header)
+    reply = exchange(key, false)
+    if reply and cost >= 0 then
+      new_limit, new_cost, new_value, new_until, new_reply = limit, cost, value, until_ms, reply
+    end
   end
-  if lengthen then
-    call('PEXPIREAT', key, ceil(kept / 1000))
-  end
-  replies[number] = pack(REPLY, status, granted, expiry, wait, level, outstanding, replicas, demand)
+  replies[number] = reply or exchange(key, true)
 end
 return table.concat(replies)

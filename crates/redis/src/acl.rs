@@ -58,9 +58,9 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 /// sentinels, `wait` for acknowledgements, what follows it for clusters; `info` beyond its section
 /// `server`, `ping` and `cluster|info` are not missed. Nor are `config|get` and `client|setinfo`, which
 /// are not here: old servers do not know the latter.
-const COMMANDS: &str = "+evalsha +script|load +get +set +time +hmget +hgetall +hset +hdel \
-                        +pexpireat +info +ping +select +role +wait \
-                        +cluster|slots +cluster|info +asking";
+const COMMANDS: &str = "+evalsha +script|load +get +set +time +mget +mset +del +hget \
+                        +hmget +hgetall +hset +hdel +pexpireat +info +ping +select +role \
+                        +wait +cluster|slots +cluster|info +asking";
 
 #[cfg(test)]
 mod tests {

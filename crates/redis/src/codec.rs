@@ -21,6 +21,7 @@ pub const EXCHANGE: &str = include_str!("../lua/exchange.lua");
 #[derive(Clone, Debug)]
 pub struct Call {
     keys: Vec<Vec<u8>>,
+    /// What is known of the store's, and behind it how many buckets, from the first, may be strings.
     birth: Vec<u8>,
     scales: Vec<(Scale, u64)>,
     limits: Vec<u8>,
@@ -54,9 +55,10 @@ impl Call {
         hold: Micros,
         server: RunId,
     ) -> Result<Self, EncodeError> {
-        let mut birth = Vec::with_capacity(2 * NUMBER);
+        let mut birth = Vec::with_capacity((BIRTH_SENT + 1) * NUMBER);
         put(&mut birth, "known", known.as_micros())?;
         put(&mut birth, "hold", hold.0)?;
+        put(&mut birth, "requests", 0)?;
         Ok(Self {
             keys: vec![marker],
             birth,
@@ -85,6 +87,13 @@ impl Call {
             return Err(error);
         }
         self.keys.push(key);
+        // A lease that the store has granted something on made a hash of its bucket.
+        let may_be_string = !matches!(request, Request::Lease(lease) if lease.granted > 0);
+        if may_be_string {
+            self.birth.truncate(BIRTH_SENT * NUMBER);
+            let strings_end = self.len() as u64;
+            put(&mut self.birth, "requests", strings_end).expect("as many fit into memory");
+        }
         Ok(())
     }
 
@@ -209,39 +218,28 @@ fn put_limit(bytes: &mut Vec<u8>, limit: &Limit) -> Result<(), EncodeError> {
 }
 
 fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(), EncodeError> {
+    put(bytes, "limit", limit)?;
     match request {
-        Request::Spend { cost } => {
-            bytes.extend_from_slice(&NO_RECORD);
-            put(bytes, "limit", limit)?;
-            put(bytes, "cost", *cost)?;
-            for unused in LEASE_FIELDS {
-                put(bytes, unused, 0)?;
-            }
-        }
+        Request::Spend { cost } => put(bytes, "cost", *cost)?,
         Request::Charge { tokens } => {
-            bytes.extend_from_slice(&NO_RECORD);
-            put(bytes, "limit", limit)?;
             bytes.extend_from_slice(&CHARGE.to_le_bytes());
-            for field in LEASE_FIELDS {
-                put(bytes, field, if field == "spent" { *tokens } else { 0 })?;
-            }
+            put(bytes, "tokens", *tokens)?;
         }
         Request::Lease(lease) => {
+            bytes.extend_from_slice(&NO_COST.to_le_bytes());
             bytes.extend_from_slice(&lease.record.replica.to_le_bytes());
             bytes.extend_from_slice(&lease.record.generation.to_le_bytes());
-            put(bytes, "limit", limit)?;
-            bytes.extend_from_slice(&NO_COST.to_le_bytes());
-            let values = [
-                lease.granted,
-                lease.spent,
-                lease.released,
-                lease.wanted,
-                lease.needed,
-                lease.lease.0,
-                lease.expiry.as_micros(),
-                u64::from(lease.demand.0),
+            let fields = [
+                ("granted", lease.granted),
+                ("spent", lease.spent),
+                ("released", lease.released),
+                ("wanted", lease.wanted),
+                ("needed", lease.needed),
+                ("lease", lease.lease.0),
+                ("expiry", lease.expiry.as_micros()),
+                ("demand", u64::from(lease.demand.0)),
             ];
-            for (field, value) in LEASE_FIELDS.into_iter().zip(values) {
+            for (field, value) in fields {
                 put(bytes, field, value)?;
             }
         }
@@ -348,19 +346,14 @@ const STATUSES: [Status; 7] = [
     Status::Charged,
 ];
 
-/// Of a request, after its record, its limit and its cost.
-const LEASE_FIELDS: [&str; 8] = [
-    "granted", "spent", "released", "wanted", "needed", "lease", "expiry", "demand",
-];
-
 /// Bytes of a double.
 const NUMBER: usize = 8;
+/// Known and hold.
+const BIRTH_SENT: usize = 2;
 /// Since, emptied and now.
 const BIRTH_NUMBERS: usize = 3;
 /// Status to demand.
 const REPLY_NUMBERS: usize = 8;
-/// In place of the record id in a request that has none.
-const NO_RECORD: [u8; 16] = [0; 16];
 /// In place of the cost in a request for a lease.
 const NO_COST: f64 = -1.0;
 /// In place of the cost where tokens are charged that were admitted without leave.
@@ -494,9 +487,10 @@ mod tests {
     #[test]
     fn requests_of_one_limit_share_its_entry() {
         let call = call();
-        let [_, limits, requests, server] = call.arguments();
+        let [birth, limits, requests, server] = call.arguments();
+        assert_eq!(birth, answer(&[7.0, 1.0, 2.0]));
         assert_eq!(limits, answer(&[1.0, 100_000.0, 1.0, 10.0]));
-        assert_eq!(requests.len(), 2 * 96);
+        assert_eq!(requests, answer(&[0.0, 1.0, 0.0, 1.0]));
         assert_eq!(server, b"0123abcd");
     }
 }

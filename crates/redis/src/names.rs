@@ -66,10 +66,15 @@ impl Names {
 
     /// The bucket that the limit named `limit` keeps for `subject`, which may be any bytes.
     pub fn bucket(&self, bin: u32, limit: &str, subject: &[u8]) -> Vec<u8> {
+        self.buckets(bin, limit).of(subject)
+    }
+
+    /// The buckets of the limit named `limit` in one bin, for whoever names many.
+    pub fn buckets(&self, bin: u32, limit: &str) -> BucketNames {
         let limit = escaped(limit, &[':', '%']);
-        let mut name = format!("{{{}}}{limit}:", self.tag(bin)).into_bytes();
-        name.extend_from_slice(subject);
-        name
+        BucketNames {
+            stem: format!("{{{}}}{limit}:", self.tag(bin)).into_bytes(),
+        }
     }
 
     /// The slot of a cluster in which all keys of a bin lie.
@@ -87,6 +92,20 @@ impl Names {
         let numbers = self.spread.as_deref().unwrap_or_default();
         let number = numbers.get(bin as usize).unwrap_or(&bin);
         format!("{}:{number}", self.prefix)
+    }
+}
+
+/// The names of the buckets of one limit in one bin.
+#[derive(Clone, Debug)]
+pub struct BucketNames {
+    /// What they begin with.
+    stem: Vec<u8>,
+}
+
+impl BucketNames {
+    /// The bucket of `subject`, which may be any bytes.
+    pub fn of(&self, subject: &[u8]) -> Vec<u8> {
+        [self.stem.as_slice(), subject].concat()
     }
 }
 

@@ -34,7 +34,7 @@ use crate::url::{self, UrlError};
 /// ([`acl_rules`](crate::acl_rules) makes the rules for any):
 ///
 /// ```text
-/// ACL SETUSER leasehold on >PASSWORD resetchannels ~{leasehold:* -@all +evalsha +script|load +get +set +time +hmget +hgetall +hset +hdel +pexpireat +info +ping +select +role +wait +cluster|slots +cluster|info +asking
+/// ACL SETUSER leasehold on >PASSWORD resetchannels ~{leasehold:* -@all +evalsha +script|load +get +set +time +mget +mset +del +hget +hmget +hgetall +hset +hdel +pexpireat +info +ping +select +role +wait +cluster|slots +cluster|info +asking
 /// ```
 ///
 /// ```

@@ -57,10 +57,15 @@ impl Shop {
         let marker = self.names.marker(bin);
         let call = codec::Call::new(marker, batch.known_birth, batch.hold, server);
         let mut call = call.map_err(garbled)?;
+        // Neighbours mostly share a limit.
+        let mut last = None;
         for asked in &batch.calls {
             let (named, key) = (batch.limit_of(asked), asked.entry.key());
-            let bucket = self.names.bucket(bin, &named.name, key.subject);
-            call.push(bucket, &named.limit, &asked.request)
+            let (_, buckets) = match last.take() {
+                Some((limit, buckets)) if limit == key.limit => last.insert((limit, buckets)),
+                _ => last.insert((key.limit, self.names.buckets(bin, &named.name))),
+            };
+            call.push(buckets.of(key.subject), &named.limit, &asked.request)
                 .map_err(garbled)?;
         }
         Ok(call)

@@ -8,6 +8,9 @@
 //! First come, first served among hot keys, and among cold ones. While both wait, every other call is
 //! a cold key's: neither starves, and how long a hot key waits does not depend on how many cold ones
 //! do.
+//!
+//! Newest first was tried, for those who came first may give up meanwhile. It made no difference: a
+//! queue is short where eight batches are under way, and who runs out of budget has mostly been sent.
 
 use std::collections::VecDeque;
 

@@ -447,12 +447,12 @@ impl<W: Waiter> KeyState<W> {
         }
     }
 
-    /// How long a key without a lease is remembered: until its last request alone, seen from so far
-    /// away, would not make a lease pay, also if the alarm rings a fifth early.
+    /// How long a key without a lease is remembered: twice as long as one more request would make a
+    /// lease pay, so that a third may.
     fn remembered(&self, around: &Surroundings<'_>) -> Duration {
         let pays = SPARE_DOUBT * around.tuning.lease_pays.max(1.0);
         let spare_hold = around.sizing.spare_hold(0.0, self.replicas);
-        (around.sizing.time_constant * 4).max(spare_hold.div_f64(pays) * 5 / 4)
+        (around.sizing.time_constant * 4).max(spare_hold.div_f64(pays) * 2)
     }
 
     /// How long what is held may stay as it is, unreported. Twice as much as is spare is still

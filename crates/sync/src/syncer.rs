@@ -199,6 +199,10 @@ impl<W: Waiter> Syncer<W> {
         waiter: W,
         now: Instant,
     ) {
+        if waiter.is_gone() {
+            // It gave up while the task was busy, and no room is made for a key that nobody asks for.
+            return;
+        }
         if self.closing {
             let denial = Verdict::deny(Decided::Local, Reason::ShutDown, None);
             self.verdicts.push_back((waiter, denial));

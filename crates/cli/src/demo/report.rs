@@ -48,7 +48,7 @@ struct Outcome {
     /// Network exchanges as the server counted them.
     server_script_calls: Option<u64>,
     /// Keys exchanged as the server counted them.
-    server_keys_read: Option<u64>,
+    server_keys_written: Option<u64>,
     redis_cpu_us_per_decision: Option<f64>,
     decision_ns: Percentiles,
     /// Replicas that ended before their time.
@@ -162,7 +162,7 @@ impl Report {
                     run.server_script_calls,
                     run.store_round_trips,
                 ),
-                ("keys", run.server_keys_read, run.store_calls),
+                ("keys", run.server_keys_written, run.store_calls),
             ] {
                 if let Some(counted) = counted.filter(|counted| *counted != told) {
                     lines.push(format!(
@@ -202,7 +202,7 @@ impl Outcome {
             store_calls: sum(|summary| summary.store_calls),
             store_round_trips: sum(|summary| summary.store_round_trips),
             server_script_calls: run.server.map(|server| server.script_calls),
-            server_keys_read: run.server.map(|server| server.keys_read),
+            server_keys_written: run.server.map(|server| server.keys_written),
             redis_cpu_us_per_decision: cpu.map(|cpu| part(cpu, offered)),
             decision_ns: Percentiles::of(
                 (run.records.iter()).map(|record| record.end_ns - record.start_ns),

@@ -39,7 +39,7 @@ pub(crate) struct Run {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerUse {
     pub(crate) script_calls: u64,
-    pub(crate) keys_read: u64,
+    pub(crate) keys_written: u64,
     pub(crate) cpu_micros: u64,
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Run, DemoError> {
     run.server = match (before, server.usage().await?) {
         (Some(before), Some(after)) => Some(ServerUse {
             script_calls: after.script_calls - before.script_calls,
-            keys_read: after.keys_read - before.keys_read,
+            keys_written: after.keys_written - before.keys_written,
             cpu_micros: after.cpu_micros - before.cpu_micros,
         }),
         _ => None,

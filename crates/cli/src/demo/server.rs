@@ -9,7 +9,7 @@ pub(crate) struct Server(Option<MultiplexedConnection>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     pub(crate) script_calls: u64,
-    pub(crate) keys_read: u64,
+    pub(crate) keys_written: u64,
     pub(crate) cpu_micros: u64,
 }
 
@@ -64,7 +64,7 @@ fn read_usage(info: &str) -> Usage {
         let micros = (seconds * 1e6) as u64;
         micros
     };
-    let sum = |commands: &[&str]| {
+    let sum = |commands: &[&str]| -> u64 {
         let each = commands
             .iter()
             .map(|command| calls(&format!("cmdstat_{command}:")));
@@ -72,8 +72,9 @@ fn read_usage(info: &str) -> Usage {
     };
     Usage {
         script_calls: sum(&["evalsha", "eval", "script|load"]),
-        // The script reads each key's state once.
-        keys_read: sum(&["hmget"]),
+        // The script writes each key's state once, as a string or as a hash. It tries a string before it
+        // looks for a hash where none was known of.
+        keys_written: sum(&["set", "hset"]).saturating_sub(sum(&["hget"])),
         cpu_micros: micros("used_cpu_user:") + micros("used_cpu_sys:"),
     }
 }
@@ -86,11 +87,12 @@ mod tests {
     fn usage_is_read_from_what_servers_say() {
         let info = "# CPU\r\nused_cpu_sys:1.500000\r\nused_cpu_user:2.25\r\n# Commandstats\r\n\
                     cmdstat_evalsha:calls=42,usec=99,usec_per_call=2.3\r\ncmdstat_ping:calls=1,u=2\r\n\
-                    cmdstat_script|load:calls=3,usec=9\r\ncmdstat_hmget:calls=7,usec=1\r\n";
+                    cmdstat_script|load:calls=3,usec=9\r\ncmdstat_set:calls=7,usec=1\r\n\
+                    cmdstat_hset:calls=2,usec=1\r\ncmdstat_hget:calls=1,usec=1\r\n";
         let usage = read_usage(info);
         assert_eq!(
-            (usage.script_calls, usage.keys_read, usage.cpu_micros),
-            (45, 7, 3_750_000)
+            (usage.script_calls, usage.keys_written, usage.cpu_micros),
+            (45, 8, 3_750_000)
         );
         assert_eq!(read_usage("").script_calls, 0);
     }

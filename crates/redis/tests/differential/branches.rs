@@ -129,6 +129,11 @@ impl Reached {
         self.when("above the capacity", above);
         self.when("kept as long as before", before.kept == after.kept);
         self.when("kept longer", before.kept < after.kept);
+        let (was, is) = (before.was_leased, after.was_leased);
+        self.when("a string stays one", !is);
+        self.when("a string becomes a hash", is && !was);
+        let alone = records.is_empty() && after.ledger.records.is_empty();
+        self.when("a hash without records", was && alone);
     }
 
     fn leased(
@@ -182,7 +187,7 @@ impl Reached {
 }
 
 /// All of these must be reached.
-pub(crate) const BRANCHES: [&str; 57] = [
+pub(crate) const BRANCHES: [&str; 60] = [
     "meet: a first deployment",
     "meet: all is lost",
     "meet: taken for new",
@@ -219,6 +224,9 @@ pub(crate) const BRANCHES: [&str; 57] = [
     "kept as long as before",
     "kept longer",
     "above the capacity",
+    "a string stays one",
+    "a string becomes a hash",
+    "a hash without records",
     "the ceiling rises",
     "the ceiling falls",
     "the ceiling stays",

@@ -37,11 +37,12 @@ struct Model {
     buckets: [Option<Stored>; KEYS],
 }
 
-/// A ledger, and until when the server keeps it.
+/// A ledger, until when the server keeps it, and whether it has had a record: it is a hash then.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Stored {
     pub(crate) ledger: Ledger,
     pub(crate) kept: StoreTime,
+    pub(crate) was_leased: bool,
 }
 
 /// A replica, as far as the store can tell.
@@ -146,9 +147,15 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// A replica reports on some keys and asks for more.
+    /// A replica reports on some keys and asks for more; or all keys are asked for alike.
     fn sync(&mut self) -> Checked {
         let place = self.rng.place(self.replicas.len());
+        if self.rng.one_in(8) {
+            let requests = self.alike();
+            return self
+                .exchange(self.replicas[place].known, &requests)
+                .map(drop);
+        }
         let count = 1 + self.rng.below(3);
         let mut requests = Vec::new();
         for _ in 0..count {
@@ -175,6 +182,20 @@ impl<'a> Schedule<'a> {
             self.replicas[place].handle(&requests, &answer);
         }
         Ok(())
+    }
+
+    /// What many keys under one limit are asked for at a time, but for a charge now and then.
+    fn alike(&mut self) -> Vec<(usize, Limit, Request)> {
+        let limit = self.limits[0];
+        let cost = self.rng.tokens(&limit);
+        let requests = (0..KEYS).map(|key| {
+            let request = match self.rng.below(6) {
+                0 => Request::Charge { tokens: key as u64 },
+                _ => Request::Spend { cost },
+            };
+            (key, limit, request)
+        });
+        requests.collect()
     }
 
     /// Old requests come again, in any order, perhaps from someone who has forgotten them.
@@ -223,9 +244,11 @@ impl<'a> Schedule<'a> {
             let slot = &mut self.model.buckets[*key];
             let before = slot.clone();
             let kept = before.as_ref().map_or(ZERO, |stored| stored.kept);
+            let was_leased = before.as_ref().is_some_and(|stored| stored.was_leased);
             let mut ledger = before.clone().map(|stored| stored.ledger);
             let reply = Ledger::exchange(&mut ledger, request, limit, birth, now);
             let mut after = Stored::new(ledger.expect("never emptied"), kept);
+            after.was_leased |= was_leased;
             after.keep(limit, request, now);
             *slot = Some(after.clone());
             replies.push(reply);
@@ -332,7 +355,12 @@ impl Model {
 
 impl Stored {
     pub(crate) fn new(ledger: Ledger, kept: StoreTime) -> Self {
-        Self { ledger, kept }
+        let was_leased = !ledger.records.is_empty();
+        Self {
+            ledger,
+            kept,
+            was_leased,
+        }
     }
 
     /// Never shortened; lengthened by half as much again as it must, or by a minute.

@@ -22,12 +22,14 @@ pub(crate) struct Held {
 pub(crate) struct Store {
     connection: Connection,
     exchange: String,
+    look: String,
 }
 
 impl Store {
     pub(crate) fn start(binary: Binary, exchange: &str) -> (Self, LocalServer) {
-        let (connection, server) = connect(binary);
+        let (mut connection, server) = connect(binary);
         let mut store = Self {
+            look: run(&mut connection, "SCRIPT", &["LOAD", LOOK]),
             connection,
             exchange: String::new(),
         };
@@ -54,18 +56,14 @@ impl Store {
         let (marker, buckets) = call.keys().split_first().expect("a call has its marker");
         let mut pipeline = evaluation(&self.exchange, call.keys(), &arguments);
         pipeline.cmd("GET").arg(marker);
-        for name in buckets {
-            pipeline.cmd("HGETALL").arg(name);
-            pipeline.cmd("PEXPIRETIME").arg(name);
-        }
+        pipeline.cmd("EVALSHA").arg(&self.look);
+        pipeline.arg(buckets.len()).arg(buckets);
         let mut said = self.ask(&pipeline)?.into_iter();
         let answer: Vec<u8> = next(&mut said)?;
         let answer = call.decode(&answer).map_err(|error| error.to_string())?;
         let marker = read_marker(next(&mut said)?)?;
-        let buckets = buckets
-            .iter()
-            .map(|_| read_bucket(&next(&mut said)?, next(&mut said)?))
-            .collect::<Checked<_>>()?;
+        let looks: Vec<Look> = next(&mut said)?;
+        let buckets = looks.iter().map(read_bucket).collect::<Checked<_>>()?;
         Ok((answer, Held { marker, buckets }))
     }
 
@@ -119,10 +117,45 @@ fn read_marker(marker: Option<Vec<u8>>) -> Checked<Option<(Birth, u8)>> {
     Ok(Some((birth, life - b'0')))
 }
 
-fn read_bucket(fields: &BTreeMap<Vec<u8>, Vec<u8>>, forgotten_ms: i64) -> Checked<Option<Stored>> {
-    if fields.is_empty() {
-        return Ok(None);
+/// The string that a bucket is, or the fields of the hash that it is, and when it is forgotten.
+type Look = (Option<Vec<u8>>, BTreeMap<Vec<u8>, Vec<u8>>, i64);
+
+fn read_bucket((plain, fields, forgotten_ms): &Look) -> Checked<Option<Stored>> {
+    let stored = match (plain, fields.is_empty()) {
+        (Some(plain), _) => read_plain(plain)?,
+        (None, true) => return Ok(None),
+        (None, false) => read_hash(fields)?,
+    };
+    if u64::try_from(*forgotten_ms) != Ok(stored.forgotten_ms()) {
+        return Err(format!("forgotten at {forgotten_ms} ms: {stored:#?}"));
     }
+    Ok(Some(stored))
+}
+
+/// Its form, and five numbers of seven bytes.
+fn read_plain(plain: &[u8]) -> Checked<Stored> {
+    let (form, rest) = plain.split_first().ok_or("an empty bucket")?;
+    if *form != 1 {
+        return Err(format!("a bucket of the form {form}"));
+    }
+    let numbers: Result<[u64; 5], _> = sevens(rest).try_into();
+    let [level, at, weight, kept, ceiling] =
+        numbers.map_err(|found| format!("{} numbers in a bucket", found.len()))?;
+    let time = StoreTime::from_micros;
+    let at = time(at);
+    let ledger = Ledger {
+        bucket: Bucket { level, at },
+        outstanding: 0,
+        demand: 0,
+        next_expiry: StoreTime::ZERO,
+        weight,
+        ceiling,
+        records: BTreeMap::new(),
+    };
+    Ok(Stored::new(ledger, time(kept)))
+}
+
+fn read_hash(fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Checked<Stored> {
     let header = fields
         .get(b"h".as_slice())
         .ok_or("a bucket without a header")?;
@@ -155,11 +188,9 @@ fn read_bucket(fields: &BTreeMap<Vec<u8>, Vec<u8>>, forgotten_ms: i64) -> Checke
     if replicas != ledger.records.len() as u64 {
         return Err(format!("{replicas} replicas counted in {ledger:#?}"));
     }
-    let stored = Stored::new(ledger, time(kept));
-    if u64::try_from(forgotten_ms) != Ok(stored.forgotten_ms()) {
-        return Err(format!("forgotten at {forgotten_ms} ms: {stored:#?}"));
-    }
-    Ok(Some(stored))
+    let mut stored = Stored::new(ledger, time(kept));
+    stored.was_leased = true;
+    Ok(stored)
 }
 
 /// Seven bytes a number, but for the third, which is a double.
@@ -167,17 +198,21 @@ fn read_header(header: &[u8]) -> Checked<[u64; 9]> {
     let (before, rest) = header.split_at_checked(14).ok_or("a short header")?;
     let (double, after) = rest.split_at_checked(8).ok_or("a short header")?;
     let [outstanding] = numbers(double)?;
-    let whole = [before, after].concat();
-    let whole = whole.chunks(7).map(|number| {
-        let mut bytes = [0; 8];
-        bytes[..number.len()].copy_from_slice(number);
-        u64::from_le_bytes(bytes)
-    });
-    let mut numbers: Vec<u64> = whole.collect();
+    let mut numbers = sevens(&[before, after].concat());
     numbers.insert(2, outstanding);
     numbers
         .try_into()
         .map_err(|found: Vec<u64>| format!("{} numbers in a header", found.len()))
+}
+
+/// Whole numbers of seven bytes, the last of what bytes are left.
+fn sevens(bytes: &[u8]) -> Vec<u64> {
+    let whole = bytes.chunks(7).map(|number| {
+        let mut bytes = [0; 8];
+        bytes[..number.len()].copy_from_slice(number);
+        u64::from_le_bytes(bytes)
+    });
+    whole.collect()
 }
 
 fn read_record(name: &[u8], record: &[u8]) -> Checked<(RecordId, Record)> {
@@ -243,7 +278,7 @@ pub(crate) fn run<T: redis::FromRedisValue>(
 }
 
 /// The start of a pipeline: a script's run.
-fn evaluation(sha: &str, keys: &[Vec<u8>], arguments: &[&[u8]]) -> Pipeline {
+pub(crate) fn evaluation(sha: &str, keys: &[Vec<u8>], arguments: &[&[u8]]) -> Pipeline {
     let mut pipeline = redis::pipe();
     pipeline.cmd("EVALSHA").arg(sha);
     pipeline.arg(keys.len()).arg(keys).arg(arguments);
@@ -270,5 +305,14 @@ pub(crate) fn run_id(life: u8) -> RunId {
     RunId::from_info(format!("run_id:{}\r\n", digit.to_string().repeat(40)).as_bytes())
 }
 
+/// Tells of each key what it is: see [`Look`].
+const LOOK: &str = "
+local looks = {}
+for place, key in ipairs(KEYS) do
+  local plain = redis.call('MGET', key)[1]
+  local fields = plain and {} or redis.call('HGETALL', key)
+  looks[place] = { plain, fields, redis.call('PEXPIRETIME', key) }
+end
+return looks";
 /// The line of the script that reads the clock.
 const CLOCK: &str = "local clock = call('TIME')";

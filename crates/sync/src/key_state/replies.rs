@@ -30,7 +30,10 @@ impl<W: Waiter> KeyState<W> {
             .spending
             .take()
             .expect("a central call is for a request that waits");
+        // Metered at once: at the next alarm it would pass for a request that came meanwhile, and a key
+        // that is asked for once would be kept for two alarms in place of one.
         self.meter_denied(waiting.cost);
+        self.observe(around, now);
         let sizing = around.sizing;
         let verdict = central_verdict(reply, &sizing.limit, now.since(sent), sizing.interval);
         self.entry.set_full_at(now + verdict.reset);

@@ -235,11 +235,12 @@ fn what_one_costly_request_leaves_behind_goes_with_the_cold_keys() {
             now,
         );
         syncer.handle_timeout(now);
+        let mut states = syncer.keys.iter().flatten();
+        let alice = states.find(|state| state.entry.key() == ALICE);
+        let is_hot = alice.is_some_and(|state| state.queued && state.is_hot());
+        assert!(!is_hot, "she goes before strangers who came first");
         while let Some(batch) = syncer.poll_batch(now) {
-            if let Some(place) = call_of_alice(&batch) {
-                assert_ne!(place, 0, "a stranger came first");
-                calls += 1;
-            }
+            calls += u32::from(call_of_alice(&batch).is_some());
             let answer = store.answer(&batch, now);
             syncer.handle_answer(&batch, &answer, now);
         }
@@ -314,4 +315,28 @@ fn one_request_or_two_that_meet_by_chance_lease_nothing() {
         }
         assert_eq!(syncer.tokens().granted, 2, "seed {seed}");
     }
+}
+
+/// While the task was busy they had piled up, each with a key that nobody asked for any more.
+#[test]
+fn who_gave_up_before_the_task_heard_of_it_takes_no_room_and_no_call() {
+    let mut syncer = replica("10/s burst 20", FailurePolicy::Closed, 1);
+    let caller = Caller::default();
+    caller.is_gone.set(true);
+    syncer.acquire(ALICE, 1, Purpose::Spend, caller, NOW);
+    assert!(syncer.cache.get(ALICE).is_none());
+    assert!(syncer.poll_batch(NOW).is_none());
+    assert!(syncer.poll_verdict().is_none(), "nobody would hear it");
+}
+
+/// Its only request passed for another one at the first alarm, and kept it for a second.
+#[test]
+fn a_key_that_was_asked_for_once_is_forgotten_at_its_first_alarm() {
+    let mut syncer = replica("10/s burst 20", FailurePolicy::Closed, 1);
+    syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), NOW);
+    Store::default().serve(&mut syncer, NOW);
+    assert!(verdicts(&mut syncer)[0].is_allowed());
+    let alarm = NOW + syncer.sizings[0].time_constant * 4;
+    syncer.handle_timeout(alarm);
+    assert!(syncer.keys.iter().all(Option::is_none));
 }
