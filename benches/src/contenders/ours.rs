@@ -157,7 +157,7 @@ impl Ours {
     /// Whether a key has tokens for a measurement.
     fn has_enough(&self, key: KeyRef<'_>) -> bool {
         let verdict = self.limiter.try_acquire(key, 1);
-        verdict.is_allowed() && verdict.remaining >= u64::from(STOCK / 2)
+        verdict.is_allowed() && verdict.remaining() >= u64::from(STOCK / 2)
     }
 
     fn pause(&self) {
@@ -186,7 +186,7 @@ impl Ours {
     /// Whether a request is denied in place, as one over the limit.
     fn denies(&self, key: KeyRef<'_>) -> bool {
         let verdict = self.limiter.try_acquire(key, 1);
-        verdict.decided == Decided::Local
+        verdict.decided() == Decided::Local
             && verdict
                 .denial()
                 .is_some_and(|denial| denial.reason == Reason::Exhausted)

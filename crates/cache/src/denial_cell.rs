@@ -56,6 +56,7 @@ impl Denial {
         self.until_ticks << COST_BITS | u64::from(self.cost)
     }
 
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "masked to the field")]
     fn unpack(word: u64) -> Self {
         Self {
@@ -64,6 +65,7 @@ impl Denial {
         }
     }
 
+    #[inline]
     fn until(&self) -> Instant {
         Instant::from_nanos(self.until_ticks << TICK_BITS)
     }

@@ -24,38 +24,40 @@ use crate::signal_flag::SignalFlag;
 use crate::subject::Subject;
 
 /// What a replica keeps for one key. Starts with nothing leased and nothing denied.
+// In this order, so that what an allowed request looks at lies in two lines of a cache, and not in three.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Entry {
+    subject: Subject,
+    limit: LimitId,
+    touched: AtomicBool,
+    forgotten: AtomicBool,
+    alone: AtomicBool,
+    pub(crate) signal: SignalFlag,
+    watermark: AtomicU32,
+    slot: AtomicU32,
+    full_at: AtomicU64,
     /// The tokens on lease.
     pub lease: Lease,
     /// What the store last refused.
     pub denial: DenialCell,
-    pub(crate) signal: SignalFlag,
-    touched: AtomicBool,
-    alone: AtomicBool,
-    forgotten: AtomicBool,
-    watermark: AtomicU32,
-    slot: AtomicU32,
-    full_at: AtomicU64,
-    limit: LimitId,
-    subject: Subject,
 }
 
 impl Entry {
     /// An entry for `key`, in no cache yet.
     pub fn new(key: KeyRef<'_>) -> Self {
         Self {
-            lease: Lease::default(),
-            denial: DenialCell::default(),
-            signal: SignalFlag::default(),
+            subject: key.subject.into(),
+            limit: key.limit,
             touched: AtomicBool::new(false),
-            alone: AtomicBool::new(false),
             forgotten: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
+            signal: SignalFlag::default(),
             watermark: AtomicU32::new(0),
             slot: AtomicU32::new(NO_SLOT),
             full_at: AtomicU64::new(0),
-            limit: key.limit,
-            subject: key.subject.into(),
+            lease: Lease::default(),
+            denial: DenialCell::default(),
         }
     }
 
@@ -66,6 +68,13 @@ impl Entry {
             limit: self.limit,
             subject: self.subject.as_bytes(),
         }
+    }
+
+    /// Whether it stands for this key.
+    #[cfg(not(leasehold_loom))]
+    #[inline]
+    pub(crate) fn is_of(&self, key: KeyRef<'_>) -> bool {
+        self.limit == key.limit && self.subject.is(key.subject)
     }
 
     /// Takes `cost` tokens that may yet be refunded.
@@ -152,6 +161,7 @@ impl Entry {
     }
 
     /// Says so. It is never taken back.
+    #[cfg(not(leasehold_loom))]
     pub(crate) fn forget(&self) {
         self.forgotten.store(true, Relaxed);
     }

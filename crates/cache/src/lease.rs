@@ -29,14 +29,16 @@ use crate::lease_cell::{Generation, LeaseCell, LeaseView, Shortfall, Taken, With
 use crate::stripes::Stripes;
 
 /// The tokens one key holds on lease, shared by all threads of a replica. Starts empty.
+// In this order, so that a key that is spent lies in few lines of a cache: see `Entry`.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Lease {
     stock: LeaseCell,
-    pub(crate) holds: Holds,
+    stripes: OnceLock<Box<Stripes>>,
     denied: Denied,
+    pub(crate) holds: Holds,
     /// For the stock, since the last account.
     races_lost: AtomicU32,
-    stripes: OnceLock<Box<Stripes>>,
 }
 
 impl Lease {
@@ -51,11 +53,27 @@ impl Lease {
     /// Nothing is spent then. [`gather`](Self::gather) may help.
     #[inline]
     pub fn spend(&self, cost: u32, now: Instant) -> Result<Spent, Shortfall> {
-        let (_, taken) = self.take(cost, now, Relaxed)?;
+        if let Some(stripes) = self.stripes.get() {
+            return self.spend_striped(stripes, cost, now);
+        }
+        let taken = self.stock.take(cost, now, Relaxed)?;
         Ok(Spent {
-            live: taken.left.live,
+            live: taken.live,
             contended: taken.races_lost > 0 && self.count_races(taken.races_lost),
         })
+    }
+
+    /// The same where threads have stripes, which they never fight over.
+    #[inline(never)]
+    fn spend_striped(
+        &self,
+        stripes: &Stripes,
+        cost: u32,
+        now: Instant,
+    ) -> Result<Spent, Shortfall> {
+        let (_, _, live) = self.take_striped(stripes, cost, now, Relaxed)?;
+        let contended = false;
+        Ok(Spent { live, contended })
     }
 
     /// Takes `cost` tokens as `spend` does, but for a request that may yet be undone.
@@ -70,8 +88,13 @@ impl Lease {
             Err(_) if self.gather(now) => self.take(cost, now, Release),
             taken => taken,
         };
-        let (place, Taken { left, .. }) = taken?;
-        Ok(Hold { cost, place, left })
+        let (place, taken, live) = taken?;
+        let left = taken.left(now);
+        Ok(Hold {
+            cost,
+            place,
+            left: LeaseView { live, ..left },
+        })
     }
 
     /// Puts a hold back and says whether it did. It does not if the lease record changed since (the
@@ -85,34 +108,51 @@ impl Lease {
         cell.refund(hold.cost, hold.left.generation)
     }
 
-    #[inline]
-    fn take(&self, cost: u32, now: Instant, order: Ordering) -> Result<(Place, Taken), Shortfall> {
+    /// What was taken from where, and the tokens left there and in the stock.
+    fn take(
+        &self,
+        cost: u32,
+        now: Instant,
+        order: Ordering,
+    ) -> Result<(Place, Taken, u32), Shortfall> {
         match self.stripes.get() {
-            None => Ok((Place::Stock, self.stock.take(cost, now, order)?)),
+            None => self.take_from_stock(cost, now, order),
             Some(stripes) => self.take_striped(stripes, cost, now, order),
         }
     }
 
+    fn take_from_stock(
+        &self,
+        cost: u32,
+        now: Instant,
+        order: Ordering,
+    ) -> Result<(Place, Taken, u32), Shortfall> {
+        let taken = self.stock.take(cost, now, order)?;
+        Ok((Place::Stock, taken, taken.live))
+    }
+
     /// Takes from the stripe of this thread, which is filled if it lacks tokens and the stock is
-    /// large, or else from the stock. What is left is counted in both.
+    /// large, or else from the stock.
+    #[inline]
     fn take_striped(
         &self,
         stripes: &Stripes,
         cost: u32,
         now: Instant,
         order: Ordering,
-    ) -> Result<(Place, Taken), Shortfall> {
+    ) -> Result<(Place, Taken, u32), Shortfall> {
         let (index, mine) = stripes.mine();
         let mut taken = mine.cell.take(cost, now, order);
         if taken.is_err() && self.fill(&mine.cell, cost, stripes.count(), now) {
             taken = mine.cell.take(cost, now, order);
         }
-        let Ok(mut taken) = taken else {
-            return Ok((Place::Stock, self.stock.take(cost, now, order)?));
-        };
-        taken.left.live += self.stock.view(now).live;
-        taken.races_lost = 0;
-        Ok((Place::Stripe(index), taken))
+        match taken {
+            Ok(taken) => {
+                let live = taken.live + self.stock.view(now).live;
+                Ok((Place::Stripe(index), taken, live))
+            }
+            Err(_) => self.take_from_stock(cost, now, order),
+        }
     }
 
     /// Carries a block of the stock into a stripe.
@@ -140,9 +180,10 @@ impl Lease {
     fn carry(&self, tokens: u32, from: &LeaseCell, to: &LeaseCell, now: Instant) -> bool {
         self.holds.begin(tokens);
         let carried = from.take(tokens, now, Release).is_ok_and(|taken| {
-            let there = to.put(tokens, &taken.left, now);
+            let left = taken.left(now);
+            let there = to.put(tokens, &left, now);
             // If neither takes them, the record is gone, and they with it.
-            there || !from.refund(tokens, taken.left.generation)
+            there || !from.refund(tokens, left.generation)
         });
         self.holds.end(tokens);
         carried
@@ -226,6 +267,7 @@ impl Lease {
 
     /// True once, when threads have lost many races for the stock.
     #[cold]
+    #[inline(never)]
     fn count_races(&self, lost: u32) -> bool {
         let before = self.races_lost.fetch_add(lost, Relaxed);
         before < RACES_MANY && before.saturating_add(lost) >= RACES_MANY

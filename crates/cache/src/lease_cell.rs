@@ -55,15 +55,17 @@ impl LeaseCell {
         let mut word = self.0.load(Relaxed);
         loop {
             let lease = Content::unpack(word);
-            let Some(left) = lease.less(cost, now) else {
-                return Err(lease.shortfall(now));
+            let live = lease.live(now);
+            let Some(live) = live.checked_sub(cost) else {
+                return Err(Shortfall { live });
             };
-            let left_view = left.view(now);
+            let left = lease.less(cost).pack();
             // The strong exchange fails for other threads only, never by itself.
-            match self.0.compare_exchange(word, left.pack(), order, Relaxed) {
+            match self.0.compare_exchange(word, left, order, Relaxed) {
                 Ok(_) => {
                     return Ok(Taken {
-                        left: left_view,
+                        live,
+                        left,
                         races_lost,
                     });
                 }
@@ -188,10 +190,19 @@ pub struct Shortfall {
 /// What [`LeaseCell::take`] left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Taken {
-    /// The lease without these tokens.
-    pub(crate) left: LeaseView,
+    /// Tokens left, live as those that were taken with them.
+    pub(crate) live: u32,
+    /// The word without these tokens.
+    left: u64,
     /// How often another thread was faster.
     pub(crate) races_lost: u32,
+}
+
+impl Taken {
+    /// The lease without these tokens.
+    pub(crate) fn left(self, now: Instant) -> LeaseView {
+        Content::unpack(self.left).view(now)
+    }
 }
 
 /// The lease records of a key at the store, counted modulo 16 by its cell. A hold lasts
@@ -200,6 +211,7 @@ pub(crate) struct Taken {
 pub struct Generation(u8);
 
 impl Generation {
+    #[inline]
     const fn new(number: u8) -> Self {
         Self(number % (1 << GENERATION_BITS))
     }
@@ -217,11 +229,13 @@ struct Content {
 }
 
 impl Content {
+    #[inline]
     fn pack(self) -> u64 {
         (self.deadline_ticks << GENERATION_BITS | u64::from(self.generation.0)) << TOKEN_BITS
             | u64::from(self.tokens)
     }
 
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "masked to the field")]
     fn unpack(word: u64) -> Self {
         Self {
@@ -231,10 +245,12 @@ impl Content {
         }
     }
 
+    #[inline]
     fn deadline(&self) -> Instant {
         Instant::from_nanos(self.deadline_ticks << TICK_BITS)
     }
 
+    #[inline]
     fn live(&self, now: Instant) -> u32 {
         if now < self.deadline() {
             self.tokens
@@ -243,29 +259,25 @@ impl Content {
         }
     }
 
+    #[inline]
     fn dead(&self, now: Instant) -> u32 {
         self.tokens - self.live(now)
     }
 
-    /// The lease without `cost` tokens, if that many are live. Dead tokens stay for the books.
-    fn less(&self, cost: u32, now: Instant) -> Option<Self> {
-        self.live(now).checked_sub(cost)?;
+    /// The lease without `cost` tokens, of which there are that many.
+    #[inline]
+    fn less(&self, cost: u32) -> Self {
         let tokens = self.tokens - cost;
-        Some(Self { tokens, ..*self })
+        Self { tokens, ..*self }
     }
 
+    #[inline]
     fn view(&self, now: Instant) -> LeaseView {
         LeaseView {
             live: self.live(now),
             dead: self.dead(now),
             deadline: self.deadline(),
             generation: self.generation,
-        }
-    }
-
-    fn shortfall(&self, now: Instant) -> Shortfall {
-        Shortfall {
-            live: self.live(now),
         }
     }
 }
@@ -303,7 +315,7 @@ mod tests {
     }
 
     fn spend(cell: &LeaseCell, cost: u32, now: Instant) -> Result<LeaseView, Shortfall> {
-        cell.take(cost, now, Relaxed).map(|taken| taken.left)
+        cell.take(cost, now, Relaxed).map(|taken| taken.left(now))
     }
 
     fn live(cell: &LeaseCell, now: Instant) -> u32 {

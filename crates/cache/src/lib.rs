@@ -16,11 +16,19 @@ mod entry;
 mod held;
 mod holds;
 mod key;
+#[cfg(not(leasehold_loom))]
+mod keyed_hash;
 mod lease;
 mod lease_cell;
+#[cfg(not(leasehold_loom))]
+mod local;
+#[cfg(not(leasehold_loom))]
+mod places;
 mod queue;
 #[cfg(not(leasehold_loom))]
 mod quota_cache;
+#[cfg(not(leasehold_loom))]
+mod recent;
 mod signal_flag;
 mod signals;
 mod stripes;
@@ -36,5 +44,7 @@ pub use key::{KeyRef, LimitId};
 pub use lease::{Account, Lease, Spent};
 pub use lease_cell::{Generation, LeaseView, Shortfall, Withdrawn};
 #[cfg(not(leasehold_loom))]
-pub use quota_cache::{AllLocal, Config, Full, Local, LocalDenial, QuotaCache};
+pub use local::{Local, LocalDenial};
+#[cfg(not(leasehold_loom))]
+pub use quota_cache::{AllLocal, Config, Full, QuotaCache};
 pub use signals::Signals;

@@ -20,9 +20,11 @@ use std::sync::Arc;
 use leasehold_core::Instant;
 
 use crate::entry::Entry;
-use crate::key::KeyRef;
+use crate::key::{KeyRef, LimitId};
 use crate::lease::Spent;
 use crate::lease_cell::Shortfall;
+use crate::local::{Local, LocalDenial, Packed};
+use crate::places::Kept;
 use crate::signals::Signals;
 use crate::table::{Pinned, Table};
 
@@ -62,9 +64,48 @@ impl QuotaCache {
     /// A cost of 0 asks whether the key is known: it is allowed and spends nothing.
     #[inline]
     pub fn try_acquire(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> Local {
-        match self.table.pin().find(key) {
-            Some(entry) => self.try_acquire_at(entry, cost, now),
-            None => Local::Unknown,
+        let hash = self.table.hash(key);
+        let known = |entry: &Arc<Entry>| self.spend(entry, cost, now);
+        let told = match self.table.with_recent(hash, key, known) {
+            Ok(told) => told,
+            Err(keep) => self.look_up(hash, key.limit, key.subject, keep, cost, now),
+        };
+        told.unpack()
+    }
+
+    /// The same for a key that this thread did not find lately. The key comes in parts, because they
+    /// come in registers.
+    #[inline(never)]
+    fn look_up(
+        &self,
+        hash: u64,
+        limit: LimitId,
+        subject: &[u8],
+        keep: bool,
+        cost: u32,
+        now: Instant,
+    ) -> Packed {
+        let found = |entry: &Arc<Entry>| {
+            if keep {
+                self.table.keep(hash, entry);
+            }
+            self.spend(entry, cost, now)
+        };
+        let told = (self.table).with_entry(hash, KeyRef { limit, subject }, found);
+        match told {
+            Some(told) => told,
+            None => self.look_up_again(limit, subject, cost, now),
+        }
+    }
+
+    /// The same for a key that was not found at once.
+    #[cold]
+    #[inline(never)]
+    fn look_up_again(&self, limit: LimitId, subject: &[u8], cost: u32, now: Instant) -> Packed {
+        let table = self.table.pin();
+        match table.find(KeyRef { limit, subject }) {
+            Some(entry) => self.spend(&entry, cost, now),
+            None => Packed::UNKNOWN,
         }
     }
 
@@ -73,9 +114,18 @@ impl QuotaCache {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+        reason = "it is the decision: a call would cost a third of it"
     )]
     pub fn try_acquire_at(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Local {
+        self.spend(entry, cost, now).unpack()
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is the decision: a call would cost a third of it"
+    )]
+    fn spend(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Packed {
         entry.touch();
         match entry.lease.spend(cost, now) {
             Ok(spent) => self.allow(entry, spent),
@@ -106,7 +156,7 @@ impl QuotaCache {
         };
         let index = found.map_or(0, |last| last.index + 1);
         let entry = table.find(key);
-        if let Some(entry) = entry {
+        if let Some(entry) = &entry {
             entry.touch();
             if let Some(until) = entry.denies(cost, now) {
                 let denial = self.denied(entry, cost, until);
@@ -129,7 +179,7 @@ impl QuotaCache {
         let Some(last) = found else {
             return AllLocal::EMPTY;
         };
-        let Some(entry) = last.entry else {
+        let Some(entry) = &last.entry else {
             return Local::Unknown.at(last.index);
         };
         let held = match entry.hold(last.cost, now) {
@@ -156,32 +206,39 @@ impl QuotaCache {
         }
     }
 
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
-    )]
-    fn allow(&self, entry: &Arc<Entry>, spent: Spent) -> Local {
+    #[inline]
+    fn allow(&self, entry: &Arc<Entry>, spent: Spent) -> Packed {
         let calls = spent.live < entry.watermark() || spent.contended;
-        Local::Allow {
-            left: spent.live,
-            full_at: entry.full_at(),
-            wake: calls && self.signals.raise(entry),
-        }
+        let wake = calls && self.signals.raise(entry);
+        Packed::allow(spent.live, entry.full_at(), wake)
     }
 
     /// What to say where this thread found the lease short.
-    fn refuse(&self, entry: &Arc<Entry>, cost: u32, short: Shortfall, now: Instant) -> Local {
-        if let Some(denial) = self.known_denial(entry, cost, now) {
-            return denial;
+    #[inline]
+    fn refuse(&self, entry: &Arc<Entry>, cost: u32, short: Shortfall, now: Instant) -> Packed {
+        match entry.denial.denies(cost, now) {
+            Some(until) => Packed::deny(&self.denied(entry, cost, until)),
+            None => self.refuse_gathered(entry, cost, short, now),
         }
-        // Not while the key is denied: each request would search stripes that are all but empty.
+    }
+
+    /// The same where nothing is known. While the key is denied this is not tried: each request would
+    /// search stripes that are all but empty.
+    #[cold]
+    #[inline(never)]
+    fn refuse_gathered(
+        &self,
+        entry: &Arc<Entry>,
+        cost: u32,
+        short: Shortfall,
+        now: Instant,
+    ) -> Packed {
         if !entry.lease.gather(now) {
-            return Local::Short { tokens: short.live };
+            return Packed::short(short.live);
         }
         match entry.lease.spend(cost, now) {
             Ok(spent) => self.allow(entry, spent),
-            Err(short) => Local::Short { tokens: short.live },
+            Err(short) => Packed::short(short.live),
         }
     }
 
@@ -199,14 +256,20 @@ impl QuotaCache {
     #[inline]
     fn denied(&self, entry: &Arc<Entry>, cost: u32, until: Instant) -> LocalDenial {
         if entry.lease.count_denied(cost) {
-            // The owner comes by sooner or later, and nobody waits for it.
-            self.signals.raise(entry);
+            self.raise_unhurried(entry);
         }
         LocalDenial {
             until,
             full_at: entry.full_at(),
             is_alone: entry.is_alone(),
         }
+    }
+
+    /// The owner comes by sooner or later, and nobody waits for it.
+    #[cold]
+    #[inline(never)]
+    fn raise_unhurried(&self, entry: &Arc<Entry>) {
+        self.signals.raise(entry);
     }
 
     /// The entry of `key`, if it is known.
@@ -319,40 +382,6 @@ pub struct Config {
     pub signals: usize,
 }
 
-/// What one replica says to a request without asking the store.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Local {
-    /// Allowed: the tokens are spent.
-    Allow {
-        /// Tokens left in the lease.
-        left: u32,
-        /// When the bucket is full again if nothing more is spent, as far as is known here.
-        full_at: Instant,
-        /// The sync task has a new signal and should be woken.
-        wake: bool,
-    },
-    /// Denied: the lease is short, and so was the store.
-    Deny(LocalDenial),
-    /// The lease is short, and nothing says whether the store has more.
-    Short {
-        /// Tokens that are there.
-        tokens: u32,
-    },
-    /// The key is not in the cache.
-    Unknown,
-}
-
-/// What is known here of a key that has no tokens.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct LocalDenial {
-    /// When asking makes sense again.
-    pub until: Instant,
-    /// When the bucket is full again if nothing more is spent, as far as is known here.
-    pub full_at: Instant,
-    /// Whether the key [stands alone](Entry::is_alone).
-    pub is_alone: bool,
-}
-
 impl Local {
     /// The same, said of the request at `index`.
     fn at(self, index: usize) -> AllLocal {
@@ -431,7 +460,7 @@ impl Error for Full {}
 /// One key of a request under several limits, and the keys found before it.
 struct Found<'a> {
     /// `None` if the key is not in the cache. That is said only when no other key is denied.
-    entry: Option<&'a Arc<Entry>>,
+    entry: Option<Kept<'a>>,
     cost: u32,
     index: usize,
     before: Option<&'a Found<'a>>,
@@ -440,7 +469,6 @@ struct Found<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::LimitId;
 
     const NOW: Instant = Instant::ORIGIN;
     const DEADLINE: Instant = Instant::from_nanos(24 << 22);

@@ -23,6 +23,30 @@ impl Subject {
             Self::Long(bytes) => bytes,
         }
     }
+
+    /// Whether it is `name`.
+    #[cfg(not(leasehold_loom))]
+    #[inline]
+    pub(crate) fn is(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Short { len, bytes } => usize::from(*len) == name.len() && starts(bytes, name),
+            Self::Long(bytes) => **bytes == *name,
+        }
+    }
+}
+
+/// Whether `bytes` start with `name`. Common lengths are two words that overlap: what compares any
+/// length is a call, and takes longer.
+#[cfg(not(leasehold_loom))]
+#[inline]
+fn starts(bytes: &[u8; SHORT_MAX], name: &[u8]) -> bool {
+    if let (8..=16, Some(first), Some(last)) =
+        (name.len(), name.first_chunk::<8>(), name.last_chunk::<8>())
+    {
+        bytes[..8] == *first && bytes[name.len() - 8..name.len()] == *last
+    } else {
+        bytes.starts_with(name)
+    }
 }
 
 impl From<&[u8]> for Subject {
@@ -49,6 +73,24 @@ mod tests {
             let subject = Subject::from(&name[..len]);
             assert_eq!(subject.as_bytes(), &name[..len]);
             assert_eq!(matches!(subject, Subject::Short { .. }), len <= SHORT_MAX);
+        }
+    }
+
+    #[test]
+    #[cfg(not(leasehold_loom))]
+    fn a_subject_is_told_from_all_others() {
+        for len in 0..40_usize {
+            let name: Vec<u8> = (0..40).take(len).collect();
+            let subject = Subject::from(&name[..]);
+            assert!(subject.is(&name), "{len}");
+            for at in 0..len {
+                let mut other = name.clone();
+                other[at] ^= 0x80;
+                assert!(!subject.is(&other), "{len}, {at}");
+                assert!(!subject.is(&name[..at]), "{len}, {at}");
+            }
+            let longer: Vec<u8> = name.iter().copied().chain([0]).collect();
+            assert!(!subject.is(&longer), "{len}");
         }
     }
 

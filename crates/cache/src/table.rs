@@ -5,67 +5,105 @@
 //! A key is there at most once, with one entry from its insertion to its removal. One owner inserts
 //! and removes; any thread finds.
 //!
-//! The hash of a key is computed once a look-up, with seeds that a client cannot know, and kept
-//! beside the entry, so that growing the table reads no key. papaya (the map) orders an insertion
-//! before whatever finds it, and keeps what was removed alive while someone reads it.
+//! The hash of a key is computed once a look-up. First this thread looks among those it found
+//! lately ([`recent`]), then in the places that all threads share ([`Places`]), which order an insertion
+//! before whatever finds it, and keep what was removed alive while someone reads it.
 
 use core::fmt;
-use core::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
-
-use papaya::{Equivalent, HashSet, HashSetRef, LocalGuard};
 
 use crate::entry::Entry;
 use crate::key::KeyRef;
+use crate::keyed_hash::KeyedHash;
+use crate::places::{self, Kept, Places};
+use crate::recent::{self, Home};
 
 /// The keys of a replica and their entries.
 pub(crate) struct Table {
-    entries: HashSet<Hashed<Arc<Entry>>, TakeHash>,
-    hasher: ahash::RandomState,
+    places: Places,
+    hasher: KeyedHash,
+    home: Home,
 }
 
 impl Table {
     /// An empty table whose hashes depend on `seed`.
     pub(crate) fn new(seed: u64) -> Self {
-        let [a, b, c, d] = expand(seed);
         Self {
-            entries: HashSet::with_hasher(TakeHash::default()),
-            hasher: ahash::RandomState::with_seeds(a, b, c, d),
+            places: Places::new(),
+            hasher: KeyedHash::new(seed),
+            home: Home::new(),
         }
+    }
+
+    /// The hash of `key`, by which it is found.
+    #[inline]
+    pub(crate) fn hash(&self, key: KeyRef<'_>) -> u64 {
+        self.hasher.of(key)
+    }
+
+    /// What `known` makes of the entry of `key`, whose hash this is, if this thread found it lately.
+    ///
+    /// # Errors
+    ///
+    /// Whether it is to be kept from now on, if it did not.
+    #[inline]
+    pub(crate) fn with_recent<T>(
+        &self,
+        hash: u64,
+        key: KeyRef<'_>,
+        known: impl FnOnce(&Arc<Entry>) -> T,
+    ) -> Result<T, bool> {
+        recent::with_entry(self.home.mark(hash), hash, key, known)
+    }
+
+    /// What `found` makes of the entry of `key`, whose hash this is, if it is found at once: if not,
+    /// [`pin`](Self::pin) and [`find`](Pinned::find) it.
+    #[inline]
+    pub(crate) fn with_entry<T>(
+        &self,
+        hash: u64,
+        key: KeyRef<'_>,
+        found: impl FnOnce(&Arc<Entry>) -> T,
+    ) -> Option<T> {
+        self.places
+            .with_entry(hash, |entry| entry.is_of(key), found)
+    }
+
+    /// From now on this thread knows the entry, whose hash this is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn keep(&self, hash: u64, entry: &Arc<Entry>) {
+        recent::keep(self.home.mark(hash), hash, entry);
     }
 
     /// The table as this thread reads it: what it finds stays alive for as long.
     #[inline]
     pub(crate) fn pin(&self) -> Pinned<'_> {
         Pinned {
-            entries: self.entries.pin(),
+            places: self.places.pin(),
             hasher: &self.hasher,
         }
     }
 
     /// The entry of `key`, to be kept.
     pub(crate) fn get(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
-        self.pin().find(key).cloned()
+        self.pin().find(key).map(|entry| Arc::clone(&entry))
     }
 
     /// Adds the entry of a key that is not there yet.
     pub(crate) fn insert(&self, entry: Arc<Entry>) {
-        let hash = self.hasher.hash_one(entry.key());
-        let added = self.entries.pin().insert(Hashed { hash, item: entry });
-        assert!(added, "one owner inserts, and looks first");
+        let hash_of = |entry: &Entry| self.hasher.of(entry.key());
+        self.places.insert(hash_of(&entry), entry, hash_of);
     }
 
     /// Removes this very entry; false if it is not there, even if another of its key is.
     pub(crate) fn remove(&self, entry: &Arc<Entry>) -> bool {
-        let table = self.pin();
-        let found = table.find(entry.key());
-        let here = found.is_some_and(|found| Arc::ptr_eq(found, entry));
-        here && table.entries.remove(&table.hashed(entry.key()))
+        self.places.remove(self.hasher.of(entry.key()), entry)
     }
 
     /// How many keys there are.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.places.len()
     }
 }
 
@@ -79,91 +117,17 @@ impl fmt::Debug for Table {
 
 /// A table while one thread reads it.
 pub(crate) struct Pinned<'a> {
-    entries: HashSetRef<'a, Hashed<Arc<Entry>>, TakeHash, LocalGuard<'a>>,
-    hasher: &'a ahash::RandomState,
+    places: places::Pinned<'a>,
+    hasher: &'a KeyedHash,
 }
 
 impl Pinned<'_> {
     /// The entry of `key`, for as long as the table is pinned.
     #[inline]
-    pub(crate) fn find(&self, key: KeyRef<'_>) -> Option<&Arc<Entry>> {
-        let found = self.entries.get(&self.hashed(key))?;
-        Some(&found.item)
+    pub(crate) fn find(&self, key: KeyRef<'_>) -> Option<Kept<'_>> {
+        let hash = self.hasher.of(key);
+        self.places.find(hash, |entry| entry.is_of(key))
     }
-
-    #[inline]
-    fn hashed<'a>(&self, key: KeyRef<'a>) -> Hashed<KeyRef<'a>> {
-        let hash = self.hasher.hash_one(key);
-        Hashed { hash, item: key }
-    }
-}
-
-/// An entry in the table, or a key to look up, with the hash of the key.
-struct Hashed<T> {
-    hash: u64,
-    item: T,
-}
-
-impl<T> Hash for Hashed<T> {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Equivalent<Hashed<Arc<Entry>>> for Hashed<KeyRef<'_>> {
-    #[inline]
-    fn equivalent(&self, other: &Hashed<Arc<Entry>>) -> bool {
-        self.hash == other.hash && self.item == other.item.key()
-    }
-}
-
-impl PartialEq for Hashed<Arc<Entry>> {
-    fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.item.key() == other.item.key()
-    }
-}
-
-impl Eq for Hashed<Arc<Entry>> {}
-
-/// The hasher of the map: takes a hash that is already computed.
-#[derive(Clone, Copy, Default)]
-struct TakeHash(u64);
-
-impl Hasher for TakeHash {
-    #[inline]
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("`Hashed` writes one u64");
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-impl BuildHasher for TakeHash {
-    type Hasher = Self;
-
-    #[inline]
-    fn build_hasher(&self) -> Self {
-        Self::default()
-    }
-}
-
-/// Four seeds out of one, by `SplitMix64`: unrelated even where the seed is a small number.
-fn expand(seed: u64) -> [u64; 4] {
-    let mut state = seed;
-    core::array::from_fn(|_| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    })
 }
 
 #[cfg(test)]
@@ -194,17 +158,6 @@ mod tests {
     }
 
     #[test]
-    fn an_equal_hash_does_not_make_an_equal_key() {
-        let hash = 1;
-        let item = Arc::new(Entry::new(key(1, b"a")));
-        let there = Hashed { hash, item };
-        let asked = |item| Hashed { hash, item }.equivalent(&there);
-        assert!(asked(key(1, b"a")));
-        assert!(!asked(key(2, b"a")));
-        assert!(!asked(key(1, b"b")));
-    }
-
-    #[test]
     fn keys_survive_growth() {
         let table = Table::new(1);
         let keys = if cfg!(miri) { 100 } else { 5000_u32 };
@@ -228,20 +181,5 @@ mod tests {
         assert!(!table.remove(&old), "its key has another entry now");
         assert!(table.remove(&new));
         assert_eq!(table.len(), 0);
-    }
-
-    #[test]
-    fn the_seed_decides_the_hash() {
-        let hash = |seed| Table::new(seed).pin().hashed(key(0, b"a")).hash;
-        assert_eq!(hash(1), hash(1));
-        assert_ne!(hash(1), hash(2));
-    }
-
-    /// The first outputs that the authors of `SplitMix64` publish for seed 1234567.
-    #[test]
-    fn seeds_are_expanded_by_splitmix() {
-        let [first, second, ..] = expand(1_234_567);
-        assert_eq!(first, 6_457_827_717_110_365_317);
-        assert_eq!(second, 3_203_168_211_198_807_973);
     }
 }

@@ -67,7 +67,7 @@ impl KeyHandle {
     pub fn try_acquire(&mut self, cost: u32) -> Verdict {
         match self.decide(cost) {
             Some(verdict) => verdict,
-            None => self.limiter.miss(self.key(), cost),
+            None => self.limiter.miss(self.limit, &self.subject, cost),
         }
     }
 

@@ -163,7 +163,7 @@ impl Limiter {
         let key = key.into();
         match self.decide(key, cost) {
             Some(verdict) => verdict,
-            None => self.miss(key, cost),
+            None => self.miss(key.limit, key.subject, cost),
         }
     }
 
@@ -218,7 +218,7 @@ impl Limiter {
             Ok(verdict) => verdict,
             Err(index) => {
                 let (key, cost) = requests[index];
-                self.miss(key, cost)
+                self.miss(key.limit, key.subject, cost)
             }
         }
     }
@@ -344,7 +344,7 @@ impl Limiter {
         match step {
             Step::Decided { verdict, wake } => {
                 if wake {
-                    self.inner.shared.wake.notify_one();
+                    self.wake();
                 }
                 Ok(verdict)
             }
@@ -352,9 +352,19 @@ impl Limiter {
         }
     }
 
-    /// Sends for tokens and does not wait for them.
+    /// A key runs low: the sync task has something to do.
     #[cold]
-    pub(crate) fn miss(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
+    #[inline(never)]
+    fn wake(&self) {
+        self.inner.shared.wake.notify_one();
+    }
+
+    /// Sends for tokens and does not wait for them. The key comes in parts: so the common path need
+    /// not lay it down in memory.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn miss(&self, limit: LimitId, subject: &[u8], cost: u32) -> Verdict {
+        let key = KeyRef { limit, subject };
         if cost > COST_LEASED_MAX {
             return Verdict::deny(Decided::Local, Reason::TooCostly, None);
         }

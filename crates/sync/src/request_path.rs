@@ -65,7 +65,7 @@ impl<'a> RequestPath<'a> {
         now: Instant,
     ) -> Step<()> {
         let said = self.cache.try_acquire(key, cost, now);
-        self.judge(said, key, cost, is_closed, now)
+        self.judge(said, || key, cost, is_closed, now)
     }
 
     /// The same for a key whose entry was found before and is not forgotten.
@@ -86,7 +86,7 @@ impl<'a> RequestPath<'a> {
         now: Instant,
     ) -> Step<()> {
         let said = self.cache.try_acquire_at(entry, cost, now);
-        self.judge(said, entry.key(), cost, is_closed, now)
+        self.judge(said, || entry.key(), cost, is_closed, now)
     }
 
     #[inline(always)]
@@ -94,10 +94,10 @@ impl<'a> RequestPath<'a> {
         clippy::inline_always,
         reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
     )]
-    fn judge(
+    fn judge<'k>(
         self,
         said: Local,
-        key: KeyRef<'_>,
+        key: impl Fn() -> KeyRef<'k>,
         cost: u32,
         is_closed: impl FnOnce() -> bool,
         now: Instant,
@@ -109,13 +109,30 @@ impl<'a> RequestPath<'a> {
                 wake,
             } if cost > 0 => Step::allowed(left, full_at, wake, now),
             // To come back later helps whom the limit can ever allow.
-            Local::Deny(denial) if self.needs_tokens(key, cost) => Step::exhausted(denial, now),
+            Local::Deny(denial) if self.needs_tokens(key(), cost) => Step::exhausted(denial, now),
             Local::Deny(_) | Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
-                let known = self.without_tokens(key, cost, is_closed());
-                let known = known.or_else(|| self.without_store(key, now));
-                known.map_or(Step::Undecided(()), Step::known)
+                let KeyRef { limit, subject } = key();
+                self.not_here(limit, subject, cost, is_closed(), now)
             }
         }
+    }
+
+    /// What to say where the cache has no tokens and no denial. The key comes in parts: so the common
+    /// path need not lay it down in memory.
+    #[cold]
+    #[inline(never)]
+    fn not_here(
+        self,
+        limit: LimitId,
+        subject: &[u8],
+        cost: u32,
+        is_closed: bool,
+        now: Instant,
+    ) -> Step<()> {
+        let key = KeyRef { limit, subject };
+        let known = self.without_tokens(key, cost, is_closed);
+        let known = known.or_else(|| self.without_store(key, now));
+        known.map_or(Step::Undecided(()), Step::known)
     }
 
     /// Decides a request under several limits, each key named once: all costs are spent, or none
@@ -218,7 +235,7 @@ impl<'a> RequestPath<'a> {
 impl<Lacking> Step<Lacking> {
     #[inline]
     fn allowed(left: u32, full_at: Instant, wake: bool, now: Instant) -> Self {
-        let verdict = Verdict::allow(Decided::Local, u64::from(left), full_at.since(now));
+        let verdict = Verdict::allow_here(u64::from(left), full_at, now);
         Self::Decided { verdict, wake }
     }
 
@@ -226,10 +243,8 @@ impl<Lacking> Step<Lacking> {
     /// store is away.
     #[inline]
     fn exhausted(denial: LocalDenial, now: Instant) -> Self {
-        let LocalDenial { until, full_at, .. } = denial;
-        let retry_after = until.since(now).max(RETRY_AFTER_MIN);
-        let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after));
-        let verdict = verdict.with_reset(full_at.since(now));
+        let until = denial.until.max(now + RETRY_AFTER_MIN);
+        let verdict = Verdict::deny_here(until, denial.full_at, now);
         Self::known(if denial.is_alone {
             alone(verdict)
         } else {
@@ -237,6 +252,7 @@ impl<Lacking> Step<Lacking> {
         })
     }
 
+    #[inline]
     const fn known(verdict: Verdict) -> Self {
         let wake = false;
         Self::Decided { verdict, wake }

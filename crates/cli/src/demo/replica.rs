@@ -234,7 +234,7 @@ fn seen(start_ns: u64, end_ns: u64, replica: u32, key: u32, verdict: Verdict) ->
     };
     Seen {
         record,
-        local: verdict.decided == Decided::Local,
+        local: verdict.decided() == Decided::Local,
     }
 }
 

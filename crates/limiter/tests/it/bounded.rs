@@ -172,6 +172,6 @@ async fn a_key_that_was_forgotten_is_still_limited() {
     .await;
     let verdict = limiter.acquire("alice", 601).await;
     assert_eq!(denial(verdict).reason, Reason::Exhausted);
-    assert_eq!(verdict.decided, Decided::Store);
+    assert_eq!(verdict.decided(), Decided::Store);
     assert!(limiter.acquire("alice", 600).await.is_allowed());
 }

@@ -16,7 +16,7 @@ async fn two_central_limiters_share_a_limit_exactly() {
         for limiter in &limiters {
             let verdict = limiter.acquire("alice", 1).await;
             assert!(verdict.is_allowed(), "{verdict:?}");
-            assert_eq!(verdict.decided, Decided::Store);
+            assert_eq!(verdict.decided(), Decided::Store);
         }
     }
     for limiter in &limiters {
@@ -49,7 +49,7 @@ async fn a_central_limiter_says_that_the_store_is_away() {
     );
     let verdict = limiter.acquire("alice", 1).await;
     assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
-    assert_eq!(verdict.decided, Decided::Fallback);
+    assert_eq!(verdict.decided(), Decided::Fallback);
     store.set(Fault::OneReplyShort);
     let verdict = limiter.acquire("alice", 1).await;
     assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);

@@ -118,10 +118,10 @@ async fn ask(limiter: Limiter, end: Instant) -> Storm {
         let verdict = limiter.acquire("alice", 1).await;
         storm.asked += 1;
         storm.admitted += u64::from(verdict.is_allowed());
-        storm.local += u64::from(verdict.decided == Decided::Local);
+        storm.local += u64::from(verdict.decided() == Decided::Local);
         let denial = verdict.denial();
         if denial.is_some_and(|denial| denial.reason != Reason::Exhausted) {
-            assert_eq!(verdict.decided, Decided::Fallback, "{verdict:?}");
+            assert_eq!(verdict.decided(), Decided::Fallback, "{verdict:?}");
         }
         // A decision made here does not await, and others want this thread.
         if storm.asked % 16 == 0 || denial.is_some() {

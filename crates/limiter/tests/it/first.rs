@@ -22,7 +22,7 @@ async fn nobodys_first_request_is_denied() {
         for limiter in [&fast, &slow] {
             let verdict = limiter.acquire(&key, 1).await;
             assert!(verdict.is_allowed(), "{key}: {verdict:?}");
-            assert_eq!(verdict.decided, Decided::Store);
+            assert_eq!(verdict.decided(), Decided::Store);
         }
     }
     for limiter in [fast, slow] {
@@ -43,13 +43,13 @@ async fn a_request_that_does_not_wait_sends_for_tokens_on_several_threads() {
 
 async fn tokens_come_for_those_who_do_not_wait(limiter: &Limiter) {
     let first = limiter.try_acquire("alice", 1);
-    assert_eq!(first.decided, Decided::Local);
+    assert_eq!(first.decided(), Decided::Local);
     assert_eq!(denial(first).reason, Reason::NotLeased);
     assert!(first.retry_after().is_some_and(|wait| !wait.is_zero()));
     let verdict = eventually("a token has come", async || {
         Some(limiter.try_acquire("alice", 1)).filter(leasehold::Verdict::is_allowed)
     });
-    assert_eq!(verdict.await.decided, Decided::Local);
+    assert_eq!(verdict.await.decided(), Decided::Local);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn a_handle_that_does_not_wait_sends_for_tokens() {
     let verdict = eventually("a token has come", async || {
         Some(handle.try_acquire(1)).filter(leasehold::Verdict::is_allowed)
     });
-    assert_eq!(verdict.await.decided, Decided::Local);
+    assert_eq!(verdict.await.decided(), Decided::Local);
 }
 
 /// Caught: a handle that keeps the entry it found first, which nobody gives tokens any more.
@@ -44,7 +44,7 @@ async fn a_handle_finds_its_key_again_when_it_was_forgotten() {
     for _ in 0..3 {
         eventually("the handle decides here", async || {
             let verdict = handle.acquire(1).await;
-            (verdict.is_allowed() && verdict.decided == Decided::Local).then_some(())
+            (verdict.is_allowed() && verdict.decided() == Decided::Local).then_some(())
         })
         .await;
         eventually("the key is forgotten", async || {
@@ -61,7 +61,7 @@ async fn a_handle_asks_the_store_where_the_limiter_would() {
     for expected in [true, true, false] {
         let verdict = handle.acquire(1).await;
         assert_eq!(verdict.is_allowed(), expected);
-        assert_eq!(verdict.decided, Decided::Store);
+        assert_eq!(verdict.decided(), Decided::Store);
     }
 }
 

@@ -29,7 +29,7 @@ async fn nobody_waits_longer_than_the_budget() {
         let least = budget.saturating_sub(Duration::from_millis(2));
         assert!(waited >= least && waited < budget + SLACK, "{waited:?}");
         assert_eq!(denial(verdict).reason, Reason::BudgetSpent);
-        assert_eq!(verdict.decided, Decided::Fallback);
+        assert_eq!(verdict.decided(), Decided::Fallback);
         assert!(verdict.retry_after().is_some());
     }
 }
@@ -44,7 +44,7 @@ async fn a_store_that_fails_is_named_at_once() {
             let key = format!("user:{user}");
             let verdict = limiter.acquire(&key, 1).await;
             assert_eq!(denial(verdict).reason, Reason::StoreUnavailable);
-            assert_eq!(verdict.decided, Decided::Fallback);
+            assert_eq!(verdict.decided(), Decided::Fallback);
             assert!(verdict.retry_after().is_some());
         }
         // Once it has failed, it is left alone for a while: nobody waits for it.
@@ -102,7 +102,7 @@ async fn a_lease_goes_on_while_the_store_is_away() {
     for spent in 0..held {
         let verdict = limiter.try_acquire("alice", 1);
         assert!(verdict.is_allowed(), "{spent} of {held}: {verdict:?}");
-        assert_eq!(verdict.decided, Decided::Local);
+        assert_eq!(verdict.decided(), Decided::Local);
     }
 }
 
@@ -161,8 +161,8 @@ async fn lease(limiter: &Limiter) -> u64 {
     loop {
         let verdict = limiter.acquire("alice", 1).await;
         assert!(verdict.is_allowed(), "{verdict:?}");
-        if verdict.decided == Decided::Local && verdict.remaining >= 20 {
-            return verdict.remaining;
+        if verdict.decided() == Decided::Local && verdict.remaining() >= 20 {
+            return verdict.remaining();
         }
         assert!(clock().since(start) < PATIENCE, "nothing is leased ahead");
         tokio::task::yield_now().await;
@@ -282,7 +282,7 @@ async fn an_open_limit_denies_nobody_whose_budget_ends() {
     );
     let verdict = limiter.acquire("alice", 1).await;
     assert!(verdict.is_allowed(), "{verdict:?}");
-    assert_eq!(verdict.decided, Decided::Fallback);
+    assert_eq!(verdict.decided(), Decided::Fallback);
     eventually("it is counted", async || {
         (limiter.stats().tokens_alone.spent >= 1).then_some(())
     })

@@ -12,7 +12,7 @@ async fn who_waits_as_long_as_told_is_admitted() {
     let limiter = alone("2/s burst 1");
     assert!(limiter.acquire("alice", 1).await.is_allowed());
     let told = limiter.acquire("alice", 1).await;
-    assert_eq!(told.decided, Decided::Store);
+    assert_eq!(told.decided(), Decided::Store);
     assert_eq!(denial(told).reason, Reason::Exhausted);
     let wait = told.retry_after().expect("there will be a token");
     assert!(
@@ -57,7 +57,7 @@ async fn a_cost_of_nothing_is_allowed_at_once() {
     for key in ["alice", "bob"] {
         for verdict in [limiter.acquire(key, 0).await, limiter.try_acquire(key, 0)] {
             assert!(verdict.is_allowed(), "{verdict:?}");
-            assert_eq!(verdict.decided, Decided::Local);
+            assert_eq!(verdict.decided(), Decided::Local);
         }
     }
     assert!(limiter.acquire("bob", 1).await.is_allowed());
@@ -112,7 +112,7 @@ async fn a_cost_beyond_any_lease_is_decided_by_the_store() {
     for _ in 0..5 {
         let verdict = limiter.acquire("alice", 20_000_000).await;
         assert!(verdict.is_allowed(), "{verdict:?}");
-        assert_eq!(verdict.decided, Decided::Store);
+        assert_eq!(verdict.decided(), Decided::Store);
     }
     let verdict = limiter.acquire("alice", 20_000_000).await;
     assert_eq!(denial(verdict).reason, Reason::Exhausted);

@@ -61,7 +61,7 @@ async fn who_comes_after_the_end_is_told() {
     ];
     for verdict in verdicts {
         assert_eq!(denial(verdict).reason, Reason::ShutDown);
-        assert_eq!(verdict.decided, Decided::Local);
+        assert_eq!(verdict.decided(), Decided::Local);
         assert_eq!(verdict.retry_after(), None);
     }
     limiter

@@ -94,7 +94,7 @@ async fn more_than_can_wait_are_turned_away() {
     assert!(!turned_away.is_empty());
     for verdict in turned_away {
         assert_eq!(denial(verdict).reason, Reason::Overloaded);
-        assert_eq!(verdict.decided, Decided::Fallback);
+        assert_eq!(verdict.decided(), Decided::Fallback);
         assert!(verdict.retry_after().is_some());
     }
     let verdict = eventually("there is room again", async || {

@@ -27,7 +27,9 @@ async fn every_partition_is_reached_and_its_keys_lie_in_a_slot_of_their_own() {
         assert_eq!(store.partitions(), 64);
         let names = Names::spread("every");
         for bin in 0..store.partitions() {
-            let answer = store.exchange(&spend(bin, NEVER, &["a", "b"], 1)).await;
+            let answer = store
+                .exchange(&spend_lasting(bin, NEVER, &["a", "b"]))
+                .await;
             assert_eq!(statuses(&answer.expect("answers")), [Status::Spent; 2]);
             let owner = cluster.owner(names.slot(bin)).expect("served");
             for key in [names.marker(bin), names.bucket(bin, "api", b"b")] {
@@ -38,7 +40,7 @@ async fn every_partition_is_reached_and_its_keys_lie_in_a_slot_of_their_own() {
                 assert_eq!(there.expect("it is served there"), Value::Int(1));
             }
         }
-        let error = store.exchange(&spend(64, NEVER, &["a"], 1)).await;
+        let error = store.exchange(&spend_lasting(64, NEVER, &["a"])).await;
         let error = error.expect_err("there are 64").to_string();
         assert!(error.contains("no partition 64"), "{error}");
     })
@@ -95,25 +97,29 @@ async fn a_partition_on_its_way_is_served_where_its_keys_are_or_refused_at_once(
         // In nobody's map as long as it serves nothing.
         let to = cluster.add_primary().expect("joins");
         let all = ["a", "b", "c"];
-        let before = store.exchange(&spend(bin, NEVER, &all, 1)).await;
+        let before = store.exchange(&spend_lasting(bin, NEVER, &all)).await;
         let before = before.expect("answers").birth;
 
         cluster.begin_move(slot, to).expect("begins");
-        let answer = store.exchange(&spend(bin, before.since, &all, 1)).await;
+        let answer = store
+            .exchange(&spend_lasting(bin, before.since, &all))
+            .await;
         assert_eq!(answer.expect("nothing has moved").birth, before);
         // Some of its keys here, some there: neither node can run it.
         cluster.move_keys(slot, to, 2).expect("moves");
-        refused(&store, &spend(bin, before.since, &all, 1), "TRYAGAIN").await;
+        refused(&store, &spend_lasting(bin, before.since, &all), "TRYAGAIN").await;
 
         while cluster.move_keys(slot, to, 10).expect("moves") > 0 {}
         let calls = store.round_trips();
-        let answer = store.exchange(&spend(bin, before.since, &all, 1)).await;
+        let answer = store
+            .exchange(&spend_lasting(bin, before.since, &all))
+            .await;
         let there = answer.expect("the other node answers").birth;
         assert!(there.since > before.since && there.emptied > NEVER);
         assert!(store.round_trips() >= calls + 2, "it was asked here first");
         // We are connected by now; the slot still is not there.
         let calls = store.round_trips();
-        let answer = store.exchange(&spend(bin, there.since, &all, 1)).await;
+        let answer = store.exchange(&spend_lasting(bin, there.since, &all)).await;
         assert_eq!(answer.expect("answers").birth, there);
         assert_eq!(
             store.round_trips(),
@@ -121,10 +127,17 @@ async fn a_partition_on_its_way_is_served_where_its_keys_are_or_refused_at_once(
             "sent there once, not for good"
         );
         // A key that is on neither side.
-        refused(&store, &spend(bin, there.since, &["new"], 1), "TRYAGAIN").await;
+        refused(
+            &store,
+            &spend_lasting(bin, there.since, &["new"]),
+            "TRYAGAIN",
+        )
+        .await;
 
         cluster.end_move(slot, to).expect("ends");
-        let answer = store.exchange(&spend(bin, there.since, &["new"], 1)).await;
+        let answer = store
+            .exchange(&spend_lasting(bin, there.since, &["new"]))
+            .await;
         assert_eq!(answer.expect("it has arrived").birth, there);
         cluster.move_slot(slot, from).expect("moves back");
     })
@@ -377,14 +390,14 @@ async fn the_documented_rules_are_enough_for_a_cluster_and_a_wrong_password_is_n
         everywhere(&["LOG", "RESET"]);
         let (bin, slot) = (30, Names::spread("rules").slot(30));
         store
-            .exchange(&spend(bin, NEVER, &["a"], 1))
+            .exchange(&spend_lasting(bin, NEVER, &["a"]))
             .await
             .expect("answers");
         let from = cluster.owner(slot).expect("served");
         let to = another_primary(cluster, from);
         cluster.begin_move(slot, to).expect("begins");
         while cluster.move_keys(slot, to, 10).expect("moves") > 0 {}
-        let asked = store.exchange(&spend(bin, NEVER, &["a"], 1)).await;
+        let asked = store.exchange(&spend_lasting(bin, NEVER, &["a"])).await;
         asked.expect("the other node answers");
         cluster.end_move(slot, to).expect("ends");
         cluster.move_slot(slot, from).expect("moves back");
@@ -544,15 +557,31 @@ fn keepers(cluster: &LocalCluster, prefix: &str) -> Vec<(usize, u16)> {
     (0..names.bins()).filter_map(kept).collect()
 }
 
-/// As central mode asks, of all subjects at once. The limit is a thousand tokens, in a second.
+/// As central mode asks, of all subjects at once. The limit is a thousand tokens, in a second: what one
+/// token was spent of is forgotten a millisecond later.
 fn spend(partition: u32, known_birth: StoreTime, subjects: &[&str], cost: u64) -> Batch {
+    spend_under("1000/s burst 1000", partition, known_birth, subjects, cost)
+}
+
+/// The same of one token of buckets that are there for a minute.
+fn spend_lasting(partition: u32, known_birth: StoreTime, subjects: &[&str]) -> Batch {
+    spend_under("1/min burst 1000", partition, known_birth, subjects, 1)
+}
+
+fn spend_under(
+    limit: &str,
+    partition: u32,
+    known_birth: StoreTime,
+    subjects: &[&str],
+    cost: u64,
+) -> Batch {
     let calls = subjects.iter().map(|subject| Call {
         entry: Arc::new(Entry::new((LimitId(0), *subject).into())),
         request: Request::Spend { cost },
     });
     let limit = NamedLimit {
         name: "api".into(),
-        limit: "1000/s burst 1000".parse().expect("a limit"),
+        limit: limit.parse().expect("a limit"),
         policy: FailurePolicy::Closed,
     };
     Batch {

@@ -110,14 +110,15 @@ impl<W: Waiter> KeyState<W> {
 }
 
 /// The same verdict, from a key that stands alone: if it denies, it is for want of the store.
+#[cold]
 pub(crate) fn alone(verdict: Verdict) -> Verdict {
     match verdict.denial() {
-        None => Verdict::allow(Decided::Fallback, verdict.remaining, verdict.reset),
+        None => Verdict::allow(Decided::Fallback, verdict.remaining(), verdict.reset()),
         Some(denial) => Verdict::deny(
             Decided::Fallback,
             Reason::StoreUnavailable,
             denial.retry_after,
         )
-        .with_reset(verdict.reset),
+        .with_reset(verdict.reset()),
     }
 }

@@ -36,7 +36,7 @@ impl<W: Waiter> KeyState<W> {
         self.observe(around, now);
         let sizing = around.sizing;
         let verdict = central_verdict(reply, &sizing.limit, now.since(sent), sizing.interval);
-        self.entry.set_full_at(now + verdict.reset);
+        self.entry.set_full_at(now + verdict.reset());
         match verdict.retry_after() {
             None => {
                 verdicts.push_back((waiting.waiter, verdict));
@@ -53,7 +53,7 @@ impl<W: Waiter> KeyState<W> {
             Some(retry_after) => {
                 self.pressure = Pressure::Short;
                 let retry_after = retry_after.max(self.give_way(sizing));
-                let verdict = exhausted(retry_after).with_reset(verdict.reset);
+                let verdict = exhausted(retry_after).with_reset(verdict.reset());
                 verdicts.push_back((waiting.waiter, verdict));
                 self.entry.denial.deny(waiting.cost, now + retry_after);
                 let as_costly = |other: &Waiting<W>| other.cost >= waiting.cost;

@@ -1,0 +1,169 @@
+//! What one replica says to a request without asking the store, and the same in two words.
+//!
+//! A function returns two words in two registers. More it returns through memory, where it is written
+//! in parts and read as a whole, which a processor does not forward: that took longer than the decision.
+
+use leasehold_core::Instant;
+
+/// What one replica says to a request without asking the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Local {
+    /// Allowed: the tokens are spent.
+    Allow {
+        /// Tokens left in the lease.
+        left: u32,
+        /// When the bucket is full again if nothing more is spent, as far as is known here.
+        full_at: Instant,
+        /// The sync task has a new signal and should be woken.
+        wake: bool,
+    },
+    /// Denied: the lease is short, and so was the store.
+    Deny(LocalDenial),
+    /// The lease is short, and nothing says whether the store has more.
+    Short {
+        /// Tokens that are there.
+        tokens: u32,
+    },
+    /// The key is not in the cache.
+    Unknown,
+}
+
+/// What is known here of a key that has no tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LocalDenial {
+    /// When asking makes sense again.
+    pub until: Instant,
+    /// When the bucket is full again if nothing more is spent, as far as is known here.
+    pub full_at: Instant,
+    /// Whether the key [stands alone](crate::Entry::is_alone).
+    pub is_alone: bool,
+}
+
+/// A [`Local`] on its way out of the function that found it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Packed {
+    /// Tokens or a time, which take the high bits, and what kind of answer it is.
+    said: u64,
+    full_at: u64,
+}
+
+impl Packed {
+    /// [`Local::Unknown`].
+    pub(crate) const UNKNOWN: Self = Self {
+        said: UNKNOWN,
+        full_at: 0,
+    };
+
+    /// [`Local::Allow`].
+    #[inline]
+    pub(crate) fn allow(left: u32, full_at: Instant, wake: bool) -> Self {
+        Self {
+            said: (u64::from(left) << TOKENS_SHIFT) | (u64::from(wake) * MARKED) | ALLOW,
+            full_at: full_at.as_nanos(),
+        }
+    }
+
+    /// [`Local::Deny`]. The time is cut to whole ticks of 256 ns, which those of a denial are anyway.
+    #[inline]
+    pub(crate) fn deny(denial: &LocalDenial) -> Self {
+        let until = denial.until.as_nanos() & UNTIL_MASK;
+        Self {
+            said: until | (u64::from(denial.is_alone) * MARKED) | DENY,
+            full_at: denial.full_at.as_nanos(),
+        }
+    }
+
+    /// [`Local::Short`].
+    #[inline]
+    pub(crate) fn short(tokens: u32) -> Self {
+        Self {
+            said: (u64::from(tokens) << TOKENS_SHIFT) | SHORT,
+            full_at: 0,
+        }
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "what is told apart here must not be told apart again by who asks"
+    )]
+    pub(crate) fn unpack(self) -> Local {
+        let tokens = (self.said >> TOKENS_SHIFT) as u32;
+        let full_at = Instant::from_nanos(self.full_at);
+        let is_marked = self.said & MARKED > 0;
+        // First, and not by a table of jumps: it is what most requests hear.
+        if self.said & KIND_MASK == ALLOW {
+            return Local::Allow {
+                left: tokens,
+                full_at,
+                wake: is_marked,
+            };
+        }
+        match self.said & KIND_MASK {
+            DENY => Local::Deny(LocalDenial {
+                until: Instant::from_nanos(self.said & UNTIL_MASK),
+                full_at,
+                is_alone: is_marked,
+            }),
+            SHORT => Local::Short { tokens },
+            _ => Local::Unknown,
+        }
+    }
+}
+
+const ALLOW: u64 = 0;
+const DENY: u64 = 1;
+const SHORT: u64 = 2;
+const UNKNOWN: u64 = 3;
+const KIND_MASK: u64 = 3;
+
+/// The task is to be woken, or the key stands alone.
+const MARKED: u64 = 1 << 2;
+
+const TOKENS_SHIFT: u32 = 32;
+const UNTIL_MASK: u64 = !0xff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let (until, full_at) = (Instant::from_nanos(77 << 20), Instant::from_nanos(12_345));
+        for is in [false, true] {
+            for tokens in [0, 1, 1 << 24, u32::MAX] {
+                let (left, wake) = (tokens, is);
+                let allowed = Local::Allow {
+                    left,
+                    full_at,
+                    wake,
+                };
+                assert_eq!(Packed::allow(tokens, full_at, is).unpack(), allowed);
+                assert_eq!(Packed::short(tokens).unpack(), Local::Short { tokens });
+            }
+            for until in [until, Instant::ORIGIN, Instant::from_nanos(!0xff)] {
+                let denial = LocalDenial {
+                    until,
+                    full_at,
+                    is_alone: is,
+                };
+                assert_eq!(Packed::deny(&denial).unpack(), Local::Deny(denial));
+            }
+        }
+        assert_eq!(Packed::UNKNOWN.unpack(), Local::Unknown);
+    }
+
+    #[test]
+    fn a_denial_ends_early_rather_than_late() {
+        let denial = LocalDenial {
+            until: Instant::FAR_FUTURE,
+            full_at: Instant::FAR_FUTURE,
+            is_alone: false,
+        };
+        let Local::Deny(told) = Packed::deny(&denial).unpack() else {
+            panic!("it is a denial");
+        };
+        assert_eq!(told.full_at, denial.full_at);
+        assert!(told.until < denial.until);
+    }
+}
