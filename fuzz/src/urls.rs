@@ -18,8 +18,9 @@ pub fn check(input: &[u8]) {
         return;
     };
     if scheme.ends_with("unix") {
-        // All before the parameters is a path.
-        keeps_the_secret(&format!("{before}?pass={SECRET}&{after}"));
+        // All before the parameters is a path; among them, this could be the end of a user's name.
+        let path = before.split_once('?').map_or(before, |(path, _)| path);
+        keeps_the_secret(&format!("{path}?pass={SECRET}&{after}"));
     } else if user.contains(':') {
         // A password stands behind a colon; what stands alone is a user.
         keeps_the_secret(&format!("{before}{SECRET}@{after}"));

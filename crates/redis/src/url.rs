@@ -224,9 +224,14 @@ fn name_of(parameter: &str) -> &str {
     name.split_once('=').map_or(name, |(name, _)| name)
 }
 
-/// `url` without what may be a password: all before the last `@`, all of the parameters.
+/// `url` without what may be a password: all before the last `@`, all of the parameters. What
+/// stands before `://` is shown only if it could be a scheme: it may be anything where one is missing.
 fn redacted(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let in_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) if scheme.chars().all(in_scheme) => (scheme, rest),
+        _ => ("", url),
+    };
     let (hidden, rest) = match rest.rsplit_once('@') {
         Some((_, rest)) => ("***@", rest),
         None => ("", rest),
@@ -371,6 +376,8 @@ mod tests {
             "redis:u:secret@h",
             "rediss://:secret@h:x",
             "http://:secret@h",
+            "/r.sock?pass=secret&then=redis://h",
+            "u:secret@h/redis://h",
             "redis+unix:///r.sock?pass=secret&password=secret",
             "redis+unix:///r.sock?db=1?pass=secret",
             "redis+unix://:secret@/r.sock",
