@@ -279,12 +279,12 @@ fn ask_now_and_then(
 #[test]
 fn what_a_well_filled_bucket_can_spare_is_leased_for_seconds_to_a_key_asked_for_now_and_then() {
     let (mut syncer, mut store) = (
-        replica("1000/s", FailurePolicy::Closed, 1),
+        replica("100000/s", FailurePolicy::Closed, 1),
         Store::default(),
     );
     let local = ask_now_and_then(&mut syncer, &mut store, 60, Duration::from_millis(400));
     assert!(local >= 55, "{local} of 60");
-    let spare = 1000 / 10 / 10;
+    let spare = 100_000 / 10 / 1000;
     assert!(syncer.tokens().held() <= 2 * spare, "{:?}", syncer.tokens());
 
     for later in 24_000..32_000 {
@@ -303,7 +303,7 @@ fn what_a_well_filled_bucket_can_spare_is_leased_for_seconds_to_a_key_asked_for_
 #[test]
 fn one_request_or_two_that_meet_by_chance_lease_nothing() {
     for seed in 1..=100 {
-        let mut syncer = replica("1000/s", FailurePolicy::Closed, 1);
+        let mut syncer = replica("100000/s", FailurePolicy::Closed, 1);
         syncer.jitter = Jitter::new(seed);
         let mut store = Store::default();
         let local = ask_now_and_then(&mut syncer, &mut store, 2, Duration::from_millis(700));
