@@ -224,6 +224,7 @@ pub fn patient() -> Tuning {
     let mut tuning = Tuning::default();
     let hour = Duration::from_secs(3600);
     tuning.interval_min = hour;
+    tuning.interval_small = hour;
     tuning.interval_max = hour;
     tuning.hold_max = hour;
     tuning.lease_min = hour * 2;

@@ -146,6 +146,7 @@ const BOB: KeyRef<'_> = KeyRef {
 fn long_leases() -> Tuning {
     let mut tuning = Tuning::default();
     tuning.interval_min = PATIENCE;
+    tuning.interval_small = PATIENCE;
     tuning.interval_max = PATIENCE;
     tuning.lease_max = PATIENCE * 10;
     tuning.lease_min = tuning.lease_max;

@@ -27,6 +27,7 @@ use crate::fallback::{FailurePolicy, Fallback};
 use crate::jitter::Jitter;
 use crate::tokens::Tokens;
 use crate::tuning::{SPARE_DOUBT, Sizing, Tuning};
+use crate::typical_cost::TypicalCost;
 use crate::waiting::{Purpose, Waiter, Waiting, WaitingLine};
 
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct KeyState<W> {
     slow_meter: DemandMeter,
     /// Of the books' spent tokens, those the meter has counted.
     metered: u64,
+    /// What a request costs, of those that came to this task.
+    cost: TypicalCost,
     line: WaitingLine<W>,
     /// The request that the central call under way is for.
     spending: Option<Waiting<W>>,
@@ -83,6 +86,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) replica: u64,
     /// Mean time from a call to its reply.
     pub(crate) round_trip: Duration,
+    /// No batch goes before this.
+    pub(crate) next_batch: Instant,
     /// The replica is shutting down: all is given back, nothing is asked for.
     pub(crate) closing: bool,
     /// The store is away.
@@ -126,6 +131,7 @@ impl<W: Waiter> KeyState<W> {
             meter: DemandMeter::new(sizing.time_constant, now),
             slow_meter: DemandMeter::new(sizing.gap_max, now),
             metered: 0,
+            cost: TypicalCost::default(),
             line: WaitingLine::new(),
             spending: None,
             stock: 0,
@@ -182,6 +188,7 @@ impl<W: Waiter> KeyState<W> {
         purpose: Purpose,
         now: Instant,
     ) -> Option<(W, Verdict)> {
+        self.cost.observe(cost);
         if let Some(left) = self.take(cost, purpose, now) {
             let reset = self.entry.full_at().since(now);
             let verdict = Verdict::allow(Decided::Local, u64::from(left), reset);
@@ -221,6 +228,7 @@ impl<W: Waiter> KeyState<W> {
 
     /// Somebody would have liked `cost` tokens to be here, and did not wait.
     pub(crate) fn handle_missed(&mut self, cost: u32) {
+        self.cost.observe(cost);
         self.meter_denied(cost);
         self.stock = self.stock.max(u64::from(cost));
     }
@@ -232,7 +240,13 @@ impl<W: Waiter> KeyState<W> {
 
     /// Whether a call may go now.
     pub(crate) fn may_call(&self, closing: bool, now: Instant) -> bool {
-        !self.in_flight && (closing || self.quiet_until <= now)
+        !self.in_flight && (closing || self.quiet_until <= now || self.has_left())
+    }
+
+    /// Whether all that is left to do is to give back what a lease was short of being enough for
+    /// somebody: it does not pay to lease, and nobody waits.
+    fn has_left(&self) -> bool {
+        !self.leasing && !self.is_waited_for() && self.unsettled() > 0
     }
 
     /// The alarm rang: what now?
@@ -427,13 +441,27 @@ impl<W: Waiter> KeyState<W> {
             Pressure::Busy => within(self.hold) + as_float(needed),
             // Two requests that met by chance are no demand for seconds.
             Pressure::Calm => (within(self.hold) + as_float(needed))
-                .max(within(around.sizing.spare_hold(demand, self.replicas)) / SPARE_DOUBT),
+                .max(within(self.spare_hold(demand, around)) / SPARE_DOUBT),
         };
-        let pays = around.tuning.lease_pays;
+        let pays = self.pays(around);
         // One more may come at any time, and must find something.
         let share = as_float(around.sizing.limit.capacity()) / as_float(self.replicas + 1);
         let enough = if self.leasing { pays / 2.0 } else { pays };
         self.leasing = expected >= enough && share >= pays;
+    }
+
+    /// Tokens from which on a lease pays. Counted by requests: what is less than one of them costs
+    /// serves nobody here, and is missed elsewhere.
+    fn pays(&self, around: &Surroundings<'_>) -> f64 {
+        around.tuning.lease_pays * self.cost.tokens()
+    }
+
+    fn spare(&self, around: &Surroundings<'_>) -> u64 {
+        around.sizing.spare(self.replicas, self.pays(around))
+    }
+
+    fn spare_hold(&self, rate: f64, around: &Surroundings<'_>) -> Duration {
+        around.sizing.spare_hold(self.spare(around), rate)
     }
 
     /// For how long tokens are leased ahead.
@@ -441,7 +469,7 @@ impl<W: Waiter> KeyState<W> {
         match self.pressure {
             Pressure::Calm => {
                 let rate = self.demand().rate();
-                (self.hold).max(around.sizing.spare_hold(rate, self.replicas))
+                self.hold.max(self.spare_hold(rate, around))
             }
             Pressure::Busy | Pressure::Short => self.hold,
         }
@@ -450,16 +478,16 @@ impl<W: Waiter> KeyState<W> {
     /// How long a key without a lease is remembered: twice as long as one more request would make a
     /// lease pay, so that a third may.
     fn remembered(&self, around: &Surroundings<'_>) -> Duration {
-        let pays = SPARE_DOUBT * around.tuning.lease_pays.max(1.0);
-        let spare_hold = around.sizing.spare_hold(0.0, self.replicas);
-        (around.sizing.time_constant * 4).max(spare_hold.div_f64(pays) * 2)
+        let requests = SPARE_DOUBT * around.tuning.lease_pays.max(1.0);
+        let spare_hold = self.spare_hold(0.0, around);
+        (around.sizing.time_constant * 4).max(spare_hold.div_f64(requests) * 2)
     }
 
     /// How long what is held may stay as it is, unreported. Twice as much as is spare is still
     /// spare: a little more than was wanted is kept, and chance has its room.
     fn patience(&self, around: &Surroundings<'_>) -> Duration {
         let books = self.books.as_ref();
-        if books.is_some_and(|books| books.unsettled() > around.sizing.spare(self.replicas) * 2) {
+        if books.is_some_and(|books| books.unsettled() > self.spare(around) * 2) {
             return self.hold;
         }
         self.ahead(around)

@@ -25,6 +25,7 @@ mod syncer;
 mod timers;
 mod tokens;
 mod tuning;
+mod typical_cost;
 mod waiting;
 
 pub use away::Away;

@@ -583,6 +583,7 @@ impl<W: Waiter> Syncer<W> {
         let policy = self.policy_of(LimitId(index), partition);
         let part = &self.partitions[partition as usize];
         let (away, clock) = (part.breaker.is_open(), part.clock);
+        let next_batch = part.pace.next();
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         let own = self.portions.get(index as usize).and_then(Option::as_ref);
         let own = own.filter(|_| state.is_alone());
@@ -591,6 +592,7 @@ impl<W: Waiter> Syncer<W> {
             tuning: &self.tuning,
             replica: self.replica,
             round_trip: self.round_trip,
+            next_batch,
             closing: self.closing,
             away,
             clock,

@@ -17,8 +17,13 @@ use crate::demand_meter::{as_float, tokens_per_second};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tuning {
-    /// Shortest time between two reports on a busy key.
+    /// Shortest time between two reports on a busy key, but for those whose bucket fills within four
+    /// times as long.
     pub interval_min: Duration,
+    /// Shortest time between two reports on a busy key whose bucket is so small: a quarter of the time
+    /// in which it fills, but no less than this. A replica that sends much sends every `call_gap`
+    /// anyway.
+    pub interval_small: Duration,
     /// Longest time between two reports on a busy key whose bucket runs short.
     pub interval_max: Duration,
     /// Longest time for which tokens are leased ahead while the bucket is well filled, but for the
@@ -27,7 +32,7 @@ pub struct Tuning {
     /// Longest time for which a replica that found the bucket empty stays away, unless the store
     /// said exactly when the next token comes. Ten replicas that share a thousand such keys make
     /// 2000 calls a second at 5 s. As long at most, a replica holds what a well-filled bucket can
-    /// spare (a tenth of it among a thousand replicas) for a key that is asked for now and then.
+    /// spare (a tenth of it among ten replicas or more) for a key that is asked for now and then.
     pub gap_max: Duration,
     /// Shortest lease. A replica that dies strands what it held for this long.
     pub lease_min: Duration,
@@ -35,8 +40,9 @@ pub struct Tuning {
     /// among those that share the bucket as long as its lease lasts. A store that lost its memory
     /// grants nothing for this long.
     pub lease_max: Duration,
-    /// Tokens that a replica must expect to use by its next call for a lease to pay; below,
-    /// each request asks the store for its own cost.
+    /// Requests that a replica must expect by its next call for a lease to pay; below, each request
+    /// asks the store for its own cost. Counted in tokens: so many times what a request of the key
+    /// costs.
     pub lease_pays: f64,
     /// Mean time between batches that are not full, of a replica that sends many: after five in a
     /// row, calls that come up within it travel together. It bounds a replica's round trips to
@@ -61,6 +67,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             interval_min: Duration::from_millis(20),
+            interval_small: Duration::from_millis(5),
             interval_max: Duration::from_millis(250),
             hold_max: Duration::from_millis(500),
             gap_max: Duration::from_secs(5),
@@ -85,6 +92,7 @@ impl Tuning {
     pub fn check(&self) -> Result<(), TuningError> {
         let zero = [
             ("interval_min", self.interval_min.is_zero()),
+            ("interval_small", self.interval_small.is_zero()),
             ("lease_min", self.lease_min.is_zero()),
             ("batch_keys", self.batch_keys == 0),
             ("batches_in_flight", self.batches_in_flight == 0),
@@ -114,7 +122,7 @@ impl Tuning {
             return Err(TuningError::LeaseWithinGap);
         }
         if !self.lease_pays.is_finite() || self.lease_pays < 0.0 {
-            return Err(TuningError::NotTokens("lease_pays"));
+            return Err(TuningError::NotRequests("lease_pays"));
         }
         Ok(())
     }
@@ -145,9 +153,9 @@ pub enum TuningError {
          lease meanwhile, and its share of the bucket with it"
     )]
     LeaseWithinGap,
-    /// A number of tokens is negative, infinite or none.
-    #[error("`{0}` is no number of tokens: it must be finite and at least 0")]
-    NotTokens(&'static str),
+    /// A number of requests is negative, infinite or none.
+    #[error("`{0}` is no number of requests: it must be finite and at least 0")]
+    NotRequests(&'static str),
 }
 
 /// A year of 365 days.
@@ -164,6 +172,8 @@ pub(crate) struct Sizing {
     pub(crate) limit: Limit,
     /// Tokens per second.
     pub(crate) rate: f64,
+    /// Shortest time between two reports.
+    pub(crate) soonest: Duration,
     /// Time between two reports while the bucket runs short.
     pub(crate) interval: Duration,
     /// Longest time to lease ahead.
@@ -172,9 +182,7 @@ pub(crate) struct Sizing {
     pub(crate) gap_max: Duration,
     /// Over which demand is measured.
     pub(crate) time_constant: Duration,
-    /// Fewer spare tokens are not worth a lease: see [`Sizing::spare`].
-    spare_min: f64,
-    /// Longest time to hold those.
+    /// Longest time to hold spare tokens: see [`Sizing::spare`].
     spare_hold_max: Duration,
 }
 
@@ -183,35 +191,40 @@ impl Sizing {
         let fill = limit.time_for(limit.capacity());
         // A tenth of the time in which the bucket fills: what is spent and not yet reported is
         // then a tenth of the capacity at most, and a full bucket is never far from draining.
-        let interval = (fill / 10).clamp(tuning.interval_min, tuning.interval_max);
+        // It is half of it where that takes twice the interval only, so small buckets are looked at
+        // more often yet.
+        let soonest = (fill / 4)
+            .max(tuning.interval_small)
+            .min(tuning.interval_min);
+        let interval = (fill / 10).clamp(soonest, tuning.interval_max);
         Self {
             limit,
             rate: tokens_per_second(&limit),
+            soonest,
             interval,
             // A quarter leased ahead leaves the rest to a replica whose demand jumps.
             hold_max: (fill / 4).clamp(interval, tuning.hold_max.max(interval)),
             // A bucket left alone for a fifth of its filling time never overflows meanwhile.
             gap_max: (fill / 5).clamp(interval, tuning.gap_max.max(interval)),
             time_constant: interval / 2,
-            spare_min: tuning.lease_pays * SPARE_DOUBT,
             spare_hold_max: tuning.gap_max,
         }
     }
 
     /// Tokens so few, of a bucket that is well filled and that `replicas` share, that nobody misses
-    /// them, whoever holds them and however long. 0 if they are too few to be worth a lease.
-    pub(crate) fn spare(&self, replicas: u64) -> u64 {
+    /// them, whoever holds them and however long. 0 if they are too few to be worth a lease where one
+    /// of `pays` tokens pays.
+    pub(crate) fn spare(&self, replicas: u64, pays: f64) -> u64 {
         let part = SPARE_PART.saturating_mul(replicas.max(SPARE_REPLICAS_MIN));
         let spare = self.limit.capacity() / part;
-        if as_float(spare) < self.spare_min {
+        if as_float(spare) < pays * SPARE_DOUBT {
             return 0;
         }
         spare
     }
 
-    /// How long one of `replicas` with a demand of `rate` may hold what it leases, as it is spare.
-    pub(crate) fn spare_hold(&self, rate: f64, replicas: u64) -> Duration {
-        let spare = self.spare(replicas);
+    /// How long so many `spare` tokens may be held where the demand is `rate`.
+    pub(crate) fn spare_hold(&self, spare: u64, rate: f64) -> Duration {
         if spare == 0 {
             return Duration::ZERO;
         }
@@ -249,10 +262,8 @@ impl Sizing {
 /// All replicas together hold no more than this part of a bucket as spare tokens.
 const SPARE_PART: u64 = 10;
 
-/// How many replicas are counted with at least. The first one does not know of the others; and a part
-/// of a small bucket, a hundredth say, was found to starve requests that cost more than it (swarm seeds
-/// 495, 1311 and 1437), for a reason not known yet.
-const SPARE_REPLICAS_MIN: u64 = 1000;
+/// How many replicas are counted with at least: the first one does not know of the others.
+const SPARE_REPLICAS_MIN: u64 = 10;
 
 /// So many times what pays must be expected of a key before spare tokens are leased for it: its
 /// demand is known from a request or two, and if no other comes, the lease has cost a call to get and
@@ -297,6 +308,10 @@ mod tests {
             with(|it| it.interval_min = Duration::ZERO),
             zero("interval_min")
         );
+        assert_eq!(
+            with(|it| it.interval_small = Duration::ZERO),
+            zero("interval_small")
+        );
         assert_eq!(with(|it| it.lease_min = Duration::ZERO), zero("lease_min"));
         assert_eq!(
             with(|it| it.idle_after = Duration::ZERO),
@@ -312,9 +327,9 @@ mod tests {
         );
         let longer = |it: &mut Tuning| it.gap_max += Duration::from_millis(334);
         assert_eq!(with(longer), refused(TuningError::LeaseWithinGap));
-        let not_tokens = refused(TuningError::NotTokens("lease_pays"));
-        assert_eq!(with(|it| it.lease_pays = f64::NAN), not_tokens);
-        assert_eq!(with(|it| it.lease_pays = -1.0), not_tokens);
+        let not_requests = refused(TuningError::NotRequests("lease_pays"));
+        assert_eq!(with(|it| it.lease_pays = f64::NAN), not_requests);
+        assert_eq!(with(|it| it.lease_pays = -1.0), not_requests);
         let too_long = refused(TuningError::TooLong("hold_max"));
         assert_eq!(with(|it| it.hold_max = Duration::MAX), too_long);
     }
@@ -326,7 +341,15 @@ mod tests {
             sizing("1000/s burst 300").interval,
             Duration::from_millis(30)
         );
-        assert_eq!(sizing("1000/s burst 1").interval, Duration::from_millis(20));
+        assert_eq!(
+            sizing("1000/s burst 100").interval,
+            Duration::from_millis(20)
+        );
+        assert_eq!(
+            sizing("1000/s burst 40").interval,
+            Duration::from_millis(10)
+        );
+        assert_eq!(sizing("1000/s burst 1").interval, Duration::from_millis(5));
         assert_eq!(sizing("100/min").interval, Duration::from_millis(250));
     }
 

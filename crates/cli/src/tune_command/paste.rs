@@ -16,6 +16,7 @@ pub(crate) fn rust(setup: &Setup) -> String {
     };
     let spans = [
         ("interval_min", tuning.interval_min),
+        ("interval_small", tuning.interval_small),
         ("interval_max", tuning.interval_max),
         ("hold_max", tuning.hold_max),
         ("gap_max", tuning.gap_max),

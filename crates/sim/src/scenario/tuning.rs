@@ -17,6 +17,7 @@ use crate::units::Span;
 )]
 pub struct TuningConfig {
     pub interval_min: Option<Span>,
+    pub interval_small: Option<Span>,
     pub interval_max: Option<Span>,
     pub hold_max: Option<Span>,
     pub gap_max: Option<Span>,
@@ -36,6 +37,7 @@ impl TuningConfig {
         let mut tuning = Tuning::default();
         let spans = [
             (&mut tuning.interval_min, self.interval_min),
+            (&mut tuning.interval_small, self.interval_small),
             (&mut tuning.interval_max, self.interval_max),
             (&mut tuning.hold_max, self.hold_max),
             (&mut tuning.gap_max, self.gap_max),
@@ -69,6 +71,7 @@ impl fmt::Display for TuningConfig {
         writeln!(f, "[tuning]")?;
         let spans = [
             ("interval-min", self.interval_min),
+            ("interval-small", self.interval_small),
             ("interval-max", self.interval_max),
             ("hold-max", self.hold_max),
             ("gap-max", self.gap_max),

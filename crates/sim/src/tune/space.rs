@@ -242,6 +242,7 @@ impl Space {
             // The limiter takes a part of the time in which the bucket fills, between these two.
             if setting.0[0] > axis.default {
                 tuning.interval_min = Some(interval);
+                tuning.interval_small = Some(interval);
                 tuning.interval_max = raised(default.interval_max.into(), interval);
             } else {
                 tuning.interval_max = Some(interval);
@@ -273,7 +274,8 @@ impl Tunable {
     /// A value of it, with its unit.
     pub(crate) fn text(self, value: u64) -> String {
         match self {
-            Self::LeasePays | Self::Overshoot => format!("{value} tokens"),
+            Self::LeasePays => format!("{value} requests"),
+            Self::Overshoot => format!("{value} tokens"),
             _ => Span(value).to_string(),
         }
     }
@@ -352,8 +354,12 @@ mod tests {
         let millis = |millis| Some(Span::from_millis(millis));
         let longer = level(4);
         assert_eq!(
-            (longer.interval_min, longer.interval_max),
-            (millis(400), millis(400))
+            (
+                longer.interval_small,
+                longer.interval_min,
+                longer.interval_max
+            ),
+            (millis(400), millis(400), millis(400))
         );
         assert_eq!(
             (level(3).interval_min, level(3).interval_max),

@@ -231,12 +231,15 @@ impl<W: Waiter> KeyState<W> {
         self.hold = self.hold.max(gap.min(around.sizing.gap_max));
         self.entry.set_watermark(0);
         // Until the next call is answered: whoever comes before finds nothing either.
-        let answered = self.quiet_until + around.round_trip;
+        let answered = self.quiet_until.max(around.next_batch) + around.round_trip;
         self.entry.denial.deny(1, answered);
         let verdict = exhausted(gap).with_reset(reset(reply, &around.sizing.limit));
         while let Some(waiting) = self.line.pop() {
             self.meter_denied(waiting.cost);
             verdicts.push_back((waiting.waiter, verdict));
+        }
+        if self.has_left() {
+            return Next::Call;
         }
         self.next_quiet(around, now)
     }
@@ -249,7 +252,7 @@ impl<W: Waiter> KeyState<W> {
         }
         // However many replicas there are, together they report four times in the shortest interval.
         let replicas = u32::try_from(self.replicas).unwrap_or(u32::MAX);
-        let soonest = around.tuning.interval_min;
+        let soonest = around.sizing.soonest;
         let soonest = (soonest / 4)
             .saturating_mul(replicas)
             .max(soonest)

@@ -150,6 +150,7 @@ fn what_a_key_without_room_had_leased_is_written_off_when_the_store_is_away() {
     let mut syncer = replica("1000/s", FailurePolicy::Local, 0);
     let caller = Caller::default();
     let is_gone = Rc::clone(&caller.is_gone);
+    syncer.tuning.lease_pays = 1.0;
     syncer.acquire(BOB, 80, Purpose::Spend, caller, NOW);
     let batch = syncer.poll_batch(NOW).unwrap();
     is_gone.set(true);
@@ -215,15 +216,19 @@ fn the_renewal_of_a_hot_key_goes_before_the_questions_of_cold_keys_that_came_ear
     assert_eq!(batch.calls.len(), 4, "and the others go on");
 }
 
-/// A lease for one costly request is reported on and given back: whoever makes up keys could put as
-/// many of those calls before the renewals of hot keys.
+/// A lease for a few requests that came together is reported on and given back: whoever makes up keys
+/// could put as many of those calls before the renewals of hot keys.
 #[test]
-fn what_one_costly_request_leaves_behind_goes_with_the_cold_keys() {
+fn what_a_moment_of_requests_leaves_behind_goes_with_the_cold_keys() {
     let (mut syncer, mut store) = (
         replica("10000/s", FailurePolicy::Closed, 1),
         Store::default(),
     );
-    ask_for_alice(&mut syncer, &mut store, 100, 1);
+    for _ in 0..5 {
+        syncer.acquire(ALICE, 100, Purpose::Spend, Caller::default(), NOW);
+    }
+    store.serve(&mut syncer, NOW);
+    assert_eq!(syncer.tokens().granted, 500, "it is leased");
     let mut calls = 0;
     for millis in 1..12_000_u64 {
         let now = NOW + Duration::from_millis(millis);
@@ -249,12 +254,13 @@ fn what_one_costly_request_leaves_behind_goes_with_the_cold_keys() {
     assert!(syncer.cache.get(ALICE).is_none(), "nor given back");
 }
 
-/// Asks for one of Alice's tokens so many times, once in each `gap`, and serves what the replica wants
+/// Asks for `cost` of Alice's tokens so many times, once in each `gap`, and serves what the replica wants
 /// of the store meanwhile. Returns how often the answer was here.
 fn ask_now_and_then(
     syncer: &mut Syncer<Caller>,
     store: &mut Store,
     times: u64,
+    cost: u32,
     gap: Duration,
 ) -> u64 {
     let gap_millis = u64::try_from(gap.as_millis()).unwrap();
@@ -262,9 +268,9 @@ fn ask_now_and_then(
     for millis in 0..times * gap_millis {
         let now = NOW + Duration::from_millis(millis);
         if millis % gap_millis == 0 {
-            match syncer.cache.try_acquire(ALICE, 1, now) {
+            match syncer.cache.try_acquire(ALICE, cost, now) {
                 Local::Allow { .. } => local += 1,
-                _ => syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), now),
+                _ => syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now),
             }
         }
         syncer.handle_signals(now);
@@ -279,12 +285,12 @@ fn ask_now_and_then(
 #[test]
 fn what_a_well_filled_bucket_can_spare_is_leased_for_seconds_to_a_key_asked_for_now_and_then() {
     let (mut syncer, mut store) = (
-        replica("100000/s", FailurePolicy::Closed, 1),
+        replica("1000/s", FailurePolicy::Closed, 1),
         Store::default(),
     );
-    let local = ask_now_and_then(&mut syncer, &mut store, 60, Duration::from_millis(400));
+    let local = ask_now_and_then(&mut syncer, &mut store, 60, 1, Duration::from_millis(400));
     assert!(local >= 55, "{local} of 60");
-    let spare = 100_000 / 10 / 1000;
+    let spare = 1000 / 10 / 10;
     assert!(syncer.tokens().held() <= 2 * spare, "{:?}", syncer.tokens());
 
     for later in 24_000..32_000 {
@@ -303,10 +309,10 @@ fn what_a_well_filled_bucket_can_spare_is_leased_for_seconds_to_a_key_asked_for_
 #[test]
 fn one_request_or_two_that_meet_by_chance_lease_nothing() {
     for seed in 1..=100 {
-        let mut syncer = replica("100000/s", FailurePolicy::Closed, 1);
+        let mut syncer = replica("1000/s", FailurePolicy::Closed, 1);
         syncer.jitter = Jitter::new(seed);
         let mut store = Store::default();
-        let local = ask_now_and_then(&mut syncer, &mut store, 2, Duration::from_millis(700));
+        let local = ask_now_and_then(&mut syncer, &mut store, 2, 1, Duration::from_millis(700));
         assert_eq!(local, 0);
         for later in 1400..4000 {
             let now = NOW + Duration::from_millis(later);
@@ -315,6 +321,21 @@ fn one_request_or_two_that_meet_by_chance_lease_nothing() {
         }
         assert_eq!(syncer.tokens().granted, 2, "seed {seed}");
     }
+}
+
+/// It was leased for, at two calls a request, and among many replicas what was left of such leases
+/// was too little for anybody and all that there was.
+#[test]
+fn one_costly_request_is_the_stores_to_decide() {
+    let mut syncer = replica("1000/s", FailurePolicy::Closed, 1);
+    let mut store = Store::default();
+    let local = ask_now_and_then(&mut syncer, &mut store, 20, 90, Duration::from_millis(400));
+    assert_eq!(local, 0);
+    assert!(
+        syncer.keys.iter().flatten().all(|key| key.unsettled() == 0),
+        "nothing is held"
+    );
+    assert_eq!(syncer.tokens().granted, 20 * 90);
 }
 
 /// While the task was busy they had piled up, each with a key that nobody asked for any more.
