@@ -132,6 +132,13 @@ pub(super) const MEASURES: &[Measure] = &[
         of: |it| per_second(it.cost.scripts, it),
     },
     Measure {
+        name: "bytes_per_decision",
+        head: "traffic",
+        unit: "bytes/decision",
+        less_is_better: true,
+        of: |it| float(it.cost.bytes) / float(it.accuracy.offered),
+    },
+    Measure {
         name: "server_cpu_us_per_decision",
         head: "server CPU",
         unit: "µs/decision",

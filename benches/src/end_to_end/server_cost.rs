@@ -26,6 +26,8 @@ pub(super) struct Cost {
     pub(super) commands: u64,
     /// Scripts and functions.
     pub(super) scripts: u64,
+    /// Bytes of commands and replies, both ways.
+    pub(super) bytes: u64,
     /// Processor time of the whole server process.
     pub(super) cpu_micros: u64,
 }
@@ -88,19 +90,22 @@ impl Cost {
     /// What the server says of itself now.
     pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Self, Failure> {
         let mut info = redis::cmd("INFO");
-        info.arg("commandstats").arg("cpu");
+        info.arg("commandstats").arg("stats").arg("cpu");
         let text: redis::RedisResult<String> = info.query_async(connection).await;
         Self::parse(&text.map_err(Failure::of)?)
     }
 
     fn parse(info: &str) -> Result<Self, Failure> {
         let mut cost = Self::default();
-        let (mut commands_seen, mut cpu_seen) = (false, 0);
+        let (mut commands_seen, mut ways_seen, mut cpu_seen) = (false, 0, 0);
         for line in info.lines() {
             if let Some((command, calls)) = calls(line) {
                 commands_seen = true;
                 cost.commands += if command == "info" { 0 } else { calls };
                 cost.scripts += if SCRIPTS.contains(&command) { calls } else { 0 };
+            } else if let Some(bytes) = net_bytes(line) {
+                ways_seen += 1;
+                cost.bytes += bytes;
             } else if let Some(micros) = cpu_micros(line) {
                 cpu_seen += 1;
                 cost.cpu_micros += micros;
@@ -108,11 +113,11 @@ impl Cost {
         }
         // A server that has just started has run no command yet, not even this one.
         let is_new = info.contains("# Commandstats");
-        if cpu_seen == 2 && (commands_seen || is_new) {
+        if cpu_seen == 2 && ways_seen == 2 && (commands_seen || is_new) {
             return Ok(cost);
         }
         Err(Failure::new(
-            "the server does not say what it costs: INFO commandstats and cpu are missing",
+            "the server does not say what it costs: INFO commandstats, stats or cpu are missing",
         ))
     }
 }
@@ -125,6 +130,7 @@ impl Sub for Cost {
         Self {
             commands: self.commands.saturating_sub(before.commands),
             scripts: self.scripts.saturating_sub(before.scripts),
+            bytes: self.bytes.saturating_sub(before.bytes),
             cpu_micros: self.cpu_micros.saturating_sub(before.cpu_micros),
         }
     }
@@ -135,6 +141,13 @@ fn calls(line: &str) -> Option<(&str, u64)> {
     let (command, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
     let (calls, _) = rest.split_once(',')?;
     Some((command, calls.parse().ok()?))
+}
+
+/// `total_net_input_bytes:1234` and the same of the output; what replicas are sent has lines of its own.
+fn net_bytes(line: &str) -> Option<u64> {
+    let input = line.strip_prefix("total_net_input_bytes:");
+    let bytes = input.or_else(|| line.strip_prefix("total_net_output_bytes:"))?;
+    bytes.trim().parse().ok()
 }
 
 /// `used_cpu_sys:1.500000` and the same of the user; children and threads have lines of their own.
@@ -178,10 +191,12 @@ mod tests {
                     used_cpu_sys_children:7.0\r\nused_cpu_user_main_thread:9.0\r\n# Commandstats\r\n\
                     cmdstat_evalsha:calls=42,usec=99,usec_per_call=2.3\r\n\
                     cmdstat_info:calls=5,usec=1\r\ncmdstat_script|load:calls=3,usec=9\r\n\
-                    cmdstat_get:calls=7,usec=1\r\n";
+                    cmdstat_get:calls=7,usec=1\r\n# Stats\r\ntotal_net_input_bytes:1000\r\n\
+                    total_net_output_bytes:234\r\ntotal_net_repl_output_bytes:9\r\n";
         let cost = Cost {
             commands: 52,
             scripts: 42,
+            bytes: 1234,
             cpu_micros: 3_750_000,
         };
         assert_eq!(Cost::parse(info).expect("it says all"), cost);
@@ -191,7 +206,15 @@ mod tests {
     fn a_server_that_hides_its_cost_is_no_free_server() {
         assert!(Cost::parse("").is_err());
         assert!(Cost::parse("used_cpu_sys:1.0\r\nused_cpu_user:1.0\r\n").is_err());
-        assert!(Cost::parse("cmdstat_get:calls=7,usec=1\r\nused_cpu_sys:1.0\r\n").is_err());
+        let all = "cmdstat_get:calls=7,usec=1\r\nused_cpu_sys:1.0\r\nused_cpu_user:1.0\r\n\
+                   total_net_input_bytes:1\r\ntotal_net_output_bytes:1\r\n";
+        assert!(Cost::parse(all).is_ok());
+        for line in all.lines() {
+            assert!(
+                Cost::parse(&all.replace(line, "")).is_err(),
+                "without {line}"
+            );
+        }
     }
 
     #[test]

@@ -171,6 +171,12 @@ impl Findings {
         broken
     }
 
+    /// Whether what is counted exactly is as promised: all but times.
+    pub(crate) fn keeps_counts(&self) -> bool {
+        let none_lost = self.tokens_lost == 0 && self.admitted_unpaid == 0;
+        self.keeps_bound() && none_lost && self.log_lines <= self.log_lines_most
+    }
+
     pub(crate) fn keeps_bound(&self) -> bool {
         self.excess_tokens <= self.bound_tokens
     }

@@ -35,6 +35,9 @@ pub(crate) struct Tried {
     pub(crate) verdict: Verdict,
     /// What was promised and not kept, or why the row could not be tried.
     pub(crate) broken: Vec<String>,
+    /// Targets of time that were missed when it was tried first, if it was tried twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missed_at_first: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     findings: Option<Findings>,
 }
@@ -72,8 +75,21 @@ impl Tried {
             bound: row.bound.formula(),
             verdict,
             broken,
+            missed_at_first: Vec::new(),
             findings: findings.ok(),
         }
+    }
+
+    /// Whether all that is counted exactly was kept, and a target of time was not.
+    pub(crate) fn misses_only_times(&self) -> bool {
+        let exact = self.findings.as_ref().is_some_and(Findings::keeps_counts);
+        self.verdict == Verdict::Missed && exact
+    }
+
+    /// The second of two tries.
+    pub(crate) fn after(mut self, first: &Self) -> Self {
+        self.missed_at_first.clone_from(&first.broken);
+        self
     }
 
     /// One line, for those who wait.
@@ -81,7 +97,13 @@ impl Tried {
         let Self { name, verdict, .. } = self;
         let why = self.broken.join("; ");
         let colon = if why.is_empty() { "" } else { ": " };
-        format!("{name}: {}{colon}{why}", verdict.word())
+        let first = self.missed_at_first.join("; ");
+        let again = if first.is_empty() {
+            String::new()
+        } else {
+            format!(" the second time (the first: {first})")
+        };
+        format!("{name}: {}{again}{colon}{why}", verdict.word())
     }
 
     fn cells(&self) -> Vec<comfy_table::Cell> {
@@ -157,7 +179,9 @@ impl Report {
             ),
             table.to_string(),
         ];
-        let broken = self.rows.iter().filter(|row| row.verdict != Verdict::Kept);
+        let is_plain =
+            |row: &&Tried| row.verdict == Verdict::Kept && row.missed_at_first.is_empty();
+        let broken = self.rows.iter().filter(|row| !is_plain(row));
         lines.extend(broken.map(Tried::line));
         lines.push(self.verdict());
         lines.join("\n")
@@ -271,5 +295,33 @@ mod tests {
             assert!(!report.kept, "{verdict:?}");
             assert!(report.text().contains(says), "{}", report.text());
         }
+    }
+
+    #[test]
+    fn only_who_was_late_has_a_second_try_and_the_first_is_told() {
+        let mut slow = kept();
+        slow.recovery_seconds = Some(9.0);
+        let late = tried(Ok(slow.clone()));
+        assert!(late.misses_only_times());
+        for change in [
+            (|it| it.excess_tokens = 3) as fn(&mut Findings),
+            |it| it.tokens_lost = 1,
+            |it| it.admitted_unpaid = 1,
+            |it| it.log_lines = it.log_lines_most + 1,
+        ] {
+            let mut worse = slow.clone();
+            change(&mut worse);
+            assert!(!tried(Ok(worse)).misses_only_times());
+        }
+        assert!(!tried(Ok(kept())).misses_only_times());
+        assert!(!tried(Err("no server".to_owned())).misses_only_times());
+
+        let again = tried(Ok(kept())).after(&late);
+        let says = "kept the second time (the first: recovery took 9.00 s";
+        assert!(again.line().contains(says), "{}", again.line());
+        let report = report(&[again]);
+        assert!(report.kept);
+        assert!(report.text().contains(says), "{}", report.text());
+        assert!(report.json().contains("recovery took 9.00 s"));
     }
 }
