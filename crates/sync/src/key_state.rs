@@ -86,7 +86,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) replica: u64,
     /// Mean time from a call to its reply.
     pub(crate) round_trip: Duration,
-    /// No batch goes before this.
+    /// No batch goes before this that is not full.
     pub(crate) next_batch: Instant,
     /// The replica is shutting down: all is given back, nothing is asked for.
     pub(crate) closing: bool,
@@ -162,8 +162,9 @@ impl<W: Waiter> KeyState<W> {
     }
 
     /// Whether its next call renews a lease that pays, and so is for many requests. Not hot is one
-    /// that was leased for a single costly request, of which it reports next, nor one that nobody has
-    /// asked for since the last alarm, which gives back: such calls are as many as there are keys.
+    /// that was leased for a few requests that came together, of which it reports next, nor one that
+    /// nobody has asked for since the last alarm, which gives back: such calls are as many as there
+    /// are keys.
     pub(crate) fn is_hot(&self) -> bool {
         let books = self.books.as_ref();
         self.leasing && self.idle == 0 && books.is_some_and(Books::are_renewed)
@@ -240,13 +241,7 @@ impl<W: Waiter> KeyState<W> {
 
     /// Whether a call may go now.
     pub(crate) fn may_call(&self, closing: bool, now: Instant) -> bool {
-        !self.in_flight && (closing || self.quiet_until <= now || self.has_left())
-    }
-
-    /// Whether all that is left to do is to give back what a lease was short of being enough for
-    /// somebody: it does not pay to lease, and nobody waits.
-    fn has_left(&self) -> bool {
-        !self.leasing && !self.is_waited_for() && self.unsettled() > 0
+        !self.in_flight && (closing || self.quiet_until <= now)
     }
 
     /// The alarm rang: what now?
@@ -447,7 +442,7 @@ impl<W: Waiter> KeyState<W> {
         // One more may come at any time, and must find something.
         let share = as_float(around.sizing.limit.capacity()) / as_float(self.replicas + 1);
         let enough = if self.leasing { pays / 2.0 } else { pays };
-        self.leasing = expected >= enough && share >= pays;
+        self.leasing = expected >= enough && share >= enough;
     }
 
     /// Tokens from which on a lease pays. Counted by requests: what is less than one of them costs

@@ -127,6 +127,23 @@ impl Tuning {
         Ok(())
     }
 
+    /// Time between two reports on a busy key whose bucket runs short.
+    ///
+    /// A tenth of the time in which the bucket fills: what is spent and not yet reported is then a tenth
+    /// of the capacity at most, and a full bucket is never far from draining. Where that is less than
+    /// `interval_min`, up to a quarter; and more where the bucket fills in less than four times
+    /// `interval_small`.
+    pub fn interval(&self, limit: &Limit) -> Duration {
+        let fill = limit.time_for(limit.capacity());
+        (fill / 10).clamp(self.soonest(limit), self.interval_max)
+    }
+
+    /// Shortest time between two reports on a key of `limit`.
+    fn soonest(&self, limit: &Limit) -> Duration {
+        let fill = limit.time_for(limit.capacity());
+        (fill / 4).max(self.interval_small).min(self.interval_min)
+    }
+
     /// How long a store that has forgotten its leases must wait before it grants again: the
     /// longest lease, and what renewals round it up by.
     pub fn hold(&self) -> Micros {
@@ -189,14 +206,7 @@ pub(crate) struct Sizing {
 impl Sizing {
     pub(crate) fn new(limit: Limit, tuning: &Tuning) -> Self {
         let fill = limit.time_for(limit.capacity());
-        // A tenth of the time in which the bucket fills: what is spent and not yet reported is
-        // then a tenth of the capacity at most, and a full bucket is never far from draining.
-        // It is half of it where that takes twice the interval only, so small buckets are looked at
-        // more often yet.
-        let soonest = (fill / 4)
-            .max(tuning.interval_small)
-            .min(tuning.interval_min);
-        let interval = (fill / 10).clamp(soonest, tuning.interval_max);
+        let (soonest, interval) = (tuning.soonest(&limit), tuning.interval(&limit));
         Self {
             limit,
             rate: tokens_per_second(&limit),

@@ -80,9 +80,11 @@ impl Tried {
         }
     }
 
-    /// Whether all that is counted exactly was kept, and a target of time was not.
+    /// Whether all that is counted exactly was kept, the limit was used again, and a target of time was
+    /// missed.
     pub(crate) fn misses_only_times(&self) -> bool {
-        let exact = self.findings.as_ref().is_some_and(Findings::keeps_counts);
+        let found = self.findings.as_ref();
+        let exact = found.is_some_and(|it| it.keeps_counts() && it.recovery_seconds.is_some());
         self.verdict == Verdict::Missed && exact
     }
 
@@ -307,6 +309,7 @@ mod tests {
             (|it| it.excess_tokens = 3) as fn(&mut Findings),
             |it| it.tokens_lost = 1,
             |it| it.admitted_unpaid = 1,
+            |it| it.recovery_seconds = None,
             |it| it.log_lines = it.log_lines_most + 1,
         ] {
             let mut worse = slow.clone();

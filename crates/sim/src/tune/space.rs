@@ -43,7 +43,7 @@ pub enum Tunable {
     Overshoot,
 }
 
-/// One tunable and the values it takes, ascending. Times are in nanoseconds, the rest in tokens.
+/// One tunable and the values it takes, ascending. Times are in nanoseconds, the rest in tokens or requests.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Axis {
     pub(crate) tunable: Tunable,
@@ -307,12 +307,9 @@ fn raised(default: Span, to: Span) -> Option<Span> {
     (to > default).then_some(to)
 }
 
-/// About the time between two reports by default: the middle of what is tried. Whether it is hit
-/// exactly does not matter.
+/// The time between two reports by default: the middle of what is tried.
 fn interval(limit: &Limit) -> Span {
-    let default = Tuning::default();
-    let tenth = limit.time_for(limit.burst()) / 10;
-    let interval = tenth.clamp(default.interval_min, default.interval_max);
+    let interval = Tuning::default().interval(limit);
     // Whole microseconds are easier to read, and to paste.
     Span(Span::from(interval).0 / 1000 * 1000)
 }

@@ -238,9 +238,6 @@ impl<W: Waiter> KeyState<W> {
             self.meter_denied(waiting.cost);
             verdicts.push_back((waiting.waiter, verdict));
         }
-        if self.has_left() {
-            return Next::Call;
-        }
         self.next_quiet(around, now)
     }
 
@@ -270,6 +267,6 @@ impl<W: Waiter> KeyState<W> {
 /// count, so that no reply comes near the end of that.
 const GRANTED_MAX: u64 = 1 << 51;
 
-/// Refusals beyond this change nothing: a quarter of the shortest interval doubled so often is
-/// more than a second.
+/// Refusals beyond this change nothing: a quarter of an interval doubled so often is more than a second,
+/// or than the gap of a bucket so small.
 const REFUSALS_MAX: u32 = 8;

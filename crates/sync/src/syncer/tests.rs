@@ -338,26 +338,6 @@ fn one_costly_request_is_the_stores_to_decide() {
     assert_eq!(syncer.tokens().granted, 20 * 90);
 }
 
-/// It lay here for as long as this replica stayed away, up to five seconds.
-#[test]
-fn what_was_granted_and_is_too_little_for_who_waits_goes_back_at_once() {
-    let mut syncer = replica("10/s burst 40", FailurePolicy::Closed, 1);
-    let mut store = Store::default();
-    for costs in [&[15][..], &[16, 16]] {
-        for cost in costs {
-            syncer.acquire(ALICE, *cost, Purpose::Spend, Caller::default(), NOW);
-        }
-        store.serve(&mut syncer, NOW);
-    }
-    let admitted = verdicts(&mut syncer)
-        .iter()
-        .map(Verdict::is_allowed)
-        .collect::<Vec<_>>();
-    assert_eq!(admitted, [true, true, false]);
-    let tokens = syncer.tokens();
-    assert_eq!((tokens.released, tokens.held()), (9, 0), "{tokens:?}");
-}
-
 /// While the task was busy they had piled up, each with a key that nobody asked for any more.
 #[test]
 fn who_gave_up_before_the_task_heard_of_it_takes_no_room_and_no_call() {
