@@ -133,9 +133,18 @@ impl Tuning {
     /// of the capacity at most, and a full bucket is never far from draining. Where that is less than
     /// `interval_min`, up to a quarter; and more where the bucket fills in less than four times
     /// `interval_small`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use leasehold_sync::Tuning;
+    /// let interval = |limit: &str| Tuning::default().interval(&limit.parse().unwrap());
+    /// assert_eq!(interval("1000/s"), Duration::from_millis(100));
+    /// assert_eq!(interval("1000/s burst 40"), Duration::from_millis(10));
+    /// ```
     pub fn interval(&self, limit: &Limit) -> Duration {
         let fill = limit.time_for(limit.capacity());
-        (fill / 10).clamp(self.soonest(limit), self.interval_max)
+        let soonest = self.soonest(limit);
+        (fill / 10).min(self.interval_max).max(soonest)
     }
 
     /// Shortest time between two reports on a key of `limit`.

@@ -30,8 +30,8 @@ pub(crate) fn rust(setup: &Setup) -> String {
             line(field, duration(span));
         }
     }
-    if let Some(tokens) = tuning.lease_pays {
-        line("lease_pays", format!("{tokens:?}"));
+    if let Some(requests) = tuning.lease_pays {
+        line("lease_pays", format!("{requests:?}"));
     }
     if let Some(keys) = tuning.batch_keys {
         line("batch_keys", keys.to_string());

@@ -85,8 +85,8 @@ impl fmt::Display for TuningConfig {
                 writeln!(f, "{field} = \"{span}\"")?;
             }
         }
-        if let Some(tokens) = self.lease_pays {
-            writeln!(f, "lease-pays = {tokens:?}")?;
+        if let Some(requests) = self.lease_pays {
+            writeln!(f, "lease-pays = {requests:?}")?;
         }
         for (field, number) in [
             ("batch-keys", self.batch_keys),

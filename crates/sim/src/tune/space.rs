@@ -231,7 +231,7 @@ impl Space {
             #[expect(clippy::cast_precision_loss, reason = "a small whole number")]
             lease_pays: self
                 .said(setting, Tunable::LeasePays)
-                .map(|tokens| tokens as f64),
+                .map(|requests| requests as f64),
             ..TuningConfig::default()
         };
         let soonest = tuning
