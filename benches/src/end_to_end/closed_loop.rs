@@ -17,7 +17,7 @@ use leasehold::machine_nanos;
 use super::accuracy::Accuracy;
 use super::contenders::{Instance, Nominal};
 use super::failure::Failure;
-use super::figures::{Percentiles, histogram};
+use super::figures::{Latency, Percentiles, histogram};
 use crate::judge::record::Record;
 
 /// What to offer.
@@ -46,7 +46,7 @@ pub(super) struct ClosedLoop {
 pub(super) struct Outcome {
     pub(super) seconds: f64,
     pub(super) accuracy: Accuracy,
-    pub(super) latency: Percentiles,
+    pub(super) latency: Latency,
     pub(super) given_up: u64,
 }
 
@@ -236,7 +236,7 @@ impl Seen {
         Ok(Outcome {
             seconds: std::time::Duration::from_nanos(end_ns - start_ns).as_secs_f64(),
             accuracy,
-            latency: Percentiles::of(&self.times, self.longest),
+            latency: Latency::of_closed_loop(Percentiles::of(&self.times, self.longest)),
             given_up: 0,
         })
     }

@@ -14,7 +14,7 @@ use super::accuracy::Accuracy;
 use super::closed_loop::Outcome;
 use super::contenders::Instance;
 use super::failure::Failure;
-use super::figures::{Percentiles, histogram};
+use super::figures::{Latency, Percentiles, histogram};
 
 /// What to offer.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub(super) async fn run<I: Instance>(instances: &[I], load: ColdKeys) -> Result<
     Ok(Outcome {
         seconds,
         accuracy,
-        latency: Percentiles::of(&times, 0),
+        latency: Latency::of_closed_loop(Percentiles::of(&times, 0)),
         given_up: 0,
     })
 }

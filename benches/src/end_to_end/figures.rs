@@ -11,10 +11,29 @@ pub(super) struct Figures {
     /// From the first request to the last answer.
     pub(super) seconds: f64,
     pub(super) accuracy: Accuracy,
-    pub(super) latency: Percentiles,
+    pub(super) latency: Latency,
     pub(super) cost: Cost,
     /// Requests that were given up on, because too many were waiting.
     pub(super) given_up: u64,
+}
+
+/// How long decisions took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latency {
+    /// From when a request was due. In a closed loop it is due when it is made.
+    pub(super) response: Percentiles,
+    /// From asking: what is late because the load was late is not in it.
+    pub(super) service: Percentiles,
+}
+
+impl Latency {
+    /// Of requests that are made when they are due.
+    pub(super) fn of_closed_loop(times: Percentiles) -> Self {
+        Self {
+            response: times,
+            service: times,
+        }
+    }
 }
 
 /// Times of decisions, in nanoseconds.
@@ -94,28 +113,35 @@ pub(super) const MEASURES: &[Measure] = &[
         head: "p50",
         unit: "µs",
         less_is_better: true,
-        of: |it| micros(it.latency.p50),
+        of: |it| micros(it.latency.response.p50),
     },
     Measure {
         name: "p99_us",
         head: "p99",
         unit: "µs",
         less_is_better: true,
-        of: |it| micros(it.latency.p99),
+        of: |it| micros(it.latency.response.p99),
     },
     Measure {
         name: "p999_us",
         head: "p99.9",
         unit: "µs",
         less_is_better: true,
-        of: |it| micros(it.latency.p999),
+        of: |it| micros(it.latency.response.p999),
     },
     Measure {
         name: "longest_us",
         head: "longest",
         unit: "µs",
         less_is_better: true,
-        of: |it| micros(it.latency.longest),
+        of: |it| micros(it.latency.response.longest),
+    },
+    Measure {
+        name: "service_p999_us",
+        head: "service p99.9",
+        unit: "µs",
+        less_is_better: true,
+        of: |it| micros(it.latency.service.p999),
     },
     Measure {
         name: "commands_per_s",

@@ -138,6 +138,11 @@ const TARGETS: &[Target] = &[
         "p999_us",
         Goal::LessByAtLeast(50.0, Contender::Centralised),
     ),
+    target(
+        "latency",
+        "service_p999_us",
+        Goal::LessByAtLeast(50.0, Contender::Centralised),
+    ),
     target("shared-even", "overshoot_tokens", Goal::AtMost(0.0)),
     target("shared-even", "used_percent", Goal::AtLeast(99.5)),
     target(
