@@ -30,6 +30,7 @@ use leasehold_core::{
 };
 use leasehold_redis::codec::{Call, EXCHANGE, Names};
 use leasehold_redis::server::{Binary, LocalServer};
+use redis::Connection;
 
 use branches::BRANCHES;
 use rng::LIMITS;
@@ -253,16 +254,26 @@ fn a_bucket_is_forgotten_when_its_lifetime_is_over_and_the_marker_never() {
             slots.push((limit, request));
         }
         let answer = eval(&mut connection, EXCHANGE, &call);
+        let mut compared = 0;
         for (key, (limit, request)) in call.keys()[1..].iter().zip(slots) {
             let mut slot = None;
             Ledger::exchange(&mut slot, &request, &limit, answer.birth, answer.now);
             let mut bucket = Stored::new(slot.unwrap(), ZERO);
             bucket.keep(&limit, &request, answer.now);
-            assert_eq!(
-                run::<u64>(&mut connection, "PEXPIRETIME", &[key]),
-                bucket.forgotten_ms()
-            );
+            let forgotten_ms = bucket.forgotten_ms();
+            match run::<i64>(&mut connection, "PEXPIRETIME", &[key]) {
+                // Some are kept for a twentieth of a second, and a busy machine may have taken longer to get here.
+                GONE => assert!(
+                    server_ms(&mut connection) >= forgotten_ms,
+                    "forgotten early"
+                ),
+                expiry_ms => {
+                    assert_eq!(u64::try_from(expiry_ms), Ok(forgotten_ms));
+                    compared += 1;
+                }
+            }
         }
+        assert!(compared >= KEPT_LONG, "only {compared} were still there");
         assert_eq!(
             run::<i64>(&mut connection, "PTTL", &[&call.keys()[0]]),
             -1,
@@ -270,6 +281,18 @@ fn a_bucket_is_forgotten_when_its_lifetime_is_over_and_the_marker_never() {
         );
         drop(server);
     }
+}
+
+/// What `PEXPIRETIME` says of a key that is not there.
+const GONE: i64 = -2;
+
+/// So many of the buckets are kept for longer than any machine stalls: those on lease, and those that drain slowly.
+const KEPT_LONG: u32 = 8;
+
+/// The server's clock.
+fn server_ms(connection: &mut Connection) -> u64 {
+    let (seconds, micros): (u64, u64) = run(connection, "TIME", &[""; 0]);
+    seconds * 1000 + micros / 1000
 }
 
 #[test]
