@@ -267,6 +267,6 @@ impl<W: Waiter> KeyState<W> {
 /// count, so that no reply comes near the end of that.
 const GRANTED_MAX: u64 = 1 << 51;
 
-/// Refusals beyond this change nothing: a quarter of an interval doubled so often is more than a second,
-/// or than the gap of a bucket so small.
+/// Refusals beyond this change nothing: a quarter of an interval doubled so often is longer than the longest
+/// time between two calls.
 const REFUSALS_MAX: u32 = 8;

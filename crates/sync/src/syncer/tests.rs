@@ -338,6 +338,29 @@ fn one_costly_request_is_the_stores_to_decide() {
     assert_eq!(syncer.tokens().granted, 20 * 90);
 }
 
+/// Its share is what four of the cheaper requests cost: for the dearer ones no lease would be begun.
+#[test]
+fn a_key_whose_share_is_on_the_edge_stays_leased() {
+    let mut syncer = replica("1000/s burst 800", FailurePolicy::Closed, 1);
+    let mut store = Store::default();
+    let mut asked = 0;
+    for millis in 0..10_000_u64 {
+        let now = NOW + Duration::from_millis(millis);
+        if millis % 25 == 0 {
+            let cost = if millis < 2_000 { 100 } else { 110 };
+            let local = syncer.cache.try_acquire(ALICE, cost, now);
+            if matches!(local, Local::Short { .. } | Local::Unknown) {
+                asked += 1;
+                syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now);
+            }
+        }
+        syncer.handle_signals(now);
+        syncer.handle_timeout(now);
+        store.serve(&mut syncer, now);
+    }
+    assert!(asked <= 20, "{asked} of 400 asked the store");
+}
+
 /// While the task was busy they had piled up, each with a key that nobody asked for any more.
 #[test]
 fn who_gave_up_before_the_task_heard_of_it_takes_no_room_and_no_call() {
