@@ -5,27 +5,27 @@
 //! is, so the two do not drift apart by more than either is wrong.
 //!
 //! Requests are told the time by the processor's counter, from a reading of that clock that is a few
-//! milliseconds old at most, which takes a third of the time: see [`between`]. Cheaper clocks there are,
+//! milliseconds old at most, which takes a third of the time: see [`tsc_clock`]. Cheaper clocks there are,
 //! and none that would do. `CLOCK_MONOTONIC_COARSE` stands still while the machine sleeps, and while the
 //! one processor that keeps it is taken from a virtual machine. A time that a thread of this process
 //! keeps for the others is an old one when the process wakes from a SIGSTOP, just when leases have ended:
 //! `leasehold faults --only replica-paused` is there for whoever tries it.
 
-mod between;
 mod counter;
+mod tsc_clock;
 
 use std::sync::LazyLock;
 
 use leasehold_core::Instant;
 
-use self::between::Between;
+use self::tsc_clock::TscClock;
 
 /// A monotonic clock whose origin is a second before it was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin_nanos: u64,
     /// Where the kernel trusts the counter.
-    between: Option<&'static Between>,
+    tsc: Option<&'static TscClock>,
 }
 
 impl Clock {
@@ -33,7 +33,7 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             // Here, and not in a request: it takes 2 ms.
-            between: COUNTER.as_ref(),
+            tsc: COUNTER.as_ref(),
             origin_nanos: machine_nanos().saturating_sub(LEAD),
         }
     }
@@ -46,18 +46,16 @@ impl Clock {
 
     /// The time now for a request: what [`now`](Self::now) says, or up to 20 us later.
     #[inline]
-    pub(crate) fn now_quickly(self) -> Instant {
-        let counted = self
-            .between
-            .and_then(|between| between.at(counter::ticks()));
+    pub(crate) fn now_approx(self) -> Instant {
+        let counted = self.tsc.and_then(|tsc| tsc.at(counter::ticks()));
         self.since_origin(counted.unwrap_or_else(|| self.read()))
     }
 
     /// A reading of the machine's clock, for those that come soon after too.
     #[cold]
     fn read(self) -> u64 {
-        if let Some(between) = self.between {
-            between.renew(|| between::read(machine_nanos, counter::ticks));
+        if let Some(tsc) = self.tsc {
+            tsc.renew(|| tsc_clock::read(machine_nanos, counter::ticks));
         }
         machine_nanos()
     }
@@ -69,7 +67,7 @@ impl Clock {
 }
 
 /// One for the process: its readings serve all limiters.
-static COUNTER: LazyLock<Option<Between>> = LazyLock::new(|| between::calibrated(machine_nanos));
+static COUNTER: LazyLock<Option<TscClock>> = LazyLock::new(|| tsc_clock::calibrated(machine_nanos));
 
 /// The machine's own reading, the same for all processes on it, in nanoseconds.
 #[cfg(target_os = "linux")]
@@ -115,7 +113,7 @@ mod tests {
         let clock = Clock::start();
         for _ in 0..1_000_000 {
             let before = clock.now();
-            let told = clock.now_quickly();
+            let told = clock.now_approx();
             let after = clock.now();
             assert!(told >= before);
             assert!(told.since(after) < core::time::Duration::from_micros(20));

@@ -213,7 +213,7 @@ impl Limiter {
         let (requests, shared) = (merged(requests), &*self.inner.shared);
         let step = self
             .path()
-            .acquire_all(&requests, shared.is_closed(), shared.now_quickly());
+            .acquire_all(&requests, shared.is_closed(), shared.now_approx());
         match self.follow(step) {
             Ok(verdict) => verdict,
             Err(index) => {
@@ -301,7 +301,7 @@ impl Limiter {
     #[inline]
     pub(crate) fn decide(&self, key: KeyRef<'_>, cost: u32) -> Option<Verdict> {
         let shared = &*self.inner.shared;
-        let now = shared.now_quickly();
+        let now = shared.now_approx();
         let step = (self.path()).acquire(key, cost, || shared.is_closed(), now);
         self.follow(step).ok()
     }
@@ -314,7 +314,7 @@ impl Limiter {
     )]
     pub(crate) fn decide_at(&self, entry: &Arc<Entry>, cost: u32) -> Option<Verdict> {
         let shared = &*self.inner.shared;
-        let now = shared.now_quickly();
+        let now = shared.now_approx();
         let step = (self.path()).acquire_at(entry, cost, || shared.is_closed(), now);
         self.follow(step).ok()
     }
@@ -483,7 +483,7 @@ impl Limiter {
         let mut joint = Joint::default();
         loop {
             let shared = &*self.inner.shared;
-            let (is_closed, now) = (shared.is_closed(), shared.now_quickly());
+            let (is_closed, now) = (shared.is_closed(), shared.now_approx());
             let step = joint.step(self.path(), requests, is_closed, now);
             let lacking = match self.follow(step) {
                 Ok(verdict) => return verdict,

@@ -57,8 +57,8 @@ impl Shared {
 
     /// The same for a request that is decided here.
     #[inline]
-    pub(crate) fn now_quickly(&self) -> Instant {
-        self.clock.now_quickly()
+    pub(crate) fn now_approx(&self) -> Instant {
+        self.clock.now_approx()
     }
 
     /// The birth of a part of the store as far as it is known here.

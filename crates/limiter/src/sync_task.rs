@@ -72,7 +72,7 @@ impl Waiter for Caller {
     }
 }
 
-type Landed = Result<(task::Id, Result<Answer, StoreError>), JoinError>;
+type Completed = Result<(task::Id, Result<Answer, StoreError>), JoinError>;
 
 pub(crate) struct SyncTask {
     syncer: Syncer<Caller>,
@@ -113,13 +113,13 @@ impl SyncTask {
     pub(crate) async fn run(mut self) {
         let mut inbox = Vec::with_capacity(COMMANDS_AT_ONCE);
         loop {
-            let wake_up = self.pump();
+            let wake_up = self.drive();
             tokio::select! {
                 heard = self.commands.recv_many(&mut inbox, COMMANDS_AT_ONCE) => {
                     let now = self.shared.now();
                     let told: Vec<_> = inbox
                         .drain(..)
-                        .filter_map(|command| self.obey(command, now))
+                        .filter_map(|command| self.handle_command(command, now))
                         .collect();
                     if heard == 0 || !told.is_empty() {
                         return self.drain(told).await;
@@ -129,7 +129,7 @@ impl SyncTask {
                     let now = self.shared.now();
                     self.syncer.handle_signals(now);
                 }
-                Some(landed) = self.flights.join_next_with_id() => self.land(landed),
+                Some(completed) = self.flights.join_next_with_id() => self.handle_completion(completed),
                 () = sleep_until(wake_up, self.shared.now()) => {
                     let now = self.shared.now();
                     self.syncer.handle_timeout(now);
@@ -139,12 +139,12 @@ impl SyncTask {
     }
 
     /// Does all that the syncer says, and returns when it wants to hear of the time again.
-    fn pump(&mut self) -> Option<Instant> {
+    fn drive(&mut self) -> Option<Instant> {
         let now = self.shared.now();
         while let Some(batch) = self.syncer.poll_batch(now) {
             self.shared.counters.count_batch(batch.calls.len());
             let batch = Arc::new(batch);
-            let flight = fly(
+            let flight = send_batch(
                 Arc::clone(&self.store),
                 Arc::clone(&batch),
                 self.call_timeout,
@@ -161,7 +161,7 @@ impl SyncTask {
     }
 
     /// Returns whom to tell when a shut-down is asked for.
-    fn obey(&mut self, command: Command, now: Instant) -> Option<oneshot::Sender<u64>> {
+    fn handle_command(&mut self, command: Command, now: Instant) -> Option<oneshot::Sender<u64>> {
         match command {
             Command::Acquire {
                 key,
@@ -185,8 +185,8 @@ impl SyncTask {
         }
     }
 
-    fn land(&mut self, landed: Landed) {
-        let (id, answer) = landed.unwrap_or_else(|error| {
+    fn handle_completion(&mut self, completed: Completed) {
+        let (id, answer) = completed.unwrap_or_else(|error| {
             let lost = StoreError::new(format_args!("the store broke down: {error}"));
             (error.id(), Err(lost))
         });
@@ -255,19 +255,19 @@ impl SyncTask {
         self.commands.close();
         let now = self.shared.now();
         while let Ok(command) = self.commands.try_recv() {
-            told.extend(self.obey(command, now));
+            told.extend(self.handle_command(command, now));
         }
         self.syncer.shut_down(now);
         let patience = now + self.shared.shutdown_patience;
         loop {
-            let wake_up = self.pump();
+            let wake_up = self.drive();
             let now = self.shared.now();
             if self.syncer.is_drained() || now >= patience {
                 break;
             }
             let wake_up = wake_up.map_or(patience, |at| at.min(patience));
             tokio::select! {
-                Some(landed) = self.flights.join_next_with_id() => self.land(landed),
+                Some(completed) = self.flights.join_next_with_id() => self.handle_completion(completed),
                 () = sleep_until(Some(wake_up), now) => self.syncer.handle_timeout(self.shared.now()),
             }
         }
@@ -280,7 +280,7 @@ impl SyncTask {
 }
 
 /// Sends a batch, and waits no longer than `call_timeout` for its answer.
-async fn fly(
+async fn send_batch(
     store: Arc<dyn Store>,
     batch: Arc<Batch>,
     call_timeout: Duration,

@@ -24,7 +24,7 @@ use super::counter;
 
 /// Tells the time by the counter, from readings of a dearer clock.
 #[derive(Debug)]
-pub(super) struct Between {
+pub(super) struct TscClock {
     first: Reading,
     /// Nanoseconds a tick, times 2^32.
     rate: u64,
@@ -47,7 +47,7 @@ pub(super) struct Reading {
     pub(super) nanos: u64,
 }
 
-impl Between {
+impl TscClock {
     /// Counts from `first` at the rate seen between two readings; `None` if they show none.
     pub(super) fn new(first: Reading, second: Reading) -> Option<Self> {
         let ticks = second.ticks.checked_sub(first.ticks)?;
@@ -150,14 +150,14 @@ pub(super) fn read(nanos: impl Fn() -> u64, ticks: impl Fn() -> u64) -> Option<R
     None
 }
 
-/// How often to try for a reading that nothing comes between.
+/// How often to try for a reading that nothing comes tsc.
 const TRIES: usize = 8;
 
 /// 1 to 4 us, by the processor.
 const TICKS_BETWEEN: u64 = 4000;
 
 /// The machine's counter held against its clock; `None` if the kernel does not trust it.
-pub(super) fn calibrated(nanos: impl Fn() -> u64) -> Option<Between> {
+pub(super) fn calibrated(nanos: impl Fn() -> u64) -> Option<TscClock> {
     if !counter::trusted() {
         return None;
     }
@@ -165,7 +165,7 @@ pub(super) fn calibrated(nanos: impl Fn() -> u64) -> Option<Between> {
     while nanos() < first.nanos + BASELINE {
         std::hint::spin_loop();
     }
-    Between::new(first, read(&nanos, counter::ticks)?)
+    TscClock::new(first, read(&nanos, counter::ticks)?)
 }
 
 /// How long the rate is measured, once in a process: 2 ms, in which two readings that are 100 ns
@@ -182,92 +182,88 @@ mod tests {
         Reading { ticks, nanos }
     }
 
-    fn started() -> Between {
-        let between = Between::new(reading(0), reading(BASELINE)).unwrap();
-        between.take(reading(BASELINE));
-        between
+    fn started() -> TscClock {
+        let tsc = TscClock::new(reading(0), reading(BASELINE)).unwrap();
+        tsc.take(reading(BASELINE));
+        tsc
     }
 
     /// What it tells `nanos` after the start, how much ahead of it.
-    fn told(between: &Between, nanos: u64) -> Option<u64> {
-        let told = between.at(reading(nanos).ticks)?;
+    fn told(tsc: &TscClock, nanos: u64) -> Option<u64> {
+        let told = tsc.at(reading(nanos).ticks)?;
         Some(told.checked_sub(nanos).expect("never behind"))
     }
 
     #[test]
     fn between_readings_the_counter_tells_the_time_and_never_late() {
-        let between = started();
+        let tsc = started();
         for since in [0, 1, 1000, SPAN - 2] {
-            let ahead = told(&between, BASELINE + since).unwrap();
+            let ahead = told(&tsc, BASELINE + since).unwrap();
             assert!(ahead.abs_diff(AHEAD) < 10, "{ahead}");
         }
     }
 
     #[test]
     fn nothing_is_told_without_a_reading_that_is_fresh() {
-        let between = Between::new(reading(0), reading(BASELINE)).unwrap();
-        assert_eq!(told(&between, 0), None, "none was taken yet");
-        let between = started();
+        let tsc = TscClock::new(reading(0), reading(BASELINE)).unwrap();
+        assert_eq!(told(&tsc, 0), None, "none was taken yet");
+        let tsc = started();
         for since in [SPAN + 2, 3 * SPAN, 1_000_000_000, 1 << 60] {
-            assert_eq!(told(&between, BASELINE + since), None, "{since}");
+            assert_eq!(told(&tsc, BASELINE + since), None, "{since}");
         }
-        assert_eq!(
-            told(&between, BASELINE - 1000),
-            None,
-            "the counter restarted"
-        );
+        assert_eq!(told(&tsc, BASELINE - 1000), None, "the counter restarted");
     }
 
     #[test]
     fn a_new_reading_corrects_what_the_counter_gained_or_lost() {
         for drift in [-3000_i64, 3000] {
-            let between = started();
+            let tsc = started();
             let (nanos, ticks) = (BASELINE + SPAN, reading(BASELINE + SPAN).ticks);
             let right = nanos.checked_add_signed(drift).unwrap();
-            between.renew(|| {
+            tsc.renew(|| {
                 Some(Reading {
                     ticks,
                     nanos: right,
                 })
             });
-            let told = between.at(ticks + 3).unwrap();
+            let told = tsc.at(ticks + 3).unwrap();
             assert!(told.abs_diff(right + AHEAD) < 10);
         }
     }
 
     #[test]
     fn a_counter_that_does_not_keep_time_is_not_asked_again() {
-        let between = started();
+        let tsc = started();
         let ticks = reading(BASELINE + SPAN).ticks;
         let slept = Reading {
             ticks,
             nanos: BASELINE + 5_000_000_000,
         };
-        between.renew(|| Some(slept));
-        assert_eq!(between.at(ticks + 1), None);
-        between.renew(|| Some(reading(BASELINE + 2 * SPAN)));
-        assert_eq!(told(&between, BASELINE + 2 * SPAN + 1), None, "never again");
+        tsc.renew(|| Some(slept));
+        assert_eq!(tsc.at(ticks + 1), None);
+        tsc.renew(|| Some(reading(BASELINE + 2 * SPAN)));
+        assert_eq!(told(&tsc, BASELINE + 2 * SPAN + 1), None, "never again");
     }
 
     #[test]
     fn after_a_long_sleep_a_counter_that_stopped_is_trusted_again() {
-        let between = started();
+        let tsc = started();
         let ticks = reading(BASELINE + 200 * SPAN).ticks;
         let nanos = 1 << 50;
-        between.renew(|| Some(Reading { ticks, nanos }));
-        let told = between.at(ticks + 3).unwrap();
+        tsc.renew(|| Some(Reading { ticks, nanos }));
+        let told = tsc.at(ticks + 3).unwrap();
         assert!(told.abs_diff(nanos + AHEAD) < 10);
     }
 
     #[test]
     fn two_readings_that_show_no_rate_make_no_clock() {
-        assert!(Between::new(reading(5), reading(5)).is_none());
-        assert!(Between::new(reading(5), reading(4)).is_none());
+        assert!(TscClock::new(reading(5), reading(5)).is_none());
+        assert!(TscClock::new(reading(5), reading(4)).is_none());
         let stands = Reading {
             ticks: u64::MAX,
             nanos: 0,
         };
-        assert!(Between::new(reading(5), stands).is_none());
+        assert!(TscClock::new(reading(5), stands).is_none());
     }
 
     #[test]
