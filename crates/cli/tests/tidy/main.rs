@@ -7,6 +7,7 @@
 mod dependencies;
 mod files;
 mod links;
+mod prose;
 mod purity;
 
 use files::File;
@@ -61,6 +62,19 @@ fn every_source_file_says_what_it_is() {
 }
 
 #[test]
+fn docs_begin_with_their_noun() {
+    check(sources_of(PLAIN).iter().flat_map(prose::headless));
+}
+
+#[test]
+fn lines_end_within_100_columns() {
+    check(sources_of(PLAIN).iter().flat_map(prose::wide));
+    let documents = files::below("", "md");
+    let plain = |document: &&File| PLAIN_DOCUMENTS.contains(&&*document.path);
+    check(documents.iter().filter(plain).flat_map(prose::wide));
+}
+
+#[test]
 fn links_in_documents_lead_somewhere() {
     let documents = files::below("", "md");
     check(
@@ -69,6 +83,19 @@ fn links_in_documents_lead_somewhere() {
             .flat_map(|document| links::broken(document, &links::target)),
     );
 }
+
+fn sources_of(directories: &[&str]) -> Vec<File> {
+    let sources = directories
+        .iter()
+        .map(|directory| files::below(directory, "rs"));
+    sources.flatten().collect()
+}
+
+/// Directories whose docs and lines keep the rules of prose.
+const PLAIN: &[&str] = &["crates/redis"];
+
+/// Documents whose lines keep the rules of prose.
+const PLAIN_DOCUMENTS: &[&str] = &["docs/BENCHMARKS.md", "docs/OPERATING.md"];
 
 /// Fails with all violations, one a line.
 fn check(violations: impl IntoIterator<Item = String>) {
