@@ -6,11 +6,11 @@
 //! cargo run --release -p leasehold-redis --example flood [KEYS [CALLERS [ROW]]]
 //! ```
 //!
-//! Each key is asked for once; every tenth once more at once, and once more a thousand of its caller's keys
-//! later, when it is forgotten here: its one token must not be there twice. Beside them runs one hot
-//! key at thrice its limit, held against a bucket that meets the same requests. First the store
-//! answers; then it is stopped while the third fifth of the keys comes; then all the time, under each
-//! failure policy. ROW is a part of the names of the rows to run.
+//! Each key is asked for once; every tenth once more at once, and once more a thousand of its
+//! caller's keys later, when it is forgotten here: its one token must not be there twice. Beside
+//! them runs one hot key at thrice its limit, held against a bucket that meets the same requests.
+//! First the store answers; then it is stopped while the third fifth of the keys comes; then all
+//! the time, under each failure policy. ROW is a part of the names of the rows to run.
 //!
 //! Exit code 1 if a limit was exceeded, a request allowed that no count of tokens has, or if memory
 //! grew on and on.
@@ -85,7 +85,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// What came of the requests.
+/// The outcome of the requests.
 #[derive(Default)]
 struct Counts {
     /// Keys that had their first answer.
@@ -148,7 +148,8 @@ async fn run(
         hot.excess,
     );
     println!(
-        "  {seconds:.0} s, {:.1} s of them stopped; memory at each tenth of the keys, MiB: {:?}, {} at most",
+        "  {seconds:.0} s, {:.1} s of them stopped; \
+         memory at each tenth of the keys, MiB: {:?}, {} at most",
         stopped_for.seconds, memory.tenths, memory.most
     );
     let mut kept = true;
@@ -163,7 +164,8 @@ async fn run(
     demand(memory.is_flat(), "memory grew on and on");
     demand(drained.is_ok(), "not all was given back or charged");
     let is_between = row.stopped.start > 0;
-    // What was sent just before the store stopped it may have executed without anybody hearing of it.
+    // What was sent just before the store stopped it may have executed without anybody hearing of
+    // it.
     demand(
         is_between || count(&counts.wrong) == 0,
         "some were told that a key was used up that nobody had used",
@@ -198,7 +200,8 @@ fn flood(limiter: &Limiter, keys: u64, callers: u64, counts: &Arc<Counts>) -> Jo
             while number < keys {
                 ask(&limiter, number, callers, &counts, &mut remembered).await;
                 number += callers;
-                // As a service does, which reads a request first: who is denied in place never waits.
+                // As a service does, which reads a request first: who is denied in place never
+                // waits.
                 tokio::task::yield_now().await;
             }
         });
@@ -265,12 +268,12 @@ async fn ask(
     }
 }
 
-/// What came of the hot key.
+/// The outcome of the hot key.
 #[derive(Default)]
 struct Hot {
     asked: u64,
     admitted: u64,
-    /// What a bucket admits that meets the same requests.
+    /// Tokens that an ideal bucket admits of the same requests.
     ideal: u64,
     /// Tokens admitted beyond the limit in the worst window.
     excess: f64,

@@ -1,4 +1,4 @@
-//! What the store script costs, and what its other forms would: the measurement behind the section
+//! The cost of the store script and of its other forms: the measurement behind the section
 //! "The store script" of docs/BENCHMARKS.md.
 //!
 //! ```sh
@@ -65,7 +65,7 @@ impl Form {
     }
 }
 
-/// What to replace, and with what.
+/// The text to replace, and its replacement.
 type Patch = (&'static str, &'static str);
 
 /// `body` with each of these texts replaced.
@@ -100,7 +100,7 @@ const HASH_FROM_THE_START: &[Patch] = &[
     ("if plain or in_hash then", "if found then"),
 ];
 
-/// What the shipped script tries where it knows of no hash.
+/// The shipped script's attempt where it knows of no hash.
 const TRIED: &str = "  local reply
   if plain or cost == LEASE then
     reply = exchange(key, not plain)

@@ -1,4 +1,4 @@
-//! What a server's user must be allowed for us to work, and what to say when it is not.
+//! The permissions that the server's user needs, and the hint that is given when one is missing.
 //!
 //! # Invariant
 //!
@@ -25,7 +25,7 @@ pub fn acl_rules(prefix: &str) -> String {
     format!("resetchannels ~{pattern}* -@all {COMMANDS}")
 }
 
-/// What would allow what the server refused with `detail`.
+/// The rule that would allow the command that the server refused with `detail`.
 pub(crate) fn mend(code: &str, detail: &str) -> String {
     if code != "NOPERM" {
         return String::new();
@@ -54,10 +54,10 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     rest.split_once(after).map(|(found, _)| found)
 }
 
-/// The script calls from `get` to `pexpireat`. `select` is for URLs that name a database, `role` for
-/// sentinels, `wait` for acknowledgements, what follows it for clusters; `info` beyond its section
-/// `server`, `ping` and `cluster|info` are not missed. Nor are `config|get` and `client|setinfo`, which
-/// are not here: old servers do not know the latter.
+/// The script calls from `get` to `pexpireat`. `select` is for URLs that name a database, `role`
+/// for sentinels, `wait` for acknowledgements, what follows it for clusters; `info` beyond its
+/// section `server`, `ping` and `cluster|info` are not missed. Nor are `config|get` and
+/// `client|setinfo`, which are not here: old servers do not know the latter.
 const COMMANDS: &str = "+evalsha +script|load +get +set +time +mget +mset +del +hget \
                         +hmget +hgetall +hset +hdel +pexpireat +info +ping +select +role \
                         +wait +cluster|slots +cluster|info +asking";

@@ -2,9 +2,9 @@
 //!
 //! # Invariant
 //!
-//! An exchange goes to one node, that which serves its bin, and waits for no other: a node that hangs
-//! or is gone fails the exchanges of its own bins and of no others. A node that says that it is
-//! another is believed, and that one is asked, once: so an exchange ends within two response
+//! An exchange goes to one node, that which serves its bin, and waits for no other: a node that
+//! hangs or is gone fails the exchanges of its own bins and of no others. A node that says that it
+//! is another is believed, and that one is asked, once: so an exchange ends within two response
 //! timeouts, and one connect timeout if it leads to a node that is new to us.
 //!
 //! The client library's own cluster client is not used. It retries and repairs inside a call, for
@@ -53,7 +53,7 @@ pub(crate) struct Node {
     sent: Mutex<Option<Instant>>,
 }
 
-/// What exchanges and the scout have in common.
+/// The state that exchanges and the scout share.
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
@@ -93,7 +93,7 @@ impl Cluster {
         Ok(Self::scouted(shared, scout))
     }
 
-    /// The same in the background.
+    /// Looks at the map again in the background.
     pub(crate) fn lazy(settings: Settings, shop: &Arc<Shop>) -> Self {
         let shared = Arc::new(Shared::new(settings, shop));
         let scout = Scout::new(&shared);

@@ -1,11 +1,12 @@
-//! What we say to the script and what it answers, in bytes.
+//! The arguments of the script and its answers, in bytes.
 //!
 //! # Invariant
 //!
 //! Every number is whole and below 2^52 when we send it, and whole and below 2^53 when we take it:
 //! a double, Lua's only number, holds it exactly. What we are told and send back, times and grants,
-//! is below 2^52 both ways, or one bad answer would be the last that we can ask for. What a server answers is input: whatever it is,
-//! decoding ends in a value or in a [`DecodeError`], never in a panic.
+//! is below 2^52 both ways, or one bad answer would be the last that we can ask for. What a server
+//! answers is input: whatever it is, decoding ends in a value or in a [`DecodeError`], never in a
+//! panic.
 //!
 //! One [`Call`] carries many requests and shares its birth marker. All its keys lie in one slot of
 //! a cluster, for their names begin with one hash tag; [`Names`] makes them.
@@ -21,7 +22,7 @@ pub const EXCHANGE: &str = include_str!("../lua/exchange.lua");
 #[derive(Clone, Debug)]
 pub struct Call {
     keys: Vec<Vec<u8>>,
-    /// What is known of the store's, and behind it how many buckets, from the first, may be strings.
+    /// The known birth of the store, then how many buckets, from the first, may be strings.
     birth: Vec<u8>,
     scales: Vec<(Scale, u64)>,
     limits: Vec<u8>,
@@ -167,7 +168,7 @@ impl RunId {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field} is {value}, which is more than the store can count exactly")]
 pub struct EncodeError {
-    /// What is too large.
+    /// The field whose number is too large.
     pub field: &'static str,
     /// How large it is.
     pub value: u64,
@@ -188,9 +189,9 @@ pub enum DecodeError {
     /// A number is negative, broken, or too large to be exact.
     #[error("the script answered {value} as {field}, which is no whole number that can be")]
     Number {
-        /// What it should be.
+        /// The field that the number stands in.
         field: &'static str,
-        /// What it is.
+        /// The number.
         value: f64,
     },
     /// A status that we do not know.
@@ -247,7 +248,7 @@ fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(),
     Ok(())
 }
 
-/// What is left to read of an answer whose length is right.
+/// The rest of an answer whose length is right.
 struct Numbers<'a>(&'a [u8]);
 
 impl<'a> Numbers<'a> {

@@ -30,7 +30,7 @@ use crate::wire::Wire;
 /// Moves bytes for a [`Wire`]. Ends when the connection is closed; dropping it closes it.
 pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What the owner of a link does on each new connection before anyone else may use it: load a
+/// The commands that the owner of a link sends first on each new connection: load a
 /// script, say, or learn which server this is. An error counts as a failed attempt to connect.
 ///
 /// `()` does nothing.

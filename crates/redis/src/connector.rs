@@ -184,7 +184,7 @@ impl<G: Greeting> Connector<G> {
     }
 }
 
-/// What is wrong with a sentinel, and the mend.
+/// A fault of a sentinel, and its mend.
 fn complaint(place: &Place, fault: &ConnectFault) -> String {
     match fault {
         ConnectFault::Password { code, detail } => format!(

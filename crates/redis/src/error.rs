@@ -1,4 +1,4 @@
-//! What can go wrong between us and the store, and whether the store may have acted on it.
+//! Errors between a replica and the store, and whether the store may have executed the request.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub enum LinkError {
     /// The connection ended before the answer came.
     #[error("the connection was lost before the answer came: {what}")]
     Dropped {
-        /// What the system says.
+        /// The system's error.
         what: String,
     },
     /// The server answered with an error. Where a permission is missing, it is named, with the line
@@ -60,7 +60,7 @@ pub enum LinkError {
     /// The answer is not one to this question.
     #[error("the answer makes no sense: {what}")]
     Garbled {
-        /// What does not fit.
+        /// The part that does not fit.
         what: String,
     },
 }
@@ -92,8 +92,8 @@ impl LinkError {
         }
     }
 
-    /// What the server's error `reply` means. Redis before 7 wraps the error that ended a script in
-    /// an `ERR` of its own; the code is that of the inner one then.
+    /// The meaning of the server's error `reply`. Redis before 7 wraps the error that ended a
+    /// script in an `ERR` of its own; the code is that of the inner one then.
     pub(crate) fn refused(reply: &redis::ServerError) -> Self {
         let detail = reply.details().unwrap_or_default();
         let inner = detail.split_once(" -").and_then(|(_, inner)| {
@@ -171,18 +171,18 @@ pub enum DownReason {
 pub struct ConnectError {
     /// Where to, without credentials.
     pub address: String,
-    /// What went wrong.
+    /// The fault.
     pub fault: ConnectFault,
 }
 
-/// What went wrong while connecting, and where there is one, the mend.
+/// A fault while connecting and, where there is one, its mend.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectFault {
     /// The host has no address.
     #[error("the host name does not resolve: {what}")]
     Name {
-        /// What the system says.
+        /// The system's error.
         what: String,
     },
     /// Nobody listens there.
@@ -191,7 +191,7 @@ pub enum ConnectFault {
     /// The system could not open the connection.
     #[error("{what}")]
     Unreachable {
-        /// What the system says.
+        /// The system's error.
         what: String,
     },
     /// It took too long.
@@ -218,10 +218,10 @@ pub enum ConnectFault {
         /// The rest of the server's message.
         detail: String,
     },
-    /// What listens there does not talk like Redis.
+    /// The listener at that address does not speak the protocol of Redis.
     #[error("no Redis answers there ({what}); if it wants TLS, write rediss:// in the URL")]
     NotRedis {
-        /// What it did instead.
+        /// Its answer.
         what: String,
     },
     /// There is no trust over TLS.
@@ -230,7 +230,7 @@ pub enum ConnectFault {
     /// Sentinels sent us to a server that does not take itself for a primary.
     #[error("the sentinels call it the primary, but its own word for its role is {role:?}")]
     NotPrimary {
-        /// What it says.
+        /// Its message.
         role: String,
     },
     /// The sentinels watch no primary of that name.
@@ -250,7 +250,7 @@ pub enum ConnectFault {
     /// The URL says that it is a node of a cluster, and it is none.
     #[error("it is no node of a cluster ({detail}); write redis:// in the URL")]
     NotCluster {
-        /// What it says.
+        /// Its message.
         detail: String,
     },
     /// No node of the cluster told who serves what.

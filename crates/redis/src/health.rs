@@ -1,4 +1,5 @@
-//! What a server says of itself that an operator should know: whether it may throw our keys away.
+//! A server's health, as far as an operator should know it: whether it may evict the limiter's
+//! keys.
 //!
 //! # Invariant
 //!
@@ -16,7 +17,7 @@ use crate::wire::Wire;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Health {
-    /// What the server is: `redis`, `valkey`.
+    /// The server's kind: `redis`, `valkey`.
     pub server: Option<String>,
     /// Its version. Valkey's own, not that of the Redis it stands in for.
     pub version: Option<String>,
@@ -47,7 +48,7 @@ pub struct Eviction {
 }
 
 impl Health {
-    /// What `server`, its answer to `INFO server`, says, and what else it lets itself be asked.
+    /// Reads `server`, the answer to `INFO server`, and asks for the rest where permissions allow.
     pub(crate) async fn examined(wire: &Wire, server: &[u8]) -> Result<Self, LinkError> {
         let mut pipeline = Pipeline::new();
         for section in ["memory", "stats", "replication"] {
@@ -86,8 +87,8 @@ impl Health {
     }
 }
 
-/// Without a bound on its memory a server evicts nothing; one that has evicted has a bound, whatever
-/// it says.
+/// Without a bound on its memory a server evicts nothing; one that has evicted has a bound,
+/// whatever it says.
 fn eviction(
     policy: Option<String>,
     memory_max_bytes: Option<u64>,

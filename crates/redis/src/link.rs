@@ -2,12 +2,13 @@
 //!
 //! # Invariant
 //!
-//! A request never waits for a connection: without one it fails at once and says since when and why.
-//! One task connects, so there is one attempt at a time, and only it changes the state that requests
-//! read. A connection is up only after its [`Greeting`].
+//! A request never waits for a connection: without one it fails at once and says since when and
+//! why. One task connects, so there is one attempt at a time, and only it changes the state that
+//! requests read. A connection is up only after its [`Greeting`].
 //!
-//! The task is in one of three places: *connected*, until its [`Wire`] is condemned or the peer closes
-//! it; *backing off*, for a random delay; *connecting*. Requests see the latter two as one: down.
+//! The task is in one of three places: *connected*, until its [`Wire`] is condemned or the peer
+//! closes it; *backing off*, for a random delay; *connecting*. Requests see the latter two as one:
+//! down.
 
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
@@ -48,8 +49,8 @@ impl Link {
         Ok(Self::supervised(connector, Some(first)))
     }
 
-    /// Connects in the background, now and whenever the connection is lost. Until it is up, requests
-    /// fail.
+    /// Connects in the background, now and whenever the connection is lost. Until it is up,
+    /// requests fail.
     ///
     /// # Panics
     ///
@@ -148,7 +149,7 @@ impl Drop for Link {
     }
 }
 
-/// What a request finds.
+/// The state of the link that a request finds.
 #[derive(Debug)]
 enum State {
     Up(Wire),
@@ -175,7 +176,7 @@ impl State {
     }
 }
 
-/// What the log has been told of the connection. One that comes and goes for the same reason is told
+/// The last log line about the connection. One that comes and goes for the same reason is told
 /// of twice a minute; one that stays away is told of in the end.
 #[derive(Default)]
 struct News {

@@ -19,7 +19,7 @@ use crate::slot::{SLOTS, slot_of};
 #[derive(Clone, Debug)]
 pub struct Names {
     prefix: String,
-    /// What stands for each bin in its hash tag; for a store that is not a cluster, the bin does.
+    /// The text of each bin's hash tag; for a store that is not a cluster, the number of the bin.
     spread: Option<Arc<[u32]>>,
 }
 
@@ -82,7 +82,7 @@ impl Names {
         slot_of(self.tag(bin).as_bytes())
     }
 
-    /// What the names of all keys begin with.
+    /// The prefix of all keys.
     pub(crate) fn stem(&self) -> String {
         format!("{{{}:", self.prefix)
     }
@@ -98,7 +98,7 @@ impl Names {
 /// The names of the buckets of one limit in one bin.
 #[derive(Clone, Debug)]
 pub struct BucketNames {
-    /// What they begin with.
+    /// The prefix.
     stem: Vec<u8>,
 }
 

@@ -55,7 +55,7 @@ impl Script {
         self.run_on(&link.wire()?, keys, arguments).await
     }
 
-    /// The same over one connection. For a [`Greeting`](crate::Greeting).
+    /// Runs the script over one connection, for a [`Greeting`](crate::Greeting).
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Script {
         self.run_as(wire, keys, arguments, Manner::default()).await
     }
 
-    /// The same, with what else travels beside the script.
+    /// Runs the script with the commands that travel beside it.
     pub(crate) async fn run_as(
         &self,
         wire: &Wire,
@@ -145,7 +145,7 @@ impl Script {
     }
 }
 
-/// What travels beside a script, on the same connection in the same breath.
+/// Commands that travel beside a script, in the same pipeline.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Manner {
     /// Before it: that the node is to answer though the keys are still on their way to it.

@@ -1,4 +1,4 @@
-//! What is asked of a sentinel, and of the server that it names.
+//! The questions to a sentinel, and to the server that it names.
 //!
 //! # Invariant
 //!
@@ -12,7 +12,7 @@ use crate::error::{ConnectFault, LinkError, Stage};
 use crate::settings::{Place, Settings};
 use crate::wire::Wire;
 
-/// What a sentinel says of a primary.
+/// A sentinel's answer about a primary.
 #[derive(Debug)]
 pub(crate) enum Told {
     /// It is there.

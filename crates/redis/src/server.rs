@@ -2,10 +2,10 @@
 //!
 //! # Invariant
 //!
-//! A server belongs to the [`LocalServer`] that started it. It is reached by its own port or socket,
-//! keeps nothing on disk that outlives it, and is killed by its own process id: when dropped, and
-//! by a watchdog should this process die first. No other server is ever touched, whatever it
-//! listens on.
+//! A server belongs to the [`LocalServer`] that started it. It is reached by its own port or
+//! socket, keeps nothing on disk that outlives it, and is killed by its own process id: when
+//! dropped, and by a watchdog should this process die first. No other server is ever touched,
+//! whatever it listens on.
 //!
 //! All calls block, for some milliseconds.
 
@@ -36,12 +36,12 @@ pub struct LocalServer {
     directory: TempDir,
 }
 
-/// What kind of server to start, and how.
+/// The kind of server to start, and its settings.
 #[derive(Clone, Debug, Default)]
 pub struct ServerOptions {
     /// The program; without one, the first that [`LocalServer::all_kinds`] finds.
     pub binary: Option<Binary>,
-    /// What clients must say to log in.
+    /// The password that clients need.
     pub password: Option<String>,
     /// Listen on a Unix socket and on no port.
     pub unix_socket: bool,
@@ -55,7 +55,7 @@ pub struct ServerOptions {
 /// A server program found on this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Binary {
-    /// What it is.
+    /// Its maker.
     pub kind: Kind,
     /// Its version, as in `7.0.15`.
     pub version: String,
@@ -63,7 +63,7 @@ pub struct Binary {
     pub path: PathBuf,
 }
 
-/// Who made a server.
+/// The maker of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// Redis.
@@ -319,7 +319,7 @@ impl LocalServer {
 }
 
 impl Binary {
-    /// What `path` is, if it is a server that runs here.
+    /// The maker of the server at `path`, if it runs here.
     fn identify(path: &Path) -> Option<Self> {
         let output = Command::new(path).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -412,7 +412,8 @@ impl Drop for Process {
 }
 
 /// Kills process `pid` and removes `directory` when the pipe to the watchdog closes, which it does
-/// however we die. (The kernel's own means, `PR_SET_PDEATHSIG`, needs `unsafe`, and fires when the starting *thread* ends.)
+/// however we die. (The kernel's own means, `PR_SET_PDEATHSIG`, needs `unsafe`, and fires when the
+/// starting *thread* ends.)
 fn watchdog(pid: u32, directory: &Path) -> io::Result<Child> {
     Command::new("sh")
         .args(["-c", r#"read -r _; kill -s KILL "$0"; rm -r "$1""#])
@@ -452,7 +453,7 @@ pub enum ServerError {
     Spawn {
         /// The program.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         what: String,
     },
     /// It ended before it answered.
@@ -478,7 +479,7 @@ pub enum ServerError {
     /// A command failed.
     #[error("command failed: {what}")]
     Command {
-        /// What the server or the system says.
+        /// The message of the server or the system.
         what: String,
     },
     /// The system refused a file, a port or a signal.

@@ -16,8 +16,8 @@ use redis::RedisConnectionInfo;
 use crate::tls::TlsSettings;
 use crate::url::{self, UrlError};
 
-/// How to reach the store: one Redis or Valkey server, the primary that sentinels name, or the nodes of
-/// a cluster. Parsed from a URL; the rest has defaults.
+/// How to reach the store: one Redis or Valkey server, the primary that sentinels name, or the
+/// nodes of a cluster. Parsed from a URL; the rest has defaults.
 ///
 /// | URL | reaches |
 /// |---|---|
@@ -26,9 +26,9 @@ use crate::url::{self, UrlError};
 /// | `redis+sentinel://[[user]:password@]host[:26379][,host..]/NAME[/database]` | the primary `NAME`, wherever the sentinels say it is |
 /// | `redis+cluster://[[user]:password@]host[:6379][,host..]` | a cluster, by any of its nodes |
 ///
-/// `valkey` may stand for `redis`. `rediss://`, `rediss+sentinel://` and `rediss+cluster://` (`valkeys…`) are
-/// the same over TLS; [`tls`](Self::tls) says whom to trust. User and password are those of the servers, not of the
-/// sentinels, which have [their own](Self::sentinel_credentials).
+/// `valkey` may stand for `redis`. `rediss://`, `rediss+sentinel://` and `rediss+cluster://`
+/// (`valkeys…`) are the same over TLS; [`tls`](Self::tls) says whom to trust. User and password are
+/// those of the servers, not of the sentinels, which have [their own](Self::sentinel_credentials).
 ///
 /// A user of the server's needs no more than this, with the prefix of the store
 /// ([`acl_rules`](crate::acl_rules) makes the rules for any):
@@ -55,7 +55,8 @@ use crate::url::{self, UrlError};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The longest one attempt to connect to one server may take: name look-up, connection,
-    /// handshakes and greeting together. 250 ms by default, 500 ms over TLS. Each sentinel that is asked has as long.
+    /// handshakes and greeting together. 250 ms by default, 500 ms over TLS. Each sentinel that is
+    /// asked has as long.
     pub connect_timeout: Duration,
     /// The longest a request may wait for its answer.
     pub response_timeout: Duration,
@@ -83,7 +84,7 @@ pub struct Settings {
     pub acknowledge_timeout: Duration,
     /// Whom to trust over TLS, and what to show. Says nothing unless the URL asks for TLS.
     pub tls: TlsSettings,
-    /// What to log in to the sentinels with. None by default: the URL's user and password are
+    /// Credentials for the sentinels. None by default: the URL's user and password are
     /// those of the servers behind them.
     pub sentinel_credentials: Option<Credentials>,
     /// While connected, a sentinel is asked this often whether the primary has moved: one that was
@@ -116,7 +117,7 @@ pub(crate) struct Acknowledgement {
     pub(crate) timeout_ms: u64,
 }
 
-/// What to open a socket to.
+/// The address to connect to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Endpoint {
     Tcp(Place),
@@ -124,7 +125,7 @@ pub(crate) enum Endpoint {
     Sentinels {
         /// At least one.
         sentinels: Vec<Place>,
-        /// What they call the primary.
+        /// The name of the primary among the sentinels.
         master: String,
     },
     Cluster {
@@ -147,7 +148,7 @@ impl Settings {
         self.response_timeout * 2
     }
 
-    /// What an exchange waits for, if for anything.
+    /// The acknowledgement that an exchange waits for, if any.
     pub(crate) fn acknowledgement(&self) -> Option<Acknowledgement> {
         let timeout = self.acknowledge_timeout.min(self.response_timeout / 2);
         (self.replicas_acknowledged > 0).then(|| Acknowledgement {
@@ -165,7 +166,7 @@ impl Settings {
         format!("{scheme}://{place}")
     }
 
-    /// The same for the one server at `place`.
+    /// Settings for the one server at `place`.
     pub(crate) fn at(&self, place: &Place) -> Self {
         Self {
             endpoint: Endpoint::Tcp(place.clone()),
@@ -287,12 +288,14 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest a replica may take to notice that the store is back.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// To ask a sentinel or a node costs little, and a fail-over should not last longer for our waiting.
+/// To ask a sentinel or a node costs little, and a fail-over should not last longer for our
+/// waiting.
 const BACKOFF_MAX_ELSEWHERE: Duration = Duration::from_millis(500);
-/// Sentinels take at least as long to notice a primary that is gone; a connection each time is cheap.
+/// Sentinels take at least as long to notice a primary that is gone; a connection each time is
+/// cheap.
 const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
-/// A cluster takes many times as long to replace a node; the answer costs the node that is asked some
-/// 100 us.
+/// A cluster takes many times as long to replace a node; the answer costs the node that is asked
+/// some 100 us.
 const CLUSTER_INTERVAL: Duration = Duration::from_secs(2);
 /// Many times what a replica in the same region takes.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_millis(50);

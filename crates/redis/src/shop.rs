@@ -1,10 +1,10 @@
-//! What a store says to a server, whichever and however it was found.
+//! The exchange of a store with a server, whichever it is and however it was found.
 //!
 //! # Invariant
 //!
-//! An exchange carries the run id of the server that runs it. The script compares it with the one in
-//! the marker, so that a server that was restarted, or promoted, or was given another's keys, never
-//! takes what it has for the whole truth: it cannot happen between two looks at it.
+//! An exchange carries the run id of the server that runs it. The script compares it with the one
+//! in the marker, so that a server that was restarted, or promoted, or was given another's keys,
+//! never takes what it has for the whole truth: it cannot happen between two looks at it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,12 +21,12 @@ use crate::script::{Manner, Script};
 use crate::settings::{Acknowledgement, Endpoint, Settings};
 use crate::wire::Wire;
 
-/// What all servers of a store have in common.
+/// The context that all servers of a store share.
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) names: Names,
     exchange: Script,
-    /// What an exchange waits for, if for anything.
+    /// The acknowledgement that an exchange waits for, if any.
     acknowledgement: Option<Acknowledgement>,
     /// Whether the servers are nodes of a cluster.
     in_cluster: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Server {
     shop: Arc<Shop>,
     /// Of the process at the other end of the live connection.
     run_id: Mutex<RunId>,
-    /// What it said of itself when it was last asked.
+    /// The server's health when it was last asked.
     health: Mutex<Option<Health>>,
 }
 
@@ -92,8 +92,8 @@ impl Server {
         }
     }
 
-    /// Sends `batch` over the live connection. With `asking` a node answers for a bin that is on its
-    /// way to it.
+    /// Sends `batch` over the live connection. With `asking` a node answers for a bin that is on
+    /// its way to it.
     pub(crate) async fn exchange(
         &self,
         link: &Link,
@@ -131,8 +131,8 @@ impl Server {
         Ok(health)
     }
 
-    /// Whether we may run scripts on our keys: better known now than at the first exchange. There is
-    /// no script of that name, and a node need not serve the key; what is not allowed is refused
+    /// Whether we may run scripts on our keys: better known now than at the first exchange. There
+    /// is no script of that name, and a node need not serve the key; what is not allowed is refused
     /// before any of that matters.
     async fn check_permission(&self, wire: &Wire) -> Result<(), LinkError> {
         let mut run = redis::cmd("EVALSHA");
@@ -181,7 +181,7 @@ impl Greeting for Server {
     }
 }
 
-/// What the server says of itself. Without its run id a restart from old data would go unnoticed.
+/// The server's health. Without its run id a restart from old data would go unnoticed.
 async fn info(wire: &Wire) -> Result<Vec<u8>, LinkError> {
     let mut info = redis::cmd("INFO");
     bytes(wire.query(info.arg("server")).await?)

@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //!
-//! As every node computes it: CRC-16 (XMODEM) of what stands between the first `{` and the `}` behind
-//! it, modulo 16384. We only make keys with such a tag, so only tags are hashed here.
+//! As every node computes it: CRC-16 (XMODEM) of what stands between the first `{` and the `}`
+//! behind it, modulo 16384. We only make keys with such a tag, so only tags are hashed here.
 
 /// Slots in a cluster.
 pub(crate) const SLOTS: u16 = 16384;
@@ -13,8 +13,8 @@ pub(crate) fn slot_of(tag: &[u8]) -> u16 {
     tag.iter().fold(0, |crc, byte| take(crc, *byte)) % SLOTS
 }
 
-/// One byte more of the checksum, bit by bit: a table pays for long texts that are hashed often, and
-/// tags are short and hashed once.
+/// One byte more of the checksum, bit by bit: a table pays for long texts that are hashed often,
+/// and tags are short and hashed once.
 fn take(crc: u16, byte: u8) -> u16 {
     let shifted = |crc: u16, _| match crc & 0x8000 {
         0 => crc << 1,

@@ -13,11 +13,11 @@ use crate::shop::{Server, Shop};
 
 /// The shared second tier in Redis: one ledger per key, one script call per batch.
 ///
-/// Replicas share limits if they share a server or a cluster, a prefix and the names of their limits.
-/// Every key expires by itself once it says no more than a missing key does.
+/// Replicas share limits if they share a server or a cluster, a prefix and the names of their
+/// limits. Every key expires by itself once it says no more than a missing key does.
 ///
-/// A cluster has 64 [partitions](Store::partitions), each in a slot of its own, spread evenly over the
-/// slots: a node that is away takes its part of the keys with it and no more.
+/// A cluster has 64 [partitions](Store::partitions), each in a slot of its own, spread evenly over
+/// the slots: a node that is away takes its part of the keys with it and no more.
 ///
 /// # Examples
 ///
@@ -66,8 +66,8 @@ impl RedisStore {
         Self::connect_as(PREFIX, settings).await
     }
 
-    /// Connects to a server or a cluster, under a prefix of one's own: stores with different prefixes
-    /// share nothing.
+    /// Connects to a server or a cluster, under a prefix of one's own: stores with different
+    /// prefixes share nothing.
     ///
     /// # Errors
     ///
@@ -103,8 +103,8 @@ impl RedisStore {
         Self { address, shop, way }
     }
 
-    /// The connection that exchanges of a partition travel on now, to await its state. One server has
-    /// only partition 0. A cluster may move a partition to another node and with it to another
+    /// The connection that exchanges of a partition travel on now, to await its state. One server
+    /// has only partition 0. A cluster may move a partition to another node and with it to another
     /// connection; none if no node is known to serve it.
     pub fn link(&self, partition: u32) -> Option<Arc<Link>> {
         match &self.way {
@@ -113,11 +113,11 @@ impl RedisStore {
         }
     }
 
-    /// What the server said of itself when it was connected to, or at the last
+    /// The server's health when it was connected to, or at the last
     /// [`examine`](Self::examine); none before the first connection.
     ///
-    /// Of a cluster, what that node said which serves us worst: one that may evict keys, if there is
-    /// one. [`healths`](Self::healths) has them all.
+    /// Of a cluster, what that node said which serves us worst: one that may evict keys, if there
+    /// is one. [`healths`](Self::healths) has them all.
     ///
     /// A server that may evict keys also causes one warning per connection: see
     /// [`Health::eviction`].
@@ -133,7 +133,7 @@ impl RedisStore {
         worst(self.healths().into_iter().map(|(_, health)| health))
     }
 
-    /// The same of each server that is known to serve us, beside where it is.
+    /// The health of each known server of the store, beside its address.
     pub fn healths(&self) -> Vec<(String, Health)> {
         match &self.way {
             Way::One { server, .. } => {
@@ -153,13 +153,13 @@ impl RedisStore {
     }
 
     /// Asks the server what it says of itself now: two or three round trips, off the path of
-    /// exchanges but on their connection. For a metrics layer, every minute or so. Of a cluster each
-    /// node is asked in turn, and the answer is as for [`health`](Self::health).
+    /// exchanges but on their connection. For a metrics layer, every minute or so. Of a cluster
+    /// each node is asked in turn, and the answer is as for [`health`](Self::health).
     ///
     /// # Errors
     ///
-    /// [`LinkError`] if there is no answer, or `INFO server` is not allowed; in a cluster, if that is
-    /// so at every node. What else may not be asked is left open.
+    /// [`LinkError`] if there is no answer, or `INFO server` is not allowed; in a cluster, if that
+    /// is so at every node. What else may not be asked is left open.
     pub async fn examine(&self) -> Result<Health, LinkError> {
         let cluster = match &self.way {
             Way::One { link, server } => return server.examine(link).await,

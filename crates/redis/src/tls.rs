@@ -36,7 +36,7 @@ pub struct TlsSettings {
     /// Certificates, in PEM, of authorities to trust beside the system's: those of a private
     /// authority.
     pub ca_file: Option<PathBuf>,
-    /// What to show a server that asks who we are.
+    /// The certificate for servers that ask for one.
     pub client: Option<ClientCertificate>,
     /// The name that the server's certificate must be for, in place of the host of the URL. For
     /// servers that are reached by an address, or as sentinels know them, and certified by name.
@@ -55,7 +55,7 @@ pub struct ClientCertificate {
     pub key_file: PathBuf,
 }
 
-/// What went wrong with TLS, and the mend.
+/// A fault of TLS, and its mend.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFault {
@@ -67,7 +67,7 @@ pub enum TlsFault {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// There is no authority to trust.
@@ -76,7 +76,7 @@ pub enum TlsFault {
          name a file of them in Settings::tls.ca_file or SSL_CERT_FILE"
     )]
     NoRoots {
-        /// What the system says.
+        /// The system's error.
         what: String,
     },
     /// An authority we do not know signed the certificate.
@@ -102,28 +102,28 @@ pub enum TlsFault {
     /// The certificate's time has not come.
     #[error("the server's certificate is not valid yet; is this machine's clock wrong?")]
     NotYetValid,
-    /// The server does not take our certificate, or wants one. Over TLS 1.3 it may hang up without a
-    /// word that reaches us.
+    /// The server does not take our certificate, or wants one. Over TLS 1.3 it may hang up without
+    /// a word that reaches us.
     #[error(
         "the server refused us ({what}); it may want a certificate of ours, signed by an authority \
          that it trusts: see Settings::tls.client"
     )]
     Unwelcome {
-        /// What the server says.
+        /// The server's alert.
         what: String,
     },
-    /// What answers there does not speak TLS.
+    /// The listener at that address does not speak TLS.
     #[error(
         "what answers there does not speak TLS ({what}); if it is a plain server, write redis://"
     )]
     NotTls {
-        /// What it did instead.
+        /// Its answer.
         what: String,
     },
     /// Anything else.
     #[error("{what}")]
     Other {
-        /// What the library says.
+        /// The library's error.
         what: String,
     },
 }
@@ -252,7 +252,7 @@ mod session {
         }
     }
 
-    /// What the library's `error` means for whoever wanted to reach `name`.
+    /// The meaning of the library's `error` for a caller that wanted to reach `name`.
     fn fault(error: &io::Error, name: &str) -> TlsFault {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         let Some(inner) = inner else {

@@ -1,4 +1,4 @@
-//! What a URL says of where the store is.
+//! The URL that says where the store is.
 //!
 //! # Invariant
 //!
@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 
 use crate::settings::{Endpoint, Place};
 
-/// What a URL says.
+/// The contents of a URL.
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     pub(crate) secure: bool,
@@ -225,7 +225,8 @@ fn name_of(parameter: &str) -> &str {
 }
 
 /// `url` without what may be a password: all before the last `@`, all of the parameters. What
-/// stands before `://` is shown only if it could be a scheme: it may be anything where one is missing.
+/// stands before `://` is shown only if it could be a scheme: it may be anything where one is
+/// missing.
 fn redacted(url: &str) -> String {
     let in_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     let (scheme, rest) = match url.split_once("://") {
@@ -250,11 +251,11 @@ fn redacted(url: &str) -> String {
 pub struct UrlError {
     /// The URL, with everything that may be a password replaced by `***`.
     pub url: String,
-    /// What is wrong with it.
+    /// The fault.
     pub fault: UrlFault,
 }
 
-/// What is wrong with a URL, and the mend.
+/// A fault of a URL, and its mend.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlFault {

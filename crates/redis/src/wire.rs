@@ -5,10 +5,10 @@
 //! A request ends within the response timeout, whatever the peer does. A wire that was condemned
 //! stays condemned and sends nothing more; the first reason is the one told.
 //!
-//! A connection is condemned when it is closed, when the server says that it is of no use to us, and
-//! when [`timeouts_before_drop`](crate::Settings::timeouts_before_drop) requests in a row got no
-//! answer. Requests that time out together tell no more than one of them: a timeout counts only if
-//! its request began after the timeout counted before it. Any answer starts the count over.
+//! A connection is condemned when it is closed, when the server says that it is of no use to us,
+//! and when [`timeouts_before_drop`](crate::Settings::timeouts_before_drop) requests in a row got
+//! no answer. Requests that time out together tell no more than one of them: a timeout counts only
+//! if its request began after the timeout counted before it. Any answer starts the count over.
 
 use std::fmt;
 use std::future::Future;
@@ -199,7 +199,8 @@ impl Quiet {
         self.timeouts = 0;
     }
 
-    /// A request begun at `started` timed out at `now`. Returns the count once it reaches the bound.
+    /// A request begun at `started` timed out at `now`. Returns the count once it reaches the
+    /// bound.
     fn handle_timeout(&mut self, started: Instant, now: Instant) -> Option<u32> {
         if self.counted_at.is_none_or(|counted| started >= counted) {
             self.timeouts += 1;
@@ -209,8 +210,8 @@ impl Quiet {
     }
 }
 
-/// What a server says that another connection, perhaps to another server, may not: it is a replica,
-/// it is still reading its data, or it no longer knows who we are.
+/// Errors after which another connection, perhaps to another server, may succeed: the server is a
+/// replica, is still reading its data, or no longer accepts the login.
 const USELESS: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS"];
 
 #[cfg(test)]

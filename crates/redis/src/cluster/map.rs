@@ -3,9 +3,9 @@
 //! # Invariant
 //!
 //! A map is not replaced by an older one: a node that was cut off from the others goes on telling,
-//! for as long as that lasts, what was so before. Which is older the nodes' own count of changes says;
-//! it grows with each fail-over. (A cluster that was made anew counts from the beginning. It is
-//! believed when nobody has confirmed the old one for a while.)
+//! for as long as that lasts, what was so before. Which is older the nodes' own count of changes
+//! says; it grows with each fail-over. (A cluster that was made anew counts from the beginning. It
+//! is believed when nobody has confirmed the old one for a while.)
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::cluster::view::View;
 use crate::codec::Names;
 use crate::settings::Place;
 
-/// Who serves what.
+/// The node that serves each bin.
 #[derive(Clone, Debug)]
 pub(crate) struct Map {
     /// Of each bin.
@@ -44,7 +44,7 @@ impl Map {
         older && now.duration_since(self.confirmed) < MEMORY
     }
 
-    /// What has changed since `before`: how many bins have another owner.
+    /// The number of bins that have another owner than in `before`.
     pub(crate) fn moved_since(&self, before: &Self) -> usize {
         let both = self.owners.iter().zip(&before.owners);
         both.filter(|(now, before)| now != before).count()

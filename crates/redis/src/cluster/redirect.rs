@@ -1,4 +1,5 @@
-//! What a node says that does not serve what it was asked for, and when to look who does.
+//! Redirects: the answer of a node that does not serve a key, and when to look for the node that
+//! does.
 
 use crate::cluster::view::placed;
 use crate::error::LinkError;

@@ -4,8 +4,8 @@
 //!
 //! Nobody waits for it. It asks one node at a time, each for no longer than its timeout, beginning
 //! with another each time and with those that we are connected to; so neither a node that is gone
-//! nor one that has been left behind keeps the truth from us for long. While all is well it asks now
-//! and then; in doubt at once, and then with growing, random delays.
+//! nor one that has been left behind keeps the truth from us for long. While all is well it asks
+//! now and then; in doubt at once, and then with growing, random delays.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -84,7 +84,8 @@ impl Scout {
         })
     }
 
-    /// Whom to ask, in this order: nodes that we are connected to, others we know of, those of the URL.
+    /// Whom to ask, in this order: nodes that we are connected to, others we know of, those of the
+    /// URL.
     fn places(&mut self) -> Vec<Place> {
         let (mut places, mut others) = self.shared.known();
         for some in [&mut places, &mut others] {

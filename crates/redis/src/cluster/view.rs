@@ -1,4 +1,4 @@
-//! What one node says of who serves what.
+//! One node's view of which node serves which slot.
 //!
 //! # Invariant
 //!
@@ -42,8 +42,8 @@ impl View {
         Ok(view)
     }
 
-    /// The answer to `CLUSTER SLOTS`: a list of first slot, last slot, primary, replicas. Ranges whose
-    /// primary does not say where it is are left out.
+    /// The answer to `CLUSTER SLOTS`: a list of first slot, last slot, primary, replicas. Ranges
+    /// whose primary does not say where it is are left out.
     fn read(slots: &Value, asked: &Place) -> Option<Self> {
         let mut view = Self::default();
         for range in list(slots)? {
@@ -86,8 +86,8 @@ fn place(node: &[Value], asked: &Place) -> Option<Place> {
     placed(host, u16::try_from(*port).ok()?, asked)
 }
 
-/// The place that the node at `asked` means. Without a host, that is its own; `?` stands for one that
-/// has a name and does not know it.
+/// The place that the node at `asked` means. Without a host, that is its own; `?` stands for one
+/// that has a name and does not know it.
 pub(crate) fn placed(host: &str, port: u16, asked: &Place) -> Option<Place> {
     let host = match host {
         "?" => return None,

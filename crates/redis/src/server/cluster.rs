@@ -2,9 +2,9 @@
 //!
 //! # Invariant
 //!
-//! Once started, every node says that all is well, and every replica follows its primary: a fail-over
-//! can begin at once. What is asked of the cluster is asked of nodes that run; those that were killed
-//! are left out.
+//! Once started, every node says that all is well, and every replica follows its primary: a
+//! fail-over can begin at once. What is asked of the cluster is asked of nodes that run; those that
+//! were killed are left out.
 
 use std::ops::RangeInclusive;
 use std::thread;
@@ -18,15 +18,15 @@ use crate::slot::SLOTS;
 
 /// A cluster that fails over and can be resharded. Dropping it kills its nodes.
 ///
-/// It serves the slots that it can while others have nobody to serve them, unlike a cluster with the
-/// server's defaults, and takes a second to notice that a node is gone.
+/// It serves the slots that it can while others have nobody to serve them, unlike a cluster with
+/// the server's defaults, and takes a second to notice that a node is gone.
 #[derive(Debug)]
 pub struct LocalCluster {
     /// The nodes: first those that begin as primaries, then a replica for each, in the same order,
     /// then those that were added.
     pub servers: Vec<LocalServer>,
     replicas: usize,
-    /// What the nodes call themselves, in their order.
+    /// The ids of the nodes, in their order.
     ids: Vec<String>,
 }
 
@@ -77,8 +77,8 @@ impl LocalCluster {
         self.owner_by(server, slot)
     }
 
-    /// Waits until all that run say that `slot` is served by another than the server with the number
-    /// `killed`, and returns the number of that one.
+    /// Waits until all that run say that `slot` is served by another than the server with the
+    /// number `killed`, and returns the number of that one.
     ///
     /// # Errors
     ///
@@ -106,8 +106,8 @@ impl LocalCluster {
         self.wait_until_well()
     }
 
-    /// Waits until all nodes say that all is well: no slot is without a node, and as many replicas as
-    /// there were at first follow a primary.
+    /// Waits until all nodes say that all is well: no slot is without a node, and as many replicas
+    /// as there were at first follow a primary.
     ///
     /// # Errors
     ///
@@ -141,8 +141,8 @@ impl LocalCluster {
         Ok(self.servers.len() - 1)
     }
 
-    /// Begins to move `slot` to the server with number `to`: from now on, who asks for keys that are
-    /// not where they were is sent there, once.
+    /// Begins to move `slot` to the server with number `to`: from now on, who asks for keys that
+    /// are not where they were is sent there, once.
     ///
     /// # Errors
     ///
@@ -154,8 +154,8 @@ impl LocalCluster {
         self.set_slot(from, slot, "MIGRATING", to)
     }
 
-    /// Moves the keys of `slot` that are still where they were, no more than `keys_max`. Returns how
-    /// many.
+    /// Moves the keys of `slot` that are still where they were, no more than `keys_max`. Returns
+    /// how many.
     ///
     /// # Errors
     ///
@@ -219,7 +219,8 @@ impl LocalCluster {
             command.arg("ADDSLOTSRANGE");
             server.run(command.arg(*slots.start()).arg(*slots.end()))?;
         }
-        // Equal epochs would be made different one after the other, some way into the cluster's life.
+        // Equal epochs would be made different one after the other, some way into the cluster's
+        // life.
         for (epoch, server) in (1..).zip(&self.servers) {
             let mut command = redis::cmd("CLUSTER");
             server.run(command.arg("SET-CONFIG-EPOCH").arg(epoch))?;
@@ -350,7 +351,7 @@ fn part(number: u16, of: u16) -> RangeInclusive<u16> {
     narrow(begin(number))..=narrow(begin(number + 1) - 1)
 }
 
-/// What a node calls itself.
+/// The id of a node.
 fn id(node: &LocalServer) -> Result<String, ServerError> {
     let id = text(&node.run(redis::cmd("CLUSTER").arg("MYID"))?);
     id.ok_or_else(|| failed("a node without an id".to_owned()))

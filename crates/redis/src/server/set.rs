@@ -22,7 +22,7 @@ pub struct ReplicaSet {
 }
 
 impl ReplicaSet {
-    /// What the sentinels call the primary.
+    /// The name of the primary among the sentinels.
     pub const NAME: &str = "main";
 
     /// Starts a primary with `replicas` and as many `sentinels`, most of which must agree. They

@@ -18,7 +18,7 @@ pub(crate) fn met(found: Option<Birth>, known: StoreTime, met: Birth) -> &'stati
     }
 }
 
-/// What the ledger did with a request.
+/// The branch that the ledger took for a request.
 pub(crate) fn reached(
     before: Option<&Stored>,
     request: &Request,

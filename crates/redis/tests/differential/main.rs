@@ -262,7 +262,8 @@ fn a_bucket_is_forgotten_when_its_lifetime_is_over_and_the_marker_never() {
             bucket.keep(&limit, &request, answer.now);
             let forgotten_ms = bucket.forgotten_ms();
             match run::<i64>(&mut connection, "PEXPIRETIME", &[key]) {
-                // Some are kept for a twentieth of a second, and a busy machine may have taken longer to get here.
+                // Some are kept for a twentieth of a second, and a busy machine may have taken
+                // longer to get here.
                 GONE => assert!(
                     server_ms(&mut connection) >= forgotten_ms,
                     "forgotten early"
@@ -283,10 +284,11 @@ fn a_bucket_is_forgotten_when_its_lifetime_is_over_and_the_marker_never() {
     }
 }
 
-/// What `PEXPIRETIME` says of a key that is not there.
+/// The answer to `PEXPIRETIME` for a key that is not there.
 const GONE: i64 = -2;
 
-/// So many of the buckets are kept for longer than any machine stalls: those on lease, and those that drain slowly.
+/// So many of the buckets are kept for longer than any machine stalls: those on lease, and those
+/// that drain slowly.
 const KEPT_LONG: u32 = 8;
 
 /// The server's clock.

@@ -70,7 +70,7 @@ impl Rng {
         Demand(self.pick(&[0, 1, 100, 256, 256, 3_000, u16::MAX]))
     }
 
-    /// What no replica of ours says, and the store must bear all the same.
+    /// A request that no replica sends, and the store must survive all the same.
     pub(crate) fn nonsense(&mut self, replica: &Replica) -> Request {
         let mut any = || match self.below(3) {
             0 => 0,

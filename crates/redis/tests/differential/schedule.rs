@@ -30,7 +30,7 @@ pub(crate) struct Schedule<'a> {
     sent: Vec<(usize, Limit, Request)>,
 }
 
-/// What the server should hold.
+/// The expected contents of the server.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Model {
     marker: Option<(Birth, u8)>,
@@ -184,7 +184,7 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
-    /// What many keys under one limit are asked for at a time, but for a charge now and then.
+    /// The spends of many keys under one limit in one call, with a charge now and then.
     fn alike(&mut self) -> Vec<(usize, Limit, Request)> {
         let limit = self.limits[0];
         let cost = self.rng.tokens(&limit);

@@ -9,10 +9,10 @@ use redis::{Connection, Pipeline, Value};
 
 use crate::schedule::Stored;
 
-/// What was found, or how it differs from what should be.
+/// The state that was found, or its difference from the expected one.
 pub(crate) type Checked<T = ()> = Result<T, String>;
 
-/// What the server holds: the marker with the life it was made in, and each bucket, in order.
+/// The contents of the server: the marker with the life it was made in, and each bucket, in order.
 pub(crate) struct Held {
     pub(crate) marker: Option<(Birth, u8)>,
     pub(crate) buckets: Vec<Option<Stored>>,
@@ -47,7 +47,7 @@ impl Store {
         self.exchange = run(&mut self.connection, "SCRIPT", &["LOAD", &script]);
     }
 
-    /// What the script answers, and what the server then holds of the marker and the buckets
+    /// The answer of the script, and the server's marker and buckets after it
     /// that were asked about: one round trip for all.
     pub(crate) fn exchange(&mut self, call: &Call, now: StoreTime) -> Checked<(Answer, Held)> {
         let clock = clock(now);
@@ -77,7 +77,8 @@ impl Store {
         }
     }
 
-    /// Copies each key `from` name to `to` name, prefixed thus, or deletes the copy if there is no key.
+    /// Copies each key `from` name to `to` name, prefixed thus, or deletes the copy if there is no
+    /// key.
     pub(crate) fn copy(&mut self, names: &[Vec<u8>], from: &[u8], to: &[u8]) {
         let mut pipeline = redis::pipe();
         for name in names {

@@ -1,7 +1,7 @@
 //! A cluster of three primaries and their replicas, whose slots move and whose nodes die.
 //!
-//! One cluster of each kind serves all these tests, one test after the other. Each has a prefix of its
-//! own, finds out who serves what, and leaves all well.
+//! One cluster of each kind serves all these tests, one test after the other. Each has a prefix of
+//! its own, finds out who serves what, and leaves all well.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,8 +47,8 @@ async fn every_partition_is_reached_and_its_keys_lie_in_a_slot_of_their_own() {
     .await;
 }
 
-/// What a move costs: one more round trip, once, and one hold, for the new server cannot know that
-/// nothing was lost on the way.
+/// The cost of a move: one more round trip, once, and one hold, because the new server cannot know
+/// that nothing was lost on the way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_moved_is_followed_within_the_exchange() {
     on_each_cluster(async |cluster| {
@@ -515,7 +515,7 @@ async fn on_each_cluster(test: impl AsyncFn(&mut LocalCluster)) {
     }
 }
 
-/// What a busy machine needs: here it matters where an exchange goes, not how fast it is.
+/// Timeouts for a busy machine: here it matters where an exchange goes, not how fast it is.
 fn patient(url: &str) -> Settings {
     let mut settings = settings(url).expect("a URL");
     settings.connect_timeout = Duration::from_millis(750);
@@ -557,13 +557,13 @@ fn keepers(cluster: &LocalCluster, prefix: &str) -> Vec<(usize, u16)> {
     (0..names.bins()).filter_map(kept).collect()
 }
 
-/// As central mode asks, of all subjects at once. The limit is a thousand tokens, in a second: what one
-/// token was spent of is forgotten a millisecond later.
+/// As central mode asks, of all subjects at once. The limit is a thousand tokens, in a second: what
+/// one token was spent of is forgotten a millisecond later.
 fn spend(partition: u32, known_birth: StoreTime, subjects: &[&str], cost: u64) -> Batch {
     spend_under("1000/s burst 1000", partition, known_birth, subjects, cost)
 }
 
-/// The same of one token of buckets that are there for a minute.
+/// A spend of one token from each of the buckets, which live for a minute.
 fn spend_lasting(partition: u32, known_birth: StoreTime, subjects: &[&str]) -> Batch {
     spend_under("1/min burst 1000", partition, known_birth, subjects, 1)
 }

@@ -176,11 +176,12 @@ async fn without_a_server_requests_fail_at_once_and_the_link_comes_back() {
         }
         assert!(asked > 100, "only {asked} requests");
         let error = set(&link).await.expect_err("there is no server");
+        let long_enough = Duration::from_millis(600);
         assert!(
             matches!(
                 &error,
                 LinkError::Down { down_for, reason: DownReason::Unconnected(error) }
-                    if *down_for > Duration::from_millis(600) && error.fault == ConnectFault::Refused
+                    if *down_for > long_enough && error.fault == ConnectFault::Refused
             ),
             "says since when and why: {error}"
         );
@@ -231,8 +232,8 @@ async fn a_frozen_server_is_given_up_after_three_timeouts_in_a_row() {
     .await;
 }
 
-/// What `redis::aio::ConnectionManager` never recovers from: the connection is open and dead, while
-/// a new one would work at once.
+/// A case from which `redis::aio::ConnectionManager` never recovers: the connection is open and
+/// dead, while a new one would work at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_connection_that_stays_open_is_replaced() {
     on_each_server(ServerOptions::default(), async |server| {

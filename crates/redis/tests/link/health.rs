@@ -1,4 +1,4 @@
-//! What a server says of itself, what is warned of, and what it may keep to itself.
+//! A server's health: what is read, what is warned of, and what may stay private.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -112,7 +112,7 @@ fn bounded(policy: &str) -> ServerOptions {
     }
 }
 
-/// What was logged.
+/// The log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What a limiter admits under more load than it may, held against the limit.
+//! Admissions of a limiter under overload, held against the limit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,5 +1,5 @@
-//! The link and the store against real servers, one test for each way in which they go away, or will
-//! not let us in, or should not be trusted.
+//! The link and the store against real servers, one test for each way in which they go away, or
+//! will not let us in, or should not be trusted.
 //!
 //! Runs on every kind of server found here; `scripts/server.sh` gets them.
 
@@ -72,8 +72,8 @@ fn info(server: &LocalServer, section: &str) -> String {
     }
 }
 
-/// A replica of `server`, of the same kind. It is sent the data at once, and not after some seconds in
-/// which others might want it too.
+/// A replica of `server`, of the same kind. It is sent the data at once, and not after some seconds
+/// in which others might want it too.
 fn replica_of(server: &LocalServer) -> LocalServer {
     let at_once = ["SET", "repl-diskless-sync-delay", "0"];
     let answer = server.run(redis::cmd("CONFIG").arg(&at_once[..]));

@@ -286,7 +286,7 @@ fn replicate(server: &LocalServer, of: Option<&LocalServer>) {
     server.run(&command).expect("changes its role");
 }
 
-/// What answers like a sentinel, and says what it is told to.
+/// A server that answers like a sentinel, with prepared answers.
 struct Sentinel {
     place: String,
     word: watch::Sender<(String, u16)>,
@@ -331,8 +331,8 @@ impl Sentinel {
     }
 }
 
-/// What the sentinels may take, from the primary's end to a new one: half a second to notice, a
+/// The time that sentinels may take from the primary's end to a new one: half a second to notice, a
 /// second or two to elect, more on a busy machine.
 const FAIL_OVER: Duration = Duration::from_secs(15);
-/// What a server that may have forgotten leases waits, by default.
+/// The default wait of a server that may have forgotten leases.
 const HOLD: Duration = Duration::from_secs(10);

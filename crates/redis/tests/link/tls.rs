@@ -435,7 +435,8 @@ impl EndsTls {
             while let Ok((near, _)) = listener.accept().await {
                 let (target, config) = (target.clone(), current.borrow().clone());
                 tokio::spawn(async move {
-                    // Who does not like the certificate hangs up, and so does a server that is gone.
+                    // Who does not like the certificate hangs up, and so does a server that is
+                    // gone.
                     let mut near = TlsAcceptor::from(config).accept(near).await?;
                     let mut far = TcpStream::connect(target).await?;
                     copy_bidirectional(&mut near, &mut far).await
