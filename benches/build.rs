@@ -26,7 +26,7 @@ fn of(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
-/// What changes the build and is not in Cargo.toml.
+/// Environment variables that change the build and are not in Cargo.toml.
 const OVERRIDES: [(&str, &str); 3] = [
     ("CARGO_PROFILE_RELEASE_LTO", "LTO"),
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "codegen units"),

@@ -1,8 +1,9 @@
-//! What one decision costs when threads share a key: `cargo bench -p leasehold-benches --bench contention`.
+//! The cost of a decision when threads share a key: `cargo bench -p leasehold-benches --bench
+//! contention`.
 //!
-//! One, two and four threads, on processors of their own as far as there are so many: beyond, threads
-//! take turns, and the figure is of the machine. What a thread sees is measured, so a limiter whose
-//! threads do not meet has the same figure in every line.
+//! One, two and four threads, on processors of their own as far as there are so many: beyond,
+//! threads take turns, and the figure is of the machine. What a thread sees is measured, so a
+//! limiter whose threads do not meet has the same figure in every line.
 
 use std::time::Duration;
 

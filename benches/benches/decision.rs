@@ -1,7 +1,7 @@
-//! What one decision costs on one thread, for people: `cargo bench -p leasehold-benches --bench decision`.
+//! The cost of a decision on one thread: `cargo bench -p leasehold-benches --bench decision`.
 //!
-//! The same rows as `rivals`, but each alone for seconds, with criterion's statistics and its comparison
-//! with the last run. `rivals` interleaves them, and is what to quote.
+//! The same rows as `rivals`, but each alone for seconds, with criterion's statistics and its
+//! comparison with the last run. `rivals` interleaves them, and is what to quote.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use leasehold_benches::contender::{Asked, Rule, Setup};

@@ -1,4 +1,5 @@
-//! One decision at a time on a real server, leased and centralised, for who likes criterion's figures.
+//! One decision at a time on a real server, leased and centralised, for who likes criterion's
+//! figures.
 //!
 //! Throughput, tails under load and accuracy are the command's:
 //! `cargo run --release -p leasehold-benches -- end-to-end`.

@@ -1,4 +1,4 @@
-//! What one exchange with a real server takes, by the keys it is about: the way that a lease travels.
+//! The time of an exchange with a real server, by its number of keys.
 //!
 //! Times here are of the wall: server, network and encoding. What the server's processor needs, and
 //! what other forms of the script would, says `cargo run --release -p leasehold-redis --example
@@ -40,7 +40,7 @@ fn exchanges(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a replica says of a lease that it has and wants to keep.
+/// The request of a replica that has a lease and wants to keep it.
 fn report() -> Request {
     Request::Lease(LeaseRequest {
         record: RecordId {

@@ -1,8 +1,9 @@
 //! The report as a picture: a panel for each column, a bar for each row, for light and dark pages.
 //!
-//! Floors are left out but for those that others are held against. The middle half of the rounds is a
-//! line across the end of the bar. What is far beyond the first baseline is cut, and its figure says how
-//! long it would be. For a reader, the longest bar is the worst or the best; each panel says which.
+//! Floors are left out but for those that others are held against. The middle half of the rounds is
+//! a line across the end of the bar. What is far beyond the first baseline is cut, and its figure
+//! says how long it would be. For a reader, the longest bar is the worst or the best; each panel
+//! says which.
 
 use std::fmt::Write as _;
 
@@ -45,7 +46,7 @@ pub fn svg(report: &Report) -> String {
 struct Panel<'a> {
     column: &'a Column,
     bars: Vec<(&'a Row, Spread)>,
-    /// What the whole width stands for.
+    /// The value at the right edge.
     full: f64,
 }
 

@@ -1,10 +1,11 @@
-//! What is measured: anything that decides about keys, asked through one loop for all.
+//! Contenders: anything that decides about keys, asked through one loop for all.
 //!
 //! # Invariant
 //!
-//! Every contender pays for the same loop and no more: the key comes in as a service has it, a `String`
-//! that was just read; the verdict goes out as whether the request is allowed, and is counted. The loop
-//! is compiled for each contender, so nothing is called through a pointer but once for a batch.
+//! Every contender pays for the same loop and no more: the key comes in as a service has it, a
+//! `String` that was just read; the verdict goes out as whether the request is allowed, and is
+//! counted. The loop is compiled for each contender, so nothing is called through a pointer but
+//! once for a batch.
 
 use std::hint::black_box;
 use std::sync::atomic::{Ordering, fence};
@@ -28,9 +29,9 @@ pub trait Subject: Send + Sync {
 
 /// A [`Subject`] that is asked in batches.
 pub trait Asked: Send + Sync {
-    /// Asks about each of these keys, one after the other; says how many were allowed. `fenced` waits
-    /// for each answer before the next question, as a request handler does that has other work between:
-    /// without it the processor overlaps the cache misses of several keys.
+    /// Asks about each of these keys, one after the other; says how many were allowed. `fenced`
+    /// waits for each answer before the next question, as a request handler does that has other
+    /// work between: without it the processor overlaps the cache misses of several keys.
     fn ask(&self, keys: &[String], fenced: bool) -> u64;
 
     /// [`Subject::prepare`].
@@ -69,7 +70,7 @@ pub struct Contender {
     pub reach: Reach,
     /// Builds it. What must know its keys before it is asked has learnt them when it comes back.
     pub build: fn(&Setup<'_>) -> Box<dyn Asked>,
-    /// What one must know to compare it.
+    /// Facts that a comparison needs.
     pub note: Option<&'static str>,
 }
 
@@ -98,12 +99,12 @@ impl Reach {
     }
 }
 
-/// What a contender is built for.
+/// The setting that a contender is built for.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
     /// Each key once.
     pub keys: &'a [String],
-    /// What each is limited to.
+    /// The limit of each key.
     pub rule: Rule,
 }
 
@@ -131,8 +132,8 @@ impl Rule {
 }
 
 impl Setup<'_> {
-    /// Builds the contender, which has been asked about every key when it comes back: once, or, if the
-    /// rule is tight, until nothing is left of it.
+    /// Builds the contender, which has been asked about every key when it comes back: once, or, if
+    /// the rule is tight, until nothing is left of it.
     ///
     /// # Panics
     ///

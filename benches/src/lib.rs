@@ -1,9 +1,10 @@
 //! Measurements of this limiter beside what the machine can do and what others do.
 //!
 //! One module a question: [`rivals`], what a decision costs; [`memory`], what a key costs;
-//! [`end_to_end`], what a service gets on a real server. What they share: [`contenders`] are all that is measured, behind one trait ([`contender`]); [`names`] the keys; [`ruler`] takes the time;
-//! [`machine`] says on what, [`spread`] what several rounds came to, [`report`] and [`chart`] how it is
-//! shown.
+//! [`end_to_end`], what a service gets on a real server. What they share: [`contenders`] are all
+//! that is measured, behind one trait ([`contender`]); [`names`] the keys; [`ruler`] takes the
+//! time; [`machine`] says on what, [`spread`] what several rounds came to, [`report`] and [`chart`]
+//! how it is shown.
 
 pub mod chart;
 pub mod contender;
@@ -18,8 +19,8 @@ pub mod rivals;
 pub mod ruler;
 pub mod spread;
 
-// The judge belongs to the command line, a program, on which nobody can depend. It is compiled in as
-// it is: a second judge would be a second opinion.
+// The judge belongs to the command line, a program, on which nobody can depend. It is compiled in
+// as it is: a second judge would be a second opinion.
 #[path = "../../crates/cli/src/judge/mod.rs"]
 #[cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! What a figure was measured on, without which it means nothing: machine, build, versions, date.
+//! The machine, build, versions and date of a figure, without which it means nothing.
 //!
 //! What cannot be found out is `unknown`, never left out.
 
@@ -77,7 +77,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// What this package was built from. Cargo writes it before it builds anything.
+/// The versions that this package was built from. Cargo writes them before it builds anything.
 const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// The versions of these packages in a lock file; of one that is there twice, the newest.

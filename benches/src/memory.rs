@@ -25,7 +25,7 @@ use crate::names::names;
 use crate::report::{Baseline, Column, Kind, Report, Row};
 use crate::spread::Spread;
 
-/// What a key costs in memory: bytes per key at a million keys of 22 bytes.
+/// Memory per key, in bytes, at a million keys of 22 bytes.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "memory")]
 pub struct Arguments {
@@ -42,14 +42,14 @@ pub struct Arguments {
     child: Child,
 }
 
-/// What a process is told that measures one row.
+/// The arguments of a process that measures one row.
 #[derive(Args, Clone, Debug)]
 struct Child {
     #[arg(long, hide = true)]
     row: Option<String>,
 }
 
-/// What the allocator has counted so far.
+/// The allocator's count so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Heap {
     /// Allocated and not freed.
@@ -58,7 +58,7 @@ pub struct Heap {
     pub allocations: usize,
 }
 
-/// What one row came to, as its process says.
+/// The figures of one row, as its process reports them.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Footprint {
     heap: f64,
@@ -212,7 +212,7 @@ fn resident() -> usize {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// What the request path reads, without what the background task keeps.
+/// The quota cache that the request path reads, without the state of the sync task.
 struct Cached {
     cache: QuotaCache,
     clock: Clock,
@@ -303,9 +303,11 @@ const KEY_BYTES: usize = 22;
 const DECISIONS: usize = 100_000;
 
 const NOTES: [&str; 4] = [
-    "Live bytes by an allocator that counts, and growth of the resident set, from when the keys are there \
+    "Live bytes by an allocator that counts, and growth of the resident set, from when the keys \
+    are there \
      until each has been asked about once; tables are as large as their own growth left them.",
-    "leasehold's quota cache is what requests are decided from. A whole replica is the cache and all that \
+    "leasehold's quota cache is what requests are decided from. A whole replica is the cache and \
+    all that \
      the background task keeps for a leased key; the ledger lies at the store.",
     "What a rival keeps is all it has: no store, no leases, no reports.",
     "Allocations are of decisions on keys that are known.",

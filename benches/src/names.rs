@@ -2,9 +2,9 @@
 //!
 //! # Invariant
 //!
-//! The same numbers give the same keys in the same order on every machine. Keys lie in memory in the
-//! order of the requests, one fresh `String` each, as a service has just read them: a key is warm, what
-//! a limiter keeps for it is not.
+//! The same numbers give the same keys in the same order on every machine. Keys lie in memory in
+//! the order of the requests, one fresh `String` each, as a service has just read them: a key is
+//! warm, what a limiter keeps for it is not.
 
 use rand::SeedableRng;
 use rand::distr::{Distribution, Uniform};

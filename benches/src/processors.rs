@@ -1,7 +1,7 @@
 //! Keeps threads where they are: each on a processor of its own, where the system lets one choose.
 //!
-//! Two threads that share a processor take turns and never meet on a cache line. Where nothing can be
-//! chosen the system decides, and the spread tells.
+//! Two threads that share a processor take turns and never meet on a cache line. Where nothing can
+//! be chosen the system decides, and the spread tells.
 
 /// Those on which this process may run.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ mod linux {
     use super::Processors;
 
     impl Processors {
-        /// What this process was given.
+        /// The processors that this process may use.
         pub fn ours() -> Self {
             let given = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
             Self(

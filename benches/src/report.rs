@@ -1,5 +1,5 @@
-//! A table of measurements, and the forms it is given out in: for a terminal, as JSON, as CSV, and as
-//! a picture ([`chart`]).
+//! A table of measurements, and the forms it is given out in: for a terminal, as JSON, as CSV, and
+//! as a picture ([`chart`]).
 //!
 //! # Invariant
 //!
@@ -19,14 +19,14 @@ use crate::chart;
 use crate::machine::Machine;
 use crate::spread::{Spread, number};
 
-/// What a command measured.
+/// The figures that a command measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Names the files, and says which command it was.
     pub name: String,
-    /// What was asked.
+    /// The question.
     pub title: String,
-    /// What to run to see it again.
+    /// The command that measures it again.
     pub command: String,
     /// On what.
     pub machine: Machine,
@@ -36,22 +36,22 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Rows that others are held against.
     pub baselines: Vec<Baseline>,
-    /// What one must know to read it.
+    /// Notes for the reader.
     pub notes: Vec<String>,
 }
 
 /// One question to all rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Column {
-    /// What a head has room for.
+    /// A name short enough for a column's head.
     pub name: String,
-    /// What the figures count, such as `ns`.
+    /// The unit of the figures, such as `ns`.
     pub unit: String,
     /// Whether less is better, which a ratio and a picture must say.
     pub less_is_better: bool,
 }
 
-/// What was measured of one limiter, or of a floor.
+/// The figures of one limiter, or of a floor.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// Its name, the same in every report.
@@ -66,7 +66,7 @@ pub struct Row {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// What the machine needs for a part of the work: no limiter.
+    /// The machine's own cost of a part of the work: no limiter.
     Floor,
     /// Ours.
     Ours,
@@ -215,8 +215,8 @@ impl Report {
         Ok(written)
     }
 
-    /// Writes all forms into a folder, as [`write`](Self::write) does, and prints one: the JSON, or the
-    /// table and what was written.
+    /// Writes all forms into a folder, as [`write`](Self::write) does, and prints one: the JSON, or
+    /// the table and what was written.
     ///
     /// # Errors
     ///
@@ -252,7 +252,7 @@ fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// What is shown as 0 is no measure of anything.
+/// A baseline that is shown as 0 cannot be divided by.
 const NOTHING: f64 = 0.005;
 
 /// As CSV wants it where a text has commas or quotes.

@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //!
-//! All rows are measured in one process and take turns: a round asks every row every question once, so
-//! what disturbs the machine disturbs all alike. A row whose verdicts are wrong says so.
+//! All rows are measured in one process and take turns: a round asks every row every question once,
+//! so what disturbs the machine disturbs all alike. A row whose verdicts are wrong says so.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::report::{Baseline, Column, Report, Row};
 use crate::ruler::{Load, Timing};
 use crate::spread::Spread;
 
-/// What a decision costs: this limiter, others, and what the machine needs for the parts of one.
+/// The cost of a decision in this limiter, in others, and of its parts on the bare machine.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
     /// Print one JSON object instead of tables
@@ -272,7 +272,7 @@ impl Measured {
         }
     }
 
-    /// What is to be known of it, and which of its verdicts were wrong.
+    /// Notes on a contender, and its wrong verdicts.
     fn notes(&self) -> Vec<String> {
         let name = self.contender.name;
         let wrong = QUESTIONS
@@ -289,7 +289,7 @@ impl Measured {
     }
 }
 
-/// What others are held against, the chief one first.
+/// The rows that others are compared with, the chief one first.
 const BASELINES: [(&str, &str); 3] = [
     ("governor", GOVERNOR),
     ("bare map and CAS", BARE_MAP.name),
@@ -297,10 +297,13 @@ const BASELINES: [(&str, &str); 3] = [
 ];
 
 const NOTES: [&str; 3] = [
-    "Nanoseconds between two decisions as one thread sees them; ± is half of the middle half of the rounds.",
-    "With a million keys each answer is waited for (a fence), as a request handler does: the fence is in \
+    "Nanoseconds between two decisions as one thread sees them; ± is half of the middle half of \
+    the rounds.",
+    "With a million keys each answer is waited for (a fence), as a request handler does: the \
+    fence is in \
      every row of those columns, and costs about what the empty loop shows there.",
-    "Keys are 16 bytes. Every verdict was counted, and is as it should be unless a line says WRONG.",
+    "Keys are 16 bytes. Every verdict was counted, and is as it should be unless a line says \
+    WRONG.",
 ];
 
 const THOROUGH: (usize, Duration) = (7, Duration::from_millis(50));

@@ -2,8 +2,9 @@
 //!
 //! # Invariant
 //!
-//! Threads start together, each on a processor of its own, and measure for the same time: none is left
-//! alone with a key that it was to share. Every verdict is counted, and held against the one expected.
+//! Threads start together, each on a processor of its own, and measure for the same time: none is
+//! left alone with a key that it was to share. Every verdict is counted, and held against the one
+//! expected.
 
 use std::sync::Barrier;
 use std::thread;
@@ -27,19 +28,20 @@ pub struct Load<'a> {
     pub allowed: bool,
 }
 
-/// What a measurement came to.
+/// The result of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
     /// Nanoseconds between two decisions of one thread.
     pub nanos: f64,
     /// Decisions that were measured.
     pub decisions: u64,
-    /// Of these, those that came out other than expected.
+    /// Decisions among them with an unexpected verdict.
     pub wrong: u64,
 }
 
 impl Load<'_> {
-    /// Asks for `time`, after a tenth of it that does not count, from the place where `start` points.
+    /// Asks for `time`, after a tenth of it that does not count, from the place where `start`
+    /// points.
     ///
     /// # Panics
     ///
@@ -97,7 +99,7 @@ impl Load<'_> {
     }
 }
 
-/// What one thread did.
+/// The work of one thread.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     place: usize,

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What several rounds came to.
+/// The spread of several rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// Half of the rounds are below.
@@ -22,7 +22,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these rounds; `None` if there are none.
+    /// The spread of these rounds; `None` if there are none.
     pub fn of(rounds: &[f64]) -> Option<Self> {
         let mut sorted = rounds.to_vec();
         sorted.sort_by(f64::total_cmp);

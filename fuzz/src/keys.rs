@@ -59,8 +59,8 @@ fn are_named_apart(prefix: &str, keys: &[Key; 2]) {
     assert_eq!(first_tag == second_tag, keys[0].bin == keys[1].bin);
 }
 
-/// What a cluster hashes: what stands between the first brace and the next closing one, unless that
-/// is nothing.
+/// The part of a key that a cluster hashes: the text between the first brace and the next closing
+/// one, unless that is nothing.
 fn hash_tag(key: &[u8]) -> &[u8] {
     let open = key.iter().position(|byte| *byte == b'{');
     let tag = open.and_then(|open| {

@@ -1,4 +1,4 @@
-//! What strangers may say to us, and what must come of it: one module for each target.
+//! Targets of fuzzing: hostile input, and the promises that must hold for it, a module for each.
 //!
 //! | target | what is said | by |
 //! |---|---|---|
@@ -16,10 +16,10 @@
 //!
 //! # How to run one
 //!
-//! `cargo run -p leasehold-fuzz --bin limits -- --seconds 60` mutates the corpus on stable Rust, and
-//! names what it drew from, so that it can be had again. `cargo fuzz run limits` is guided by
-//! coverage and finds more; it needs cargo-fuzz, a nightly toolchain and a C++ compiler. Both say how
-//! an input that failed is run again; add it to `corpus/`, which `cargo test` runs.
+//! `cargo run -p leasehold-fuzz --bin limits -- --seconds 60` mutates the corpus on stable Rust,
+//! and names what it drew from, so that it can be had again. `cargo fuzz run limits` is guided by
+//! coverage and finds more; it needs cargo-fuzz, a nightly toolchain and a C++ compiler. Both say
+//! how an input that failed is run again; add it to `corpus/`, which `cargo test` runs.
 
 pub mod config;
 pub mod keys;

@@ -84,7 +84,7 @@ fn insert(input: &mut Vec<u8>, place: usize, piece: &[u8]) {
 const LENGTH_MAX: usize = 4096;
 const PIECE_MAX: usize = 64;
 
-/// What no chance would write.
+/// Words that random bytes would not contain.
 const WORDS: [&str; 40] = [
     "/",
     "s",

@@ -4,7 +4,7 @@
 //!
 //! Reading always ends, and every input means something: so a mutation seldom is in vain.
 
-/// What is left to read.
+/// The rest of the input.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -17,7 +17,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// What has not been read, which stays to be read.
+    /// The rest of the input, which stays unread.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }

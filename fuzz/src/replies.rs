@@ -1,4 +1,4 @@
-//! What a server answers, and what a replica makes of it.
+//! Answers of a server, and what a replica makes of them.
 //!
 //! # Invariant
 //!
@@ -142,7 +142,7 @@ impl Talk {
         }
     }
 
-    /// What arrives: nothing, or what the ledger says with some numbers changed.
+    /// The answer that arrives: none, or the ledger's with some numbers changed.
     fn answer(&mut self, batch: &Batch, reader: &mut Reader<'_>) -> Option<sync::Answer> {
         let names = Names::new("fuzz");
         let call = Call::new(names.marker(0), batch.known_birth, batch.hold, server());

@@ -47,5 +47,5 @@ fn keeps_the_secret(url: &str) {
     }
 }
 
-/// What no name or message has in it.
+/// A password that no name or message contains.
 const SECRET: &str = "hunter2hunter2";

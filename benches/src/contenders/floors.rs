@@ -1,4 +1,5 @@
-//! What parts of a decision cost alone: the loop, an atomic, a map, a clock. No limiter needs less.
+//! The cost of a decision's parts alone: the loop, an atomic, a map, a clock. No limiter needs
+//! less.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -144,7 +145,7 @@ impl Subject for Block {
 
 struct Map {
     buckets: HashMap<String, Bucket, RandomState>,
-    /// What a thread of this process would keep up to date.
+    /// The time that a thread of this process would keep up to date.
     time: AtomicU64,
 }
 

@@ -32,7 +32,8 @@ pub(super) const TUNED: Contender = Contender {
         Box::new(Keyed(limiter))
     },
     note: Some(
-        "governor's upkeep clock is an atomic that a thread of its own sets every millisecond: it is \
+        "governor's upkeep clock is an atomic that a thread of its own sets every millisecond: it \
+        is \
          that old, and older when the process was stopped.",
     ),
     ..DEFAULTS

@@ -1,5 +1,5 @@
-//! All that is measured side by side, each behind the same trait: one file a limiter, thin enough to see
-//! that it is used as its own documents say.
+//! All that is measured side by side, each behind the same trait: one file a limiter, thin enough
+//! to see that it is used as its own documents say.
 
 mod floors;
 mod ours;

@@ -2,9 +2,10 @@
 //!
 //! # Invariant
 //!
-//! The store is the embedded one, so no other process takes part; the task is there and does what it
-//! does in a service. What is measured is decided here, from a lease or a denial that is known: whoever
-//! measures sees to it that every verdict is the one expected, which a key without tokens would not give.
+//! The store is the embedded one, so no other process takes part; the task is there and does what
+//! it does in a service. What is measured is decided here, from a lease or a denial that is known:
+//! whoever measures sees to it that every verdict is the one expected, which a key without tokens
+//! would not give.
 
 use std::hint::black_box;
 use std::sync::atomic::{Ordering, fence};
@@ -26,9 +27,9 @@ pub(super) fn all() -> Vec<Contender> {
         reach: Reach::Keyed,
         build: |setup| Box::new(Ours::new(setup)),
         note: Some(
-            "leasehold decides from leases of an embedded store. Its background task runs on a thread of its \
-             own, at intervals so long that leases outlast the measurement: rows take turns, and a key \
-             that is asked for in bursts of milliseconds would be given back in between.",
+            "leasehold decides from leases of an embedded store. Its sync task runs on a thread of \
+             its own, at intervals so long that leases outlast the measurement: rows take turns, \
+             and a key that is asked for in bursts of milliseconds would be given back in between.",
         ),
     };
     let handle = Contender {
@@ -43,7 +44,7 @@ pub(super) fn all() -> Vec<Contender> {
 
 const HANDLE: &str = "leasehold, handle";
 
-/// The same through a handle, which each batch finds once.
+/// This limiter through a handle, which each batch finds once.
 struct Handled(Ours);
 
 impl Asked for Handled {
@@ -235,7 +236,8 @@ pub fn patient() -> Tuning {
     tuning
 }
 
-/// Tokens to lease for a key: more than two threads spend in a cell, and half of what a lease holds.
+/// Tokens to lease for a key: more than two threads spend in a cell, and half of what a lease
+/// holds.
 const STOCK: u32 = 4_000_000;
 
 /// A limiter hears of so many keys at a time.

@@ -21,7 +21,8 @@ pub(super) const BEHIND_A_LOCK: Contender = Contender {
         })
     },
     note: Some(
-        "throttlecrab wants to be borrowed mutably and told the time: threads take turns at a Mutex.",
+        "throttlecrab wants to be borrowed mutably and told the time: threads take turns at a \
+        Mutex.",
     ),
 };
 

@@ -1,12 +1,13 @@
 //! How exact a limiter was, by judges that share no code with any limiter.
 //!
-//! *Overshoot* is what was admitted beyond `burst + rate * w` in the worst window, for all contenders
-//! alike, by the command line's judge: each admission has the benefit of the doubt between two
-//! readings of the clock.
+//! *Overshoot* is what was admitted beyond `burst + rate * w` in the worst window, for all
+//! contenders alike, by the command line's judge: each admission has the benefit of the doubt
+//! between two readings of the clock.
 //!
-//! *Used* is what was admitted of what an ideal limiter of the contender's own kind admits of the same
-//! arrivals: a token bucket, or a window that slides and admits a window's worth in any stretch of its
-//! length. A window limiter is so not blamed for the burst that a bucket has and it has not.
+//! *Used* is what was admitted of what an ideal limiter of the contender's own kind admits of the
+//! same arrivals: a token bucket, or a window that slides and admits a window's worth in any
+//! stretch of its length. A window limiter is so not blamed for the burst that a bucket has and it
+//! has not.
 
 use std::collections::VecDeque;
 
@@ -15,14 +16,14 @@ use super::failure::Failure;
 use crate::judge::record::Record;
 use crate::judge::{JudgedLimit, Judgement, LimitError};
 
-/// What there is to say.
+/// The judgement.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Accuracy {
     /// Tokens that were asked for.
     pub(super) offered: u64,
     /// Tokens that were admitted.
     pub(super) admitted: u64,
-    /// What the ideal limiter of this kind admits.
+    /// Tokens that the ideal limiter of this kind admits.
     pub(super) ideal: u64,
     /// Tokens beyond the limit in the worst window, rounded up.
     pub(super) overshoot: u64,
@@ -84,7 +85,7 @@ fn judged(limit: Nominal) -> Result<JudgedLimit, LimitError> {
     JudgedLimit::new(limit.per_second.into(), 1_000_000_000, limit.burst.into())
 }
 
-/// What a window of so many seconds admits that slides without steps.
+/// Tokens that a window of so many seconds admits if it slides without steps.
 fn sliding_window(records: &[Record], limit: Nominal, window_s: u32) -> u64 {
     let length_ns = u64::from(window_s) * 1_000_000_000;
     let most = limit.per_second as usize * window_s as usize;
@@ -118,7 +119,8 @@ mod tests {
         burst: 10,
     };
 
-    /// A hundred requests a second for three seconds, of which those are admitted that `admit` says.
+    /// A hundred requests a second for three seconds, of which those are admitted that `admit`
+    /// says.
     fn run(admit: impl Fn(u64) -> bool) -> Vec<Record> {
         let record = |number: u64| Record {
             start_ns: number * SECOND / 100,

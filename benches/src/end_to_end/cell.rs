@@ -153,7 +153,7 @@ impl Cell<'_> {
     }
 }
 
-/// What a service would have: a thread per processor.
+/// A runtime as a service has it: a thread per processor.
 fn runtime() -> Result<Runtime, Failure> {
     Builder::new_multi_thread()
         .enable_all()

@@ -1,13 +1,13 @@
 //! Closed loop: tasks that ask again as soon as they have an answer.
 //!
-//! It says how many decisions there can be, and what one takes while nobody waits in front of it. It
-//! says nothing of a queue: a caller that is kept waiting asks less often (coordinated omission), and
-//! for that there are the open-loop rows.
+//! It says how many decisions there can be, and what one takes while nobody waits in front of it.
+//! It says nothing of a queue: a caller that is kept waiting asks less often (coordinated
+//! omission), and for that there are the open-loop rows.
 //!
 //! Reading the clock costs more than some of the decisions. So it is read twice in a chunk of
-//! [`CHUNK`] decisions and around one in its middle, which stands for all; the longest time is that of
-//! a whole chunk if that is longer. After a chunk that took long, and where every decision goes to the
-//! server, each is timed.
+//! [`CHUNK`] decisions and around one in its middle, which stands for all; the longest time is that
+//! of a whole chunk if that is longer. After a chunk that took long, and where every decision goes
+//! to the server, each is timed.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::figures::{Latency, Percentiles, histogram};
 use crate::judge::record::Record;
 
-/// What to offer.
+/// The load to offer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClosedLoop {
     /// Keys, each as likely as the others.
@@ -41,7 +41,7 @@ pub(super) struct ClosedLoop {
     pub(super) window_s: Option<u32>,
 }
 
-/// What came of it: all but what it cost the server.
+/// The outcome, without the cost at the server.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) seconds: f64,
@@ -50,8 +50,8 @@ pub(super) struct Outcome {
     pub(super) given_up: u64,
 }
 
-/// Puts the load until keys are known, for services run longer than benchmarks. Many tasks do it: a few
-/// would wait for the first answers on thousands of keys one after the other.
+/// Puts the load until keys are known, for services run longer than benchmarks. Many tasks do it: a
+/// few would wait for the first answers on thousands of keys one after the other.
 pub(super) async fn warm_up<I: Instance>(instances: &[I], load: ClosedLoop) -> Result<(), Failure> {
     if load.warmers == 0 {
         return Ok(());
@@ -167,7 +167,7 @@ impl<I: Instance> Caller<I> {
         self.instance.acquire(&self.keys[key]).await
     }
 
-    /// What was admitted and what was not, as one record each: if the whole chunk lies in a window,
+    /// Notes admissions and denials as one record each: if the whole chunk lies in a window,
     /// so does each of its decisions, and the judge never says more than there was.
     fn note(&mut self, start_ns: u64, end_ns: u64, asked: u32, admitted: u32) {
         for (cost, is_admitted) in [(admitted, true), (asked - admitted, false)] {
@@ -185,7 +185,7 @@ impl<I: Instance> Caller<I> {
     }
 }
 
-/// What tasks saw.
+/// The observations of the tasks.
 struct Seen {
     records: Vec<Record>,
     times: Histogram<u64>,
@@ -242,9 +242,9 @@ impl Seen {
     }
 }
 
-/// The ideal is asked for tokens one by one, as the limiter was: a chunk that fits only in part would
-/// get nothing of it. Of what a chunk was denied one request stands for all: there are chunks every few
-/// microseconds, far more often than a scarce limit adds a token.
+/// The ideal is asked for tokens one by one, as the limiter was: a chunk that fits only in part
+/// would get nothing of it. Of what a chunk was denied one request stands for all: there are chunks
+/// every few microseconds, far more often than a scarce limit adds a token.
 fn split(records: &[Record]) -> Vec<Record> {
     let ones = |record: &Record| {
         let (one, admitted) = (Record { cost: 1, ..*record }, record.admitted);

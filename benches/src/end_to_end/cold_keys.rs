@@ -1,7 +1,7 @@
 //! Cold keys: each is asked for once, by many tasks at a time, so that nothing can be held ahead.
 //!
-//! A closed loop, in which each decision waits for the server; what is measured is how well requests
-//! travel together.
+//! A closed loop, in which each decision waits for the server; what is measured is how well
+//! requests travel together.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +16,7 @@ use super::contenders::Instance;
 use super::failure::Failure;
 use super::figures::{Latency, Percentiles, histogram};
 
-/// What to offer.
+/// The load to offer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ColdKeys {
     /// Tasks of the one instance.

@@ -1,10 +1,10 @@
-//! What is measured: limiters that share a limit through one server, behind one way to ask.
+//! Contenders: limiters that share a limit through one server, behind one way to ask.
 //!
 //! # Invariant
 //!
-//! Every contender is asked by the cheapest way that its documentation offers a service, with keys in
-//! the form it wants, made before the clock starts. A failure counts as a denial: that is what the
-//! service would see.
+//! Every contender is asked by the cheapest way that its documentation offers a service, with keys
+//! in the form it wants, made before the clock starts. A failure counts as a denial: that is what
+//! the service would see.
 
 use std::future::Future;
 
@@ -39,7 +39,7 @@ pub trait Instance: Clone + Send + Sync + 'static {
     }
 }
 
-/// What an instance is built from.
+/// The settings of an instance.
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// The server.
@@ -72,7 +72,7 @@ pub enum Contender {
     Centralised,
     /// trypema's hybrid limiter with a window of one second.
     TrypemaSecond,
-    /// The same with a window of a minute.
+    /// trypema with a window of a minute.
     TrypemaMinute,
     /// limitador's cache over Redis, with a window of one second.
     Limitador,
@@ -91,7 +91,7 @@ impl Contender {
         Self::Split,
     ];
 
-    /// What tables call it.
+    /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Leased => "leasehold, leased",
@@ -103,7 +103,7 @@ impl Contender {
         }
     }
 
-    /// What a sentence calls it.
+    /// Its name in a sentence.
     pub fn word(self) -> &'static str {
         match self {
             Self::Leased => "leased",

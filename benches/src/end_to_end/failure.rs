@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use thiserror::Error;
 
-/// What failed, in its own words. A cell that fails is left out and said so; the others go on.
+/// A failure, in its own words. A cell that fails is left out, which is said; the others go on.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct Failure(String);
@@ -15,7 +15,7 @@ impl Failure {
         Self(what.into())
     }
 
-    /// What an error says.
+    /// The message of an error.
     pub fn of(error: impl Display) -> Self {
         Self(error.to_string())
     }

@@ -1,4 +1,4 @@
-//! What one cell measured, and the numbers that are read off it.
+//! The measurements of one cell, and the numbers that are read off them.
 
 use hdrhistogram::Histogram;
 
@@ -46,7 +46,7 @@ pub(super) struct Percentiles {
 }
 
 impl Percentiles {
-    /// Of these times; `longest` may have been seen apart.
+    /// The percentiles of these times; `longest` may have been seen apart.
     pub(super) fn of(times: &Histogram<u64>, longest: u64) -> Self {
         Self {
             p50: times.value_at_quantile(0.5),
@@ -72,7 +72,7 @@ pub(super) struct Measure {
     pub(super) name: &'static str,
     /// In the table.
     pub(super) head: &'static str,
-    /// What it counts.
+    /// Its unit.
     pub(super) unit: &'static str,
     pub(super) less_is_better: bool,
     pub(super) of: fn(&Figures) -> f64,

@@ -1,15 +1,15 @@
-//! `end-to-end`: leases beside a script call per decision and beside other hybrids, on a real server,
-//! with accuracy in the same line as speed.
+//! `end-to-end`: leases beside a script call per decision and beside other hybrids, on a real
+//! server, with accuracy in the same line as speed.
 //!
-//! Rounds are interleaved: in each, every contender has its turn in every row, so that what disturbs the
-//! machine disturbs all alike. All instances of a contender live in one process, each with its own
-//! connection and cache; the server, the load and the contenders share the machine, which makes
-//! throughput pessimistic and leaves processor time per decision as it is.
+//! Rounds are interleaved: in each, every contender has its turn in every row, so that what
+//! disturbs the machine disturbs all alike. All instances of a contender live in one process, each
+//! with its own connection and cache; the server, the load and the contenders share the machine,
+//! which makes throughput pessimistic and leaves processor time per decision as it is.
 //!
 //! # Invariant
 //!
-//! No contender judges itself: accuracy is from what callers saw (`accuracy`), cost is from what the
-//! server says (`server_cost`).
+//! No contender judges itself: accuracy is from what callers saw (`accuracy`), cost is from what
+//! the server says (`server_cost`).
 
 mod accuracy;
 mod cell;
@@ -38,7 +38,7 @@ use self::rows::{Effort, ROWS, Row};
 use self::server_cost::Host;
 use crate::machine::Machine;
 
-/// What to measure, and how to show it.
+/// The choice of rows and contenders, and how to show the results.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
     /// Print JSON in place of tables.
@@ -51,7 +51,8 @@ pub struct Arguments {
     /// shared-skewed, flash-crowd. May be given more than once.
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
-    /// Only contenders whose names contain this, as `leased` or `trypema`. May be given more than once.
+    /// Only contenders whose names contain this, as `leased` or `trypema`. May be given more than
+    /// once.
     #[arg(long, value_name = "NAME")]
     contender: Vec<String>,
     /// Rounds, in place of three (one with `--quick`).
@@ -66,8 +67,8 @@ pub struct Arguments {
     out: PathBuf,
 }
 
-/// Measures what was asked for. Success if anything was measured, whatever it came to: a benchmark on a
-/// busy machine is no test.
+/// Measures what was asked for. Success if anything was measured, whatever it came to: a benchmark
+/// on a busy machine is no test.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let rows = selected(&arguments.only);
     if rows.is_empty() {
@@ -154,7 +155,8 @@ fn to_json(machine: &Machine, host: &Host, results: &[RowResults]) -> Value {
     })
 }
 
-/// Writes each row's files. What cannot be written is said; the figures are on the screen all the same.
+/// Writes each row's files. What cannot be written is said; the figures are on the screen all the
+/// same.
 fn write(folder: &Path, machine: &Machine, results: &[RowResults]) {
     for row in results.iter().filter(|row| !row.is_empty()) {
         let command = format!("{COMMAND} --only {}", row.row.name);
@@ -177,7 +179,7 @@ const PACKAGES: &[&str] = &[
 const COMMAND: &str = "cargo run --release -p leasehold-benches -- end-to-end";
 
 const HOW_TO_READ: &str = "\
-Overshoot: tokens beyond burst + rate x window in the worst window, in whole tokens, of what callers saw.
+Overshoot: whole tokens beyond burst + rate x window in the worst window, as callers saw it.
 Used: admitted, of what an ideal limiter of the same kind admits of the same requests.
 Server CPU: of the whole server process, over all decisions. Commands count those inside scripts.
 Medians of the rounds, and half the width of their middle half.";

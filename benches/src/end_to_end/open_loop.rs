@@ -1,12 +1,14 @@
 //! Open loop: requests come when they come, whether or not the limiter keeps up.
 //!
-//! A time is counted from the instant at which the request was *due*, so that what a slow answer holds
-//! up counts as late too (no coordinated omission). One thread does nothing but make requests when they
-//! are due; it looks at the clock all the time, since timers ring a millisecond late, which is a
-//! thousand decisions. What cannot be decided at once goes on in the runtime. When that thread does not get a
-//! processor, whatever is due meanwhile is late, by nobody's fault: times from asking are kept apart.
+//! A time is counted from the instant at which the request was *due*, so that what a slow answer
+//! holds up counts as late too (no coordinated omission). One thread does nothing but make requests
+//! when they are due; it looks at the clock all the time, since timers ring a millisecond late,
+//! which is a thousand decisions. What cannot be decided at once goes on in the runtime. When that
+//! thread does not get a processor, whatever is due meanwhile is late, by nobody's fault: times
+//! from asking are kept apart.
 //!
-//! The arrivals are evenly spaced, and fall to the instances by chance: the same for every contender.
+//! The arrivals are evenly spaced, and fall to the instances by chance: the same for every
+//! contender.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
@@ -25,7 +27,7 @@ use super::failure::Failure;
 use super::figures::{Latency, Percentiles, histogram};
 use crate::judge::record::Record;
 
-/// What to offer.
+/// The load to offer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenLoop {
     /// Requests a second, of all instances.
@@ -69,7 +71,7 @@ struct Seen {
     record: Record,
 }
 
-/// What the generator and what goes on in the runtime have in common.
+/// State that the generator shares with the tasks in the runtime.
 #[derive(Default)]
 struct Shared {
     /// Answers that came later.

@@ -1,4 +1,4 @@
-//! What all rounds of a row measured, and the forms in which it is given out.
+//! The measurements of all rounds of a row, and the forms in which they are printed.
 //!
 //! Accuracy stands beside speed in each of them, and the verdict at the end of the same line.
 
@@ -27,13 +27,13 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// What the rounds come to.
+    /// The medians of the rounds.
     pub(super) fn spread(&self, measure: &Measure) -> Spread {
         let rounds: Vec<f64> = self.rounds.iter().map(measure.of).collect();
         Spread::of(&rounds).expect("there is a round")
     }
 
-    /// What it was in the worst round.
+    /// The figure of the worst round.
     pub(super) fn greatest(&self, measure: &Measure) -> f64 {
         self.rounds.iter().map(measure.of).fold(0.0, f64::max)
     }
@@ -65,7 +65,7 @@ impl RowResults {
         self.measured.is_empty()
     }
 
-    /// What was measured of a contender, if it was.
+    /// The measurements of a contender, if there are any.
     pub(super) fn of(&self, contender: Contender) -> Option<&Measured> {
         self.measured.iter().find(|it| it.contender == contender)
     }

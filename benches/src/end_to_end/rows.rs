@@ -1,4 +1,4 @@
-//! What is asked, row by row. The rows are data: a limit, a load, and who is tried on it.
+//! The rows, as data: a limit, a load, and the contenders that are tried on it.
 
 use super::contenders::Contender::{Centralised, Leased, Limitador, Split, TrypemaSecond};
 use super::contenders::{Contender, Nominal};
@@ -57,7 +57,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// What can be quoted: about ten minutes.
+    /// A plan whose figures can be quoted: about ten minutes.
     pub(super) const FULL: Self = Self {
         rounds: 3,
         closed_ms: 3_000,
@@ -88,7 +88,7 @@ impl Effort {
         flash_ms: 50,
     };
 
-    /// The same with so many rounds, if any are asked for.
+    /// This plan with so many rounds, if a number is given.
     pub(super) fn with_rounds(self, rounds: Option<u32>) -> Self {
         Self {
             rounds: rounds.unwrap_or(self.rounds),
@@ -126,7 +126,8 @@ impl Load {
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "one-key",
-        question: "closed loop: one key with a limit that is never reached; 2 instances, 2 tasks each",
+        question: "closed loop: one key with a limit that is never reached; 2 instances, 2 tasks \
+        each",
         limit: AMPLE,
         instances: 2,
         load: Load::Closed {
@@ -139,7 +140,8 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "many-keys",
-        question: "closed loop: 5000 keys, uniform, limits never reached; 2 instances, 2 tasks each, warm",
+        question: "closed loop: 5000 keys, uniform, limits never reached; 2 instances, 2 tasks \
+        each, warm",
         limit: AMPLE,
         instances: 2,
         load: Load::Closed {
@@ -165,15 +167,17 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "cold-keys",
-        question: "closed loop: keys that are asked for once, of 10/s burst 20; 1 instance, 512 tasks",
+        question: "closed loop: keys that are asked for once, of 10/s burst 20; 1 instance, 512 \
+        tasks",
         limit: Nominal {
             per_second: 10,
             burst: 20,
         },
         instances: 1,
         load: Load::Cold { tasks: 512 },
-        // Not limitador: with a key that is new to its cache in each request, its tasks come to wait for each
-        // other in that cache (DashMap::get within `CountersCache::get`) and never end.
+        // Not limitador: with a key that is new to its cache in each request, its tasks come to
+        // wait for each other in that cache (DashMap::get within `CountersCache::get`) and never
+        // end.
         contenders: &[Leased, Centralised, TrypemaSecond],
     },
     Row {

@@ -1,9 +1,10 @@
-//! The server that is measured against, and what a cell costs it: commands, scripts, processor time.
+//! The server that is measured against, and what a cell costs it: commands, scripts, processor
+//! time.
 //!
 //! # Invariant
 //!
-//! A server of our own is on loopback, is emptied between cells and killed at the end, by its process
-//! id. One that was named is only read and written under prefixes of ours, never emptied.
+//! A server of our own is on loopback, is emptied between cells and killed at the end, by its
+//! process id. One that was named is only read and written under prefixes of ours, never emptied.
 
 use std::ops::Sub;
 
@@ -19,7 +20,7 @@ pub(super) struct Host {
     own: Option<LocalServer>,
 }
 
-/// What the server has done since it started.
+/// The server's counters since it started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Cost {
     /// Commands, those inside scripts included.
@@ -57,7 +58,7 @@ impl Host {
         &self.url
     }
 
-    /// What it is, for the heading.
+    /// A description of the server, for the heading.
     pub(super) fn describe(&self) -> String {
         match &self.own {
             Some(own) => format!("{}, loopback, no persistence", own.binary()),
@@ -87,7 +88,7 @@ impl Host {
 }
 
 impl Cost {
-    /// What the server says of itself now.
+    /// The server's counters now.
     pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Self, Failure> {
         let mut info = redis::cmd("INFO");
         info.arg("commandstats").arg("stats").arg("cpu");
@@ -125,7 +126,7 @@ impl Cost {
 impl Sub for Cost {
     type Output = Self;
 
-    /// What was done in between. A server that restarted in between has done less: nothing, then.
+    /// The difference of two counts. A server that restarted in between has counted less: 0, then.
     fn sub(self, before: Self) -> Self {
         Self {
             commands: self.commands.saturating_sub(before.commands),
@@ -143,7 +144,8 @@ fn calls(line: &str) -> Option<(&str, u64)> {
     Some((command, calls.parse().ok()?))
 }
 
-/// `total_net_input_bytes:1234` and the same of the output; what replicas are sent has lines of its own.
+/// `total_net_input_bytes:1234` and the same of the output; what replicas are sent has lines of its
+/// own.
 fn net_bytes(line: &str) -> Option<u64> {
     let input = line.strip_prefix("total_net_input_bytes:");
     let bytes = input.or_else(|| line.strip_prefix("total_net_output_bytes:"))?;
@@ -188,7 +190,8 @@ mod tests {
     #[test]
     fn the_cost_is_read_from_what_servers_say() {
         let info = "# CPU\r\nused_cpu_sys:1.500000\r\nused_cpu_user:2.25\r\n\
-                    used_cpu_sys_children:7.0\r\nused_cpu_user_main_thread:9.0\r\n# Commandstats\r\n\
+                    used_cpu_sys_children:7.0\r\nused_cpu_user_main_thread:9.0\r\n\
+                    # Commandstats\r\n\
                     cmdstat_evalsha:calls=42,usec=99,usec_per_call=2.3\r\n\
                     cmdstat_info:calls=5,usec=1\r\ncmdstat_script|load:calls=3,usec=9\r\n\
                     cmdstat_get:calls=7,usec=1\r\n# Stats\r\ntotal_net_input_bytes:1000\r\n\

@@ -1,14 +1,14 @@
-//! What this project means to reach, and what a row says of it.
+//! The targets of this project, and whether a row reaches them.
 //!
-//! A fast wrong limiter must look wrong: the verdict on accuracy comes first, for every contender. What
-//! concerns speed and load is said of ours alone, beside the rivals of the same run.
+//! A fast wrong limiter must look wrong: the verdict on accuracy comes first, for every contender.
+//! What concerns speed and load is said of ours alone, beside the rivals of the same run.
 
 use super::contenders::Contender;
 use super::figures::measure;
 use super::results::{Measured, RowResults};
 use crate::spread::number;
 
-/// What to say of one contender in one row, sentence by sentence.
+/// The verdict on one contender in one row, sentence by sentence.
 pub(super) fn verdict(row: &RowResults, contender: Contender) -> Vec<String> {
     let Some(measured) = row.of(contender) else {
         return Vec::new();
@@ -62,7 +62,7 @@ enum Goal {
 }
 
 impl Target {
-    /// What there is to say, if whom it compares with was measured.
+    /// The verdict on this target, if the contender that it compares with was measured.
     fn judge(&self, row: &RowResults) -> Option<String> {
         let measure = measure(self.measure);
         let of = |contender: Contender| Some(row.of(contender)?.spread(measure).median);
@@ -164,5 +164,6 @@ const TARGETS: &[Target] = &[
 /// Percent of a limit that may be lost without a word.
 const LOSS_SHOWN: f64 = 1.0;
 
-/// Part of a burst by which a limiter may be off, as by rounding, before it is called wrong. Ours may not.
+/// Part of a burst by which a limiter may be off, as by rounding, before it is called wrong. Ours
+/// may not.
 const TRIFLE: f64 = 0.001;

@@ -21,7 +21,8 @@ fn host() -> Option<Host> {
     Some(Host::start(&options).expect("it was found"))
 }
 
-/// A benchmark that leaves out what it cannot measure, or in which ours is wrong, is worse than none.
+/// A benchmark that leaves out what it cannot measure, or in which ours is wrong, is worse than
+/// none.
 #[test]
 fn every_row_measures_every_contender_and_ours_keeps_its_limit() {
     let Some(host) = host() else { return };
@@ -58,7 +59,8 @@ fn keeps_its_limit(row: &RowResults) {
     assert!(table.contains("exact"), "{table}");
 }
 
-/// What the whole command is for: the judge, the verdict and the table, on what nobody would ship.
+/// The purpose of the whole command: the judge, the verdict and the table, on a limiter that nobody
+/// would ship.
 #[test]
 fn a_fast_wrong_limiter_looks_wrong() {
     #[derive(Clone)]

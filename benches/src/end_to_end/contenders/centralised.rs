@@ -1,7 +1,7 @@
 //! The baseline: one script call per decision, as most services limit today.
 //!
-//! A generic cell rate algorithm in one string per key, written for the least work at the server: one
-//! `GET`, one `SET` if it is allowed, nothing but the answer back. Calls share one multiplexed
+//! A generic cell rate algorithm in one string per key, written for the least work at the server:
+//! one `GET`, one `SET` if it is allowed, nothing but the answer back. Calls share one multiplexed
 //! connection per instance, so that concurrent ones travel together.
 
 use redis::Script;
@@ -63,10 +63,10 @@ impl Instance for Centralised {
     }
 }
 
-/// `KEYS[1]`: the key. `ARGV`: microseconds per token, and per burst. Whole microseconds are exact: since
-/// 1970 they need 51 bits, and the server writes a number that a script passes on with 17 digits. Of a
-/// rate that has no whole ones part is lost, in favour of the caller and not of the server: it does the
-/// same work.
+/// `KEYS[1]`: the key. `ARGV`: microseconds per token, and per burst. Whole microseconds are exact:
+/// since 1970 they need 51 bits, and the server writes a number that a script passes on with 17
+/// digits. Of a rate that has no whole ones part is lost, in favour of the caller and not of the
+/// server: it does the same work.
 const GCRA: &str = "
 local call, key, ahead = redis.call, KEYS[1], tonumber(ARGV[2])
 local time = call('TIME')

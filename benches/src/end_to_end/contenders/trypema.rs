@@ -1,7 +1,7 @@
 //! trypema's hybrid limiter: counts locally, tells Redis what it counted and reads what others did.
 //!
-//! The absolute strategy, synchronised every 10 ms as its documentation shows, asked by `try_inc` and,
-//! where that cannot tell, by `inc`, which is what it advises for hot paths.
+//! The absolute strategy, synchronised every 10 ms as its documentation shows, asked by `try_inc`
+//! and, where that cannot tell, by `inc`, which is what it advises for hot paths.
 
 use std::sync::Arc;
 
