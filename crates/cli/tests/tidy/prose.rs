@@ -1,6 +1,8 @@
 //! Sentences that a stranger understands at the first reading, as far as a program can tell: docs
 //! name their noun first, and lines of prose and code end within 100 columns.
 
+use std::path::Path;
+
 use crate::files::File;
 
 /// Doc comments that begin without the noun they are about.
@@ -26,7 +28,9 @@ pub(crate) fn headless(source: &File) -> Vec<String> {
 /// Lines beyond 100 columns. Tables, links and fenced text may be longer, because breaking them
 /// changes what they mean.
 pub(crate) fn wide(file: &File) -> Vec<String> {
-    let is_document = file.path.ends_with(".md");
+    let is_document = Path::new(&file.path)
+        .extension()
+        .is_some_and(|extension| extension == "md");
     let mut fenced = false;
     let mut violations = Vec::new();
     for (number, line) in file.text.lines().enumerate() {
