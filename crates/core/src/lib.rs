@@ -27,4 +27,4 @@ pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
 pub use parse::LimitError;
 pub use scale::Scale;
 pub use time::{Instant, Micros, StoreTime};
-pub use verdict::{Decided, Denial, Reason, Verdict};
+pub use verdict::{Admitted, Decided, Denial, Reason, Retry, Verdict};

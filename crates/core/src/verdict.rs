@@ -1,11 +1,38 @@
 //! The answer to a request: allowed or denied, why, decided where, and what to tell the caller.
+//!
+//! # Invariant
+//!
+//! A time to come back stands on a [`Denial`] only, and there "never" is a [`Retry`] of its own: a
+//! caller cannot take the lack of such a time for leave to go ahead.
 
+use core::error::Error;
 use core::fmt;
 use core::time::Duration;
 
 use crate::time::Instant;
 
 /// The answer to a request.
+///
+/// [`check`](Self::check) turns it into a `Result`, [`is_allowed`](Self::is_allowed) into a `bool`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use leasehold_core::{Decided, Reason, Retry, Verdict};
+///
+/// let allowed = Verdict::allow(Decided::Local, 7, Duration::ZERO);
+/// assert_eq!(allowed.check()?.remaining, 7);
+///
+/// let denied = Verdict::deny(Decided::Local, Reason::KeyTooLong, Retry::Never);
+/// let denial = denied.check().unwrap_err();
+/// assert_eq!(denial.retry, Retry::Never);
+/// assert_eq!(
+///     denial.to_string(),
+///     "request denied: the key is too long; no retry can succeed"
+/// );
+/// # Ok::<(), leasehold_core::Denial>(())
+/// ```
 // Plain words: no part of a decision is as dear as copying its answer in overlapping parts, or dividing
 // for a `Duration` that nobody asks for.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -20,17 +47,57 @@ pub struct Verdict {
     reason: Option<Reason>,
 }
 
-/// Why a request was denied, and when to come back.
+/// An allowed request: its cost is paid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Denial {
-    /// Why.
-    pub reason: Reason,
-    /// The earliest time at which the same request can be allowed, as far as is known; `None`
-    /// if never.
-    pub retry_after: Option<Duration>,
+#[non_exhaustive]
+pub struct Admitted {
+    /// See [`Verdict::remaining`].
+    pub remaining: u64,
+    /// See [`Verdict::reset`].
+    pub reset: Duration,
+    /// Where the request was decided.
+    pub decided: Decided,
 }
 
-/// Why a request was denied. Only [`Exhausted`](Reason::Exhausted) and
+/// A denied request: why, and when to come back. Nothing is paid.
+///
+/// As an error, and in `Debug` too, it reads as a sentence: a `main` that returns it shows that.
+#[derive(Clone, Copy, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Denial {
+    /// The reason of the denial.
+    pub reason: Reason,
+    /// Whether and when the same request can be allowed.
+    pub retry: Retry,
+    /// See [`Verdict::reset`].
+    pub reset: Duration,
+    /// Where the request was decided.
+    pub decided: Decided,
+}
+
+/// Whether and when a denied request can be allowed.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use leasehold_core::Retry;
+///
+/// let retry = Retry::After(Duration::from_millis(1200));
+/// assert_eq!(retry.wait(), Some(Duration::from_millis(1200)));
+/// assert_eq!(retry.seconds(), Some(2));
+/// assert_eq!(retry.to_string(), "retry after 1.2s");
+/// assert_eq!(Retry::Never.wait(), None);
+/// ```
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Retry {
+    /// Not before this time has passed, as far as is known. Another request may be faster.
+    After(Duration),
+    /// No wait helps: this limiter will never allow the request.
+    Never,
+}
+
+/// The reason of a denial. Only [`Exhausted`](Reason::Exhausted) and
 /// [`TooCostly`](Reason::TooCostly) say that a limit was reached.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -57,6 +124,7 @@ pub enum Reason {
 
 /// Where a verdict was reached.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Decided {
     /// In this process, with no I/O.
     Local,
@@ -81,13 +149,13 @@ impl Verdict {
 
     /// A verdict that denies.
     #[inline]
-    pub const fn deny(decided: Decided, reason: Reason, retry_after: Option<Duration>) -> Self {
+    pub const fn deny(decided: Decided, reason: Reason, retry: Retry) -> Self {
         Self {
             remaining: 0,
             reset_nanos: 0,
-            retry_nanos: match retry_after {
-                Some(wait) => nanos(wait),
-                None => NEVER,
+            retry_nanos: match retry {
+                Retry::After(wait) => nanos(wait),
+                Retry::Never => NEVER,
             },
             decided,
             reason: Some(reason),
@@ -119,17 +187,35 @@ impl Verdict {
         }
     }
 
-    /// The same with `reset` filled in.
+    /// This verdict with another [`reset`](Self::reset).
     #[inline]
     pub const fn with_reset(mut self, reset: Duration) -> Self {
         self.reset_nanos = nanos(reset);
         self
     }
 
-    /// Whether the request may go ahead: its cost is paid. Nothing is paid by one that is denied.
+    /// Whether the request may go ahead: its cost is paid. A denied request pays nothing.
     #[inline]
+    #[must_use = "a verdict that nobody looks at limits nothing"]
     pub const fn is_allowed(&self) -> bool {
         self.reason.is_none()
+    }
+
+    /// The verdict as a `Result`, for callers that leave early by `?` when denied.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial`] if the request may not go ahead.
+    #[inline]
+    pub const fn check(&self) -> Result<Admitted, Denial> {
+        match self.denial() {
+            Some(denial) => Err(denial),
+            None => Ok(Admitted {
+                remaining: self.remaining,
+                reset: self.reset(),
+                decided: self.decided,
+            }),
+        }
     }
 
     /// Tokens this replica may still spend without asking the store: a lower bound of what is
@@ -146,31 +232,47 @@ impl Verdict {
         Duration::from_nanos(self.reset_nanos)
     }
 
-    /// Where it was decided.
+    /// Where the request was decided.
     #[inline]
     pub const fn decided(&self) -> Decided {
         self.decided
     }
 
-    /// Why it was denied, if it was.
+    /// The denial if the request may not go ahead: why, and when to come back.
     #[inline]
     pub const fn denial(&self) -> Option<Denial> {
         match self.reason {
             None => None,
             Some(reason) => Some(Denial {
                 reason,
-                retry_after: self.retry_after(),
+                retry: match self.retry_nanos {
+                    NEVER => Retry::Never,
+                    nanos => Retry::After(Duration::from_nanos(nanos)),
+                },
+                reset: self.reset(),
+                decided: self.decided,
             }),
         }
     }
+}
 
-    /// The earliest time at which the same request can be allowed; `None` if it was allowed or
-    /// never can be.
+impl Retry {
+    /// The time to wait; `None` if no wait helps.
     #[inline]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        match self.retry_nanos {
-            NEVER => None,
-            nanos => Some(Duration::from_nanos(nanos)),
+    pub const fn wait(self) -> Option<Duration> {
+        match self {
+            Self::After(wait) => Some(wait),
+            Self::Never => None,
+        }
+    }
+
+    /// The time to wait in whole seconds, rounded up, as an HTTP `Retry-After` header has it; `None`
+    /// if no wait helps.
+    pub const fn seconds(self) -> Option<u64> {
+        match self {
+            Self::After(wait) if wait.subsec_nanos() > 0 => Some(wait.as_secs().saturating_add(1)),
+            Self::After(wait) => Some(wait.as_secs()),
+            Self::Never => None,
         }
     }
 }
@@ -185,10 +287,42 @@ impl fmt::Debug for Verdict {
             .field("remaining", &self.remaining)
             .field("reset", &self.reset())
             .field("decided", &self.decided)
-            .field("denial", &self.denial())
+            .field("reason", &self.reason)
+            .field("retry", &self.denial().map(|denial| denial.retry))
             .finish()
     }
 }
+
+impl fmt::Display for Retry {
+    /// The wait in whole milliseconds, rounded up, or as it is if it is shorter.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::After(wait) if wait < Duration::from_millis(1) => {
+                write!(f, "retry after {wait:?}")
+            }
+            Self::After(wait) => {
+                let millis = wait.as_nanos().div_ceil(1_000_000);
+                let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+                write!(f, "retry after {wait:?}")
+            }
+            Self::Never => f.write_str("no retry can succeed"),
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request denied: {}; {}", self.reason, self.retry)
+    }
+}
+
+impl fmt::Debug for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for Denial {}
 
 /// Stands for no time at which a request could be allowed.
 const NEVER: u64 = u64::MAX;
@@ -239,6 +373,9 @@ impl fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]
@@ -248,29 +385,60 @@ mod tests {
         assert!(allowed.is_allowed());
         assert_eq!((allowed.remaining(), allowed.reset()), (7, minute));
         assert_eq!(allowed.decided(), Decided::Store);
-        assert_eq!((allowed.denial(), allowed.retry_after()), (None, None));
+        assert_eq!(allowed.denial(), None);
+        let admitted = Admitted {
+            remaining: 7,
+            reset: minute,
+            decided: Decided::Store,
+        };
+        assert_eq!(allowed.check(), Ok(admitted));
 
-        let denied = Verdict::deny(Decided::Fallback, Reason::Overloaded, Some(second));
+        let denied = Verdict::deny(Decided::Fallback, Reason::Overloaded, Retry::After(second));
         let denied = denied.with_reset(minute);
         assert!(!denied.is_allowed());
         assert_eq!((denied.remaining(), denied.reset()), (0, minute));
         assert_eq!(denied.decided(), Decided::Fallback);
-        let (reason, retry_after) = (Reason::Overloaded, Some(second));
         let denial = Denial {
-            reason,
-            retry_after,
+            reason: Reason::Overloaded,
+            retry: Retry::After(second),
+            reset: minute,
+            decided: Decided::Fallback,
         };
         assert_eq!(denied.denial(), Some(denial));
-        let never = Verdict::deny(Decided::Local, Reason::TooCostly, None);
-        assert!(!never.is_allowed());
-        assert_eq!(never.retry_after(), None);
+        assert_eq!(denied.check(), Err(denial));
+    }
+
+    /// "Never" once looked like "allowed" to callers that asked when to come back.
+    #[test]
+    fn a_request_that_can_never_be_allowed_does_not_pass_for_an_allowed_one() {
+        for reason in Reason::ALL {
+            let never = Verdict::deny(Decided::Local, reason, Retry::Never);
+            assert!(!never.is_allowed());
+            let denial = never.check().unwrap_err();
+            assert_eq!(denial.retry, Retry::Never);
+            assert_eq!((denial.retry.wait(), denial.retry.seconds()), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_denial_reads_as_a_sentence_also_where_main_shows_its_debug() {
+        let denied = |wait| {
+            let verdict = Verdict::deny(Decided::Store, Reason::Exhausted, Retry::After(wait));
+            let denial = verdict.denial().unwrap();
+            assert_eq!(format!("{denial:?}"), denial.to_string());
+            denial.to_string()
+        };
+        let told = "request denied: the limit is used up for now; retry after 1.501s";
+        assert_eq!(denied(Duration::from_nanos(1_500_000_001)), told);
+        assert!(denied(Duration::from_micros(3)).ends_with("retry after 3µs"));
+        assert!(denied(Duration::MAX).contains("retry after 18446744"));
     }
 
     #[test]
     fn what_is_decided_here_is_dated_from_now() {
         let [now, until, full_at] = [1, 3, 9].map(Instant::from_millis);
         let (wait, reset) = (until.since(now), full_at.since(now));
-        let denied = Verdict::deny(Decided::Local, Reason::Exhausted, Some(wait));
+        let denied = Verdict::deny(Decided::Local, Reason::Exhausted, Retry::After(wait));
         assert_eq!(
             Verdict::deny_here(until, full_at, now),
             denied.with_reset(reset)
@@ -283,12 +451,18 @@ mod tests {
 
     #[test]
     fn a_wait_beyond_all_measure_is_a_wait() {
-        let denied = |wait| Verdict::deny(Decided::Local, Reason::Exhausted, Some(wait));
+        let is_wait = |verdict: Verdict| verdict.denial().unwrap().retry.wait().is_some();
         for wait in [Duration::MAX, Duration::from_nanos(u64::MAX)] {
-            assert!(denied(wait).retry_after().is_some());
+            let retry = Retry::After(wait);
+            assert!(is_wait(Verdict::deny(
+                Decided::Local,
+                Reason::Exhausted,
+                retry
+            )));
+            assert!(retry.seconds().is_some());
         }
         let far = Verdict::deny_here(Instant::FAR_FUTURE, Instant::FAR_FUTURE, Instant::ORIGIN);
-        assert!(far.retry_after().is_some());
+        assert!(is_wait(far));
     }
 
     #[test]

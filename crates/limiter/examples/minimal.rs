@@ -9,10 +9,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
 
     for request in 1..=8 {
-        let verdict = limiter.acquire("user:42", 1).await;
-        match verdict.denial() {
-            None => println!("request {request}: allowed"),
-            Some(denial) => println!("request {request}: denied, {}", denial.reason),
+        match limiter.acquire("user:42", 1).await.check() {
+            Ok(_) => println!("request {request}: go ahead"),
+            Err(denial) => println!("request {request}: {denial}"),
         }
     }
 

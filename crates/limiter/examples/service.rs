@@ -76,9 +76,7 @@ fn response(verdict: &Verdict) -> String {
         None => ("200 OK", "welcome\n".to_owned()),
         Some(denial) => (status(denial.reason), format!("{}\n", denial.reason)),
     };
-    // Whole seconds, rounded up: whoever comes back too early is denied again.
-    let wait = verdict.retry_after();
-    let wait = wait.map(|wait| wait.as_nanos().div_ceil(1_000_000_000));
+    let wait = verdict.denial().and_then(|denial| denial.retry.seconds());
     let wait = wait.map_or(String::new(), |s| format!("Retry-After: {s}\r\n"));
     let length = body.len();
     format!(

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId};
-use leasehold_core::{Decided, Instant, Limit, Reason, Request, Verdict};
+use leasehold_core::{Decided, Instant, Limit, Reason, Request, Retry, Verdict};
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, FailurePolicy, Heard, Joint, NamedLimit, Purpose, RequestPath,
     Step, Tuning, central_verdict, free, reset,
@@ -40,9 +40,9 @@ use crate::sync_task::{Caller, Command};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let limiter = Limiter::builder().limit("api", "100/min burst 20".parse()?).build()?;
-/// let verdict = limiter.acquire("user:42", 1).await;
-/// if let Some(wait) = verdict.retry_after() {
-///     println!("come back in {wait:?}");
+/// match limiter.acquire("user:42", 1).await.check() {
+///     Ok(admitted) => println!("go ahead, {} left here", admitted.remaining),
+///     Err(denial) => println!("{denial}"),
 /// }
 /// # Ok(())
 /// # }
@@ -172,6 +172,36 @@ impl Limiter {
     ///
     /// May be cancelled at any time. A request that stops waiting costs nothing, with one
     /// exception: on a key too slow to lease, the store may be charging it at that moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold::{Denial, Limiter, Reason, Retry};
+    ///
+    /// async fn handle(limiter: &Limiter, user: &str, cost: u32) -> Result<(), Denial> {
+    ///     limiter.acquire(user, cost).await.check()?;
+    ///     println!("go ahead");
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder().limit("api", "100/s burst 20".parse()?).build()?;
+    /// handle(&limiter, "user:42", 1).await?;
+    ///
+    /// // Clients choose their names: one of more than 1024 bytes is no key.
+    /// let denial = handle(&limiter, &"x".repeat(1025), 1).await.unwrap_err();
+    /// assert_eq!((denial.reason, denial.retry), (Reason::KeyTooLong, Retry::Never));
+    ///
+    /// let denial = handle(&limiter, "user:42", 21).await.unwrap_err();
+    /// assert_eq!((denial.reason, denial.retry), (Reason::TooCostly, Retry::Never));
+    ///
+    /// limiter.shutdown().await?;
+    /// let denial = handle(&limiter, "user:42", 1).await.unwrap_err();
+    /// assert_eq!((denial.reason, denial.retry), (Reason::ShutDown, Retry::Never));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     ///
@@ -366,7 +396,7 @@ impl Limiter {
     pub(crate) fn miss(&self, limit: LimitId, subject: &[u8], cost: u32) -> Verdict {
         let key = KeyRef { limit, subject };
         if cost > COST_LEASED_MAX {
-            return Verdict::deny(Decided::Local, Reason::TooCostly, None);
+            return Verdict::deny(Decided::Local, Reason::TooCostly, Retry::Never);
         }
         if self.inner.mode == Mode::Lease {
             let key = key.into();
@@ -377,7 +407,7 @@ impl Limiter {
                 .try_send(Command::Prefetch { key, cost });
         }
         let soon = self.inner.tuning.call_gap;
-        Verdict::deny(Decided::Local, Reason::NotLeased, Some(soon))
+        Verdict::deny(Decided::Local, Reason::NotLeased, Retry::After(soon))
     }
 
     /// Waits for a verdict that cannot be had here, within the budget.
@@ -426,7 +456,7 @@ impl Limiter {
         match self.inner.commands.try_send(command) {
             Ok(()) => Ok(verdict),
             Err(mpsc::error::TrySendError::Full(_)) => {
-                let soon = Some(self.inner.budget);
+                let soon = Retry::After(self.inner.budget);
                 Err(Verdict::deny(Decided::Fallback, Reason::Overloaded, soon))
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SHUT_DOWN),
@@ -436,7 +466,7 @@ impl Limiter {
     async fn ask_central(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
         let now = self.inner.shared.now();
         let Ok(reply) = self.spend_central(key, cost, now).await else {
-            let soon = Some(self.inner.budget);
+            let soon = Retry::After(self.inner.budget);
             return Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, soon);
         };
         let elapsed = self.inner.shared.now().since(now);
@@ -519,7 +549,7 @@ impl Limiter {
     }
 
     fn budget_spent(&self) -> Verdict {
-        let soon = Some(self.inner.budget);
+        let soon = Retry::After(self.inner.budget);
         Verdict::deny(Decided::Fallback, Reason::BudgetSpent, soon)
     }
 }
@@ -544,7 +574,7 @@ fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u3
 }
 
 /// The sync task has ended.
-const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, None);
+const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);
 
 /// Waits no longer than `budget`. The runtime counts in whole milliseconds and rounds up, twice; so
 /// this asks for less, and ends up to 1.5 ms before what was meant or half a millisecond after.

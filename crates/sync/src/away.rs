@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use leasehold_core::{Decided, Instant, Reason, Verdict};
+use leasehold_core::{Decided, Instant, Reason, Retry, Verdict};
 
 /// By part of the store; [`Instant::ORIGIN`] where nothing is amiss.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl Away {
 
 /// A denial for want of the store.
 pub(crate) fn unavailable(until: Instant, now: Instant) -> Verdict {
-    let retry_after = Some(until.since(now));
-    Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, retry_after)
+    let retry = Retry::After(until.since(now));
+    Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, retry)
 }
 
 /// A store that is there answers within this.
@@ -68,12 +68,13 @@ mod tests {
         let away = Away::new(2);
         away.set(1, Some(Instant::from_millis(1300)));
         assert_eq!(away.denial(0, NOW), None);
+        let retry = |verdict: Verdict| verdict.denial().unwrap().retry;
         let denial = away.denial(1, NOW).unwrap();
-        assert_eq!(denial.retry_after(), Some(Duration::from_millis(300)));
+        assert_eq!(retry(denial), Retry::After(Duration::from_millis(300)));
         assert_eq!(away.denial(1, Instant::from_millis(1300)), None);
         away.set(1, Some(Instant::FAR_FUTURE));
         let denial = away.denial(1, NOW).unwrap();
-        assert_eq!(denial.retry_after(), Some(SOON));
+        assert_eq!(retry(denial), Retry::After(SOON));
         away.set(1, None);
         assert_eq!(away.denial(1, NOW), None);
     }

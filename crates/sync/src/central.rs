@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_core::{Decided, Limit, Reason, Reply, Status, Verdict, Wait};
+use leasehold_core::{Decided, Limit, Reason, Reply, Retry, Status, Verdict, Wait};
 
 /// What `reply`, to a central spend that was sent `elapsed` ago, says to the request. Where the
 /// store knows no time at which the cost will fit, `patience` is advised.
@@ -21,8 +21,8 @@ pub fn central_verdict(
         Wait::For(wait) => wait.as_duration().saturating_sub(elapsed),
         Wait::None | Wait::Held => patience,
     };
-    let retry_after = Some(retry_after.max(RETRY_AFTER_MIN));
-    Verdict::deny(Decided::Store, Reason::Exhausted, retry_after).with_reset(reset)
+    let retry = Retry::After(retry_after.max(RETRY_AFTER_MIN));
+    Verdict::deny(Decided::Store, Reason::Exhausted, retry).with_reset(reset)
 }
 
 /// A denial never advises to come back at once: that is how storms begin.

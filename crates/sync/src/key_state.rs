@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, Lease};
-use leasehold_core::{Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Verdict};
+use leasehold_core::{
+    Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Retry, Verdict,
+};
 
 use crate::books::Books;
 use crate::central::RETRY_AFTER_MIN;
@@ -366,7 +368,7 @@ impl<W: Waiter> KeyState<W> {
         let denial = Verdict::deny(
             Decided::Fallback,
             Reason::StoreUnavailable,
-            Some(retry_after),
+            Retry::After(retry_after),
         );
         let waiting = self.spending.take().into_iter();
         let waiting = waiting.chain(std::iter::from_fn(|| self.line.pop()));
@@ -377,7 +379,7 @@ impl<W: Waiter> KeyState<W> {
     /// Everybody who waits is told that the limiter is shutting down.
     pub(crate) fn dismiss(&mut self) -> Vec<(W, Verdict)> {
         self.stock = 0;
-        let denial = Verdict::deny(Decided::Local, Reason::ShutDown, None);
+        let denial = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);
         let waiting = std::iter::from_fn(|| self.line.pop());
         waiting.map(|waiting| (waiting.waiter, denial)).collect()
     }
@@ -559,8 +561,8 @@ impl<W: Waiter> KeyState<W> {
 }
 
 fn exhausted(retry_after: Duration) -> Verdict {
-    let retry_after = retry_after.max(RETRY_AFTER_MIN);
-    Verdict::deny(Decided::Store, Reason::Exhausted, Some(retry_after))
+    let retry = Retry::After(retry_after.max(RETRY_AFTER_MIN));
+    Verdict::deny(Decided::Store, Reason::Exhausted, retry)
 }
 
 /// Alarms in a row without a request after which a lease is given back.
@@ -621,7 +623,8 @@ mod tests {
     fn nobody_waits_for_the_end_of_a_time_in_which_no_call_goes() {
         let mut key = quiet_key(2);
         let denied = wait(&mut key, 3, Purpose::Spend).unwrap();
-        assert_eq!(denied.retry_after(), Some(Duration::from_secs(1)));
+        let retry = denied.denial().unwrap().retry;
+        assert_eq!(retry, Retry::After(Duration::from_secs(1)));
         key.in_flight = true;
         assert_eq!(
             wait(&mut key, 3, Purpose::Spend),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local, LocalDenial, QuotaCache};
-use leasehold_core::{Decided, Instant, Limit, Reason, Verdict};
+use leasehold_core::{Decided, Instant, Limit, Reason, Retry, Verdict};
 
 use crate::away::Away;
 use crate::batch::NamedLimit;
@@ -182,7 +182,7 @@ impl<'a> RequestPath<'a> {
     /// If the key names no limit.
     #[cold]
     pub fn without_tokens(self, key: KeyRef<'_>, cost: u32, is_closed: bool) -> Option<Verdict> {
-        let deny = |reason| Verdict::deny(Decided::Local, reason, None);
+        let deny = |reason| Verdict::deny(Decided::Local, reason, Retry::Never);
         if is_closed {
             Some(deny(Reason::ShutDown))
         } else if self.needs_tokens(key, cost) {
@@ -300,7 +300,7 @@ impl Joint {
             Step::Undecided(short) => short,
         };
         if requests.iter().any(|(_, cost)| *cost > COST_LEASED_MAX) {
-            let verdict = Verdict::deny(Decided::Local, Reason::TooCostly, None);
+            let verdict = Verdict::deny(Decided::Local, Reason::TooCostly, Retry::Never);
             return Step::known(verdict);
         }
         // The one that stood in the way may have been supplied by now, and then is so told.
@@ -405,7 +405,7 @@ mod tests {
     }
 
     const fn deny<T>(reason: Reason) -> Step<T> {
-        decided(Verdict::deny(Decided::Local, reason, None), false)
+        decided(Verdict::deny(Decided::Local, reason, Retry::Never), false)
     }
 
     #[test]
@@ -430,7 +430,8 @@ mod tests {
     }
 
     fn deny_for(reason: Reason, wait: Duration) -> Step<()> {
-        decided(Verdict::deny(Decided::Fallback, reason, Some(wait)), false)
+        let retry = Retry::After(wait);
+        decided(Verdict::deny(Decided::Fallback, reason, retry), false)
     }
 
     #[test]
@@ -459,8 +460,8 @@ mod tests {
     fn who_is_denied_here_is_told_when_to_come_back_and_never_at_once() {
         let replica = Replica::with(&[(ALICE, 0)]);
         let alice = replica.cache.get(ALICE).unwrap();
-        let denied = |retry_after| {
-            let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Some(retry_after));
+        let denied = |wait| {
+            let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Retry::After(wait));
             verdict.with_reset(Duration::from_millis(700))
         };
         // A denial ends on a whole tick of its cell.
@@ -480,7 +481,8 @@ mod tests {
         let Step::Decided { verdict, .. } = path.acquire(ALICE, 1, || false, just_before) else {
             panic!("it is denied still");
         };
-        assert_eq!(verdict.retry_after(), Some(RETRY_AFTER_MIN));
+        let retry = verdict.denial().unwrap().retry;
+        assert_eq!(retry, Retry::After(RETRY_AFTER_MIN));
     }
 
     #[test]
@@ -547,7 +549,7 @@ mod tests {
             replica.step(&mut joint, &requests),
             Step::Undecided(vec![0, 1])
         );
-        let denied = Verdict::deny(Decided::Store, Reason::Exhausted, None);
+        let denied = Verdict::deny(Decided::Store, Reason::Exhausted, Retry::Never);
         assert_eq!(joint.handle_verdict(denied), Heard::Denied(denied));
     }
 

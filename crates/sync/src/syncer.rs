@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
-use leasehold_core::{Decided, Instant, Reason, Request, Verdict};
+use leasehold_core::{Decided, Instant, Reason, Request, Retry, Verdict};
 
 use crate::away::{Away, unavailable};
 use crate::batch::{Answer, Batch, Call, NamedLimit};
@@ -204,7 +204,7 @@ impl<W: Waiter> Syncer<W> {
             return;
         }
         if self.closing {
-            let denial = Verdict::deny(Decided::Local, Reason::ShutDown, None);
+            let denial = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);
             self.verdicts.push_back((waiter, denial));
             return;
         }
@@ -220,7 +220,7 @@ impl<W: Waiter> Syncer<W> {
             Some(_) => self.tracked(key, now).map(|entry| (entry, false)),
         };
         let Some((entry, is_guest)) = entry else {
-            let soon = Some(self.tuning.interval_max);
+            let soon = Retry::After(self.tuning.interval_max);
             let verdict = match away {
                 None => Verdict::deny(Decided::Local, Reason::Overloaded, soon),
                 Some(until) => self.decide_untracked(policy, cost, purpose, until, now),

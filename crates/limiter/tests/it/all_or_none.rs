@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leasehold::{KeyRef, LimitId, Limiter, MemoryStore, Reason};
+use leasehold::{KeyRef, LimitId, Limiter, MemoryStore, Reason, Retry};
 use tokio::task::JoinSet;
 
 use crate::fault_store::{Fault, FaultStore};
@@ -112,7 +112,7 @@ async fn what_can_never_be_is_said_before_anything_is_asked_for() {
         limiter.try_acquire_all(&requests),
     ] {
         assert_eq!(denial(verdict).reason, Reason::TooCostly);
-        assert_eq!(verdict.retry_after(), None);
+        assert_eq!(denial(verdict).retry, Retry::Never);
     }
     assert_eq!(limiter.stats().batches, 0);
 }

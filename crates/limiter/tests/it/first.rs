@@ -45,7 +45,8 @@ async fn tokens_come_for_those_who_do_not_wait(limiter: &Limiter) {
     let first = limiter.try_acquire("alice", 1);
     assert_eq!(first.decided(), Decided::Local);
     assert_eq!(denial(first).reason, Reason::NotLeased);
-    assert!(first.retry_after().is_some_and(|wait| !wait.is_zero()));
+    let wait = denial(first).retry.wait();
+    assert!(wait.is_some_and(|wait| !wait.is_zero()));
     let verdict = eventually("a token has come", async || {
         Some(limiter.try_acquire("alice", 1)).filter(leasehold::Verdict::is_allowed)
     });

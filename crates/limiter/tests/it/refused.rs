@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Decided, MemoryStore, Reason};
+use leasehold::{Decided, MemoryStore, Reason, Retry};
 
 use crate::world::{alone, beside, denial, drain, eventually};
 
@@ -14,7 +14,7 @@ async fn who_waits_as_long_as_told_is_admitted() {
     let told = limiter.acquire("alice", 1).await;
     assert_eq!(told.decided(), Decided::Store);
     assert_eq!(denial(told).reason, Reason::Exhausted);
-    let wait = told.retry_after().expect("there will be a token");
+    let wait = denial(told).retry.wait().expect("there will be a token");
     assert!(
         !wait.is_zero() && wait <= Duration::from_millis(500),
         "{wait:?}"
@@ -24,7 +24,7 @@ async fn who_waits_as_long_as_told_is_admitted() {
     let calls = limiter.stats().store_calls;
     let again = limiter.acquire("alice", 1).await;
     assert_eq!(denial(again).reason, Reason::Exhausted);
-    assert!(again.retry_after() <= Some(wait), "{again:?}");
+    assert!(denial(again).retry.wait() <= Some(wait), "{again:?}");
     assert_eq!(limiter.stats().store_calls, calls);
 
     tokio::time::sleep(wait).await;
@@ -38,9 +38,10 @@ async fn a_fast_limit_tells_when_to_come_back_too() {
     for _ in 0..3 {
         // It is a lower bound: another request may have taken what came.
         let verdict = limiter.acquire("alice", 1).await;
-        let Some(wait) = verdict.retry_after() else {
+        let Err(denial) = verdict.check() else {
             continue;
         };
+        let wait = denial.retry.wait().expect("there will be a token");
         assert!(wait < Duration::from_secs(1), "{wait:?}");
         tokio::time::sleep(wait).await;
     }
@@ -71,7 +72,7 @@ async fn a_cost_above_the_burst_is_never_to_be_had() {
         limiter.try_acquire("alice", 11),
     ] {
         assert_eq!(denial(verdict).reason, Reason::TooCostly);
-        assert_eq!(verdict.retry_after(), None);
+        assert_eq!(denial(verdict).retry, Retry::Never);
     }
     assert_eq!(limiter.stats().batches, 0, "the store is not asked");
     assert!(limiter.acquire("alice", 10).await.is_allowed());
@@ -88,7 +89,7 @@ async fn a_key_too_long_for_a_name_is_refused() {
         limiter.try_acquire(&longer, 1),
     ] {
         assert_eq!(denial(verdict).reason, Reason::KeyTooLong);
-        assert_eq!(verdict.retry_after(), None);
+        assert_eq!(denial(verdict).retry, Retry::Never);
     }
     assert_eq!(limiter.stats().keys, 1);
 }

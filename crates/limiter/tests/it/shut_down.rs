@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Decided, Limiter, MemoryStore, Reason};
+use leasehold::{Decided, Limiter, MemoryStore, Reason, Retry};
 use tokio::task::JoinSet;
 
 use crate::fault_store::{Fault, FaultStore};
@@ -62,7 +62,7 @@ async fn who_comes_after_the_end_is_told() {
     for verdict in verdicts {
         assert_eq!(denial(verdict).reason, Reason::ShutDown);
         assert_eq!(verdict.decided(), Decided::Local);
-        assert_eq!(verdict.retry_after(), None);
+        assert_eq!(denial(verdict).retry, Retry::Never);
     }
     limiter
         .shutdown()

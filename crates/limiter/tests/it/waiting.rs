@@ -95,7 +95,7 @@ async fn more_than_can_wait_are_turned_away() {
     for verdict in turned_away {
         assert_eq!(denial(verdict).reason, Reason::Overloaded);
         assert_eq!(verdict.decided(), Decided::Fallback);
-        assert!(verdict.retry_after().is_some());
+        assert!(denial(verdict).retry.wait().is_some());
     }
     let verdict = eventually("there is room again", async || {
         Some(limiter.acquire("alice", 1).await).filter(leasehold::Verdict::is_allowed)

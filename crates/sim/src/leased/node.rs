@@ -149,8 +149,8 @@ impl LeasedNode {
         if wake {
             self.wake(now);
         }
-        if !verdict.is_allowed() {
-            let retry_after_ns = verdict.retry_after().map(nanos);
+        if let Some(denial) = verdict.denial() {
+            let retry_after_ns = denial.retry.wait().map(nanos);
             return Decision::Deny { retry_after_ns };
         }
         for &demand in demands {
@@ -411,7 +411,8 @@ pub(crate) fn demand_of(call: &Call) -> Demand {
 }
 
 fn denied(verdict: &core::Verdict) -> Outcome {
-    let retry_after_ns = verdict.retry_after().map(nanos);
+    let wait = verdict.denial().and_then(|denial| denial.retry.wait());
+    let retry_after_ns = wait.map(nanos);
     Outcome::Denied { retry_after_ns }
 }
 

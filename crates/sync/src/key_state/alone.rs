@@ -114,11 +114,7 @@ impl<W: Waiter> KeyState<W> {
 pub(crate) fn alone(verdict: Verdict) -> Verdict {
     match verdict.denial() {
         None => Verdict::allow(Decided::Fallback, verdict.remaining(), verdict.reset()),
-        Some(denial) => Verdict::deny(
-            Decided::Fallback,
-            Reason::StoreUnavailable,
-            denial.retry_after,
-        )
-        .with_reset(verdict.reset()),
+        Some(denial) => Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, denial.retry)
+            .with_reset(verdict.reset()),
     }
 }

@@ -37,7 +37,7 @@ impl<W: Waiter> KeyState<W> {
         let sizing = around.sizing;
         let verdict = central_verdict(reply, &sizing.limit, now.since(sent), sizing.interval);
         self.entry.set_full_at(now + verdict.reset());
-        match verdict.retry_after() {
+        match verdict.denial() {
             None => {
                 verdicts.push_back((waiting.waiter, verdict));
                 around.tokens.granted += cost;
@@ -50,9 +50,10 @@ impl<W: Waiter> KeyState<W> {
                 self.pressure = Pressure::Calm;
                 self.refusals = 0;
             }
-            Some(retry_after) => {
+            Some(denial) => {
                 self.pressure = Pressure::Short;
-                let retry_after = retry_after.max(self.give_way(sizing));
+                let told = denial.retry.wait().unwrap_or_default();
+                let retry_after = told.max(self.give_way(sizing));
                 let verdict = exhausted(retry_after).with_reset(verdict.reset());
                 verdicts.push_back((waiting.waiter, verdict));
                 self.entry.denial.deny(waiting.cost, now + retry_after);
