@@ -249,7 +249,7 @@ fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-/// Commands that may wait for the task. Beyond, requests are denied rather than queued: at ten
+/// Commands that may wait for the task; [`Limiter::acquire_all`] tells the number. Beyond, requests are denied rather than queued: at ten
 /// thousand misses a millisecond's budget is long gone.
 const COMMANDS: usize = 16_384;
 

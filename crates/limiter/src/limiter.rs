@@ -5,8 +5,9 @@
 //! Nothing on the request path awaits unless the key's lease is short and nobody knows that the
 //! store is short too; then it awaits one exchange, within the budget.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, FailurePolicy, Heard, Joint, NamedLimit, Purpose, RequestPath,
     Step, Tuning, central_verdict, free, reset,
 };
+use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
@@ -221,35 +223,59 @@ impl Limiter {
     ///
     /// The verdict is the strictest: what stands in the way, or the least that remains.
     ///
+    /// A key that is named more than once pays the sum. A key with cost 0 takes no part: nobody looks
+    /// whether its limit is used up. If no key costs anything, or `requests` is empty, no limit
+    /// applies: the verdict allows, and tells 0 tokens remaining, because there is no limit of which
+    /// they could remain.
+    ///
+    /// There is no bound on how many keys are named. The time is proportional to their number, and
+    /// while the limiter decides it does not yield. Up to eight keys whose tokens are here, nothing is
+    /// allocated and no timer is set. Only 16 384 keys can wait for the store at a time: if more lack
+    /// tokens, the request is denied as [`Reason::Overloaded`], and finds more of them next time.
+    ///
     /// # Panics
     ///
-    /// If a key names a limit of another limiter, or in [`Mode::Central`], which cannot undo.
+    /// If a key that costs anything names a limit of another limiter, or in [`Mode::Central`], which
+    /// cannot undo.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder()
+    ///     .limit("user", "100/min".parse()?)
+    ///     .limit("global", "5000/s".parse()?)
+    ///     .build()?;
+    /// let global = limiter.limit("global").ok_or("it was just configured")?;
+    /// let both = [("user:42".into(), 1), ((global, "all").into(), 1)];
+    /// assert!(limiter.acquire_all(&both).await.is_allowed());
+    /// assert!(limiter.acquire_all(&[]).await.is_allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
         assert_eq!(self.inner.mode, Mode::Lease, "several limits need leases");
-        let requests = merged(requests);
-        let work = self.acquire_all_unbounded(&requests);
-        match timeout(self.inner.budget, work).await {
+        match self.decide_all(requests) {
             Ok(verdict) => verdict,
-            Err(_) => self.budget_spent(),
+            // Apart, because this future is large, and a future is copied.
+            Err(_) => Box::pin(self.ask_all(requests)).await,
         }
     }
 
-    /// The same without waiting, as [`try_acquire`](Self::try_acquire) does.
+    /// Decides under several limits at once without waiting, as [`try_acquire`](Self::try_acquire)
+    /// does under one. For keys named twice, costs of 0 and the number of keys see
+    /// [`acquire_all`](Self::acquire_all).
     ///
     /// # Panics
     ///
-    /// If a key names a limit of another limiter.
+    /// If a key that costs anything names a limit of another limiter.
     pub fn try_acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
-        let (requests, shared) = (merged(requests), &*self.inner.shared);
-        let step = self
-            .path()
-            .acquire_all(&requests, shared.is_closed(), shared.now_approx());
-        match self.follow(step) {
+        match self.decide_all(requests) {
             Ok(verdict) => verdict,
-            Err(index) => {
-                let (key, cost) = requests[index];
-                self.miss(key.limit, key.subject, cost)
-            }
+            Err((key, cost)) => self.miss(key.limit, key.subject, cost),
         }
     }
 
@@ -509,7 +535,27 @@ impl Limiter {
         reply.ok_or_else(|| StoreError::new("no reply to a call"))
     }
 
-    async fn acquire_all_unbounded(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
+    /// The verdict on several requests if it can be had here and now, or else one that lacks tokens.
+    #[inline]
+    fn decide_all<'k>(&self, requests: &[(KeyRef<'k>, u32)]) -> Result<Verdict, (KeyRef<'k>, u32)> {
+        let (requests, shared) = (merged(requests), &*self.inner.shared);
+        let (is_closed, now) = (shared.is_closed(), shared.now_approx());
+        let step = self.path().acquire_all(&requests, is_closed, now);
+        self.follow(step).map_err(|index| requests[index])
+    }
+
+    /// Waits for a verdict on several requests that cannot be had here, within the budget.
+    #[cold]
+    async fn ask_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
+        let requests = merged(requests);
+        let work = self.ask_all_unbounded(&requests);
+        match timeout(self.inner.budget, work).await {
+            Ok(verdict) => verdict,
+            Err(_) => self.budget_spent(),
+        }
+    }
+
+    async fn ask_all_unbounded(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
         let mut joint = Joint::default();
         loop {
             let shared = &*self.inner.shared;
@@ -554,24 +600,73 @@ impl Limiter {
     }
 }
 
-/// The same requests with each key named once, without those that cost nothing: what is judged,
-/// asked for and taken is then what a key pays in all.
-fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Cow<'r, [(KeyRef<'k>, u32)]> {
+/// The requests with each key named once, without those that cost nothing: what is judged, asked for
+/// and taken is then what a key pays in all. Keys keep the order in which they are first named.
+fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Merged<'r, 'k> {
+    if requests.len() > FEW {
+        return merged_many(requests);
+    }
     let is_plain = |(index, (key, cost)): (usize, &(KeyRef<'k>, u32))| {
         *cost > 0 && requests[..index].iter().all(|(other, _)| other != key)
     };
     if requests.iter().enumerate().all(is_plain) {
-        return Cow::Borrowed(requests);
+        return Merged::Plain(requests);
     }
-    let mut merged: Vec<(KeyRef<'k>, u32)> = Vec::with_capacity(requests.len());
+    let mut few: Few<'k> = SmallVec::new();
     for &(key, cost) in requests.iter().filter(|(_, cost)| *cost > 0) {
-        match merged.iter_mut().find(|(other, _)| *other == key) {
+        match few.iter_mut().find(|(other, _)| *other == key) {
             Some((_, total)) => *total = total.saturating_add(cost),
-            None => merged.push((key, cost)),
+            None => few.push((key, cost)),
         }
     }
-    Cow::Owned(merged)
+    Merged::Changed(few)
 }
+
+/// Merges by a map, because to compare each key with all before it takes quadratic time.
+#[cold]
+fn merged_many<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Merged<'r, 'k> {
+    let mut places: HashMap<KeyRef<'k>, usize> = HashMap::with_capacity(requests.len());
+    let mut many: Few<'k> = SmallVec::with_capacity(requests.len());
+    for &(key, cost) in requests.iter().filter(|(_, cost)| *cost > 0) {
+        let place = *places.entry(key).or_insert(many.len());
+        match many.get_mut(place) {
+            Some((_, total)) => *total = total.saturating_add(cost),
+            None => many.push((key, cost)),
+        }
+    }
+    if many.len() == requests.len() {
+        return Merged::Plain(requests);
+    }
+    Merged::Changed(many)
+}
+
+/// Requests in which each key is named once.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be the allocation that a few requests do without"
+)]
+enum Merged<'r, 'k> {
+    /// They came so.
+    Plain(&'r [(KeyRef<'k>, u32)]),
+    Changed(Few<'k>),
+}
+
+impl<'k> Deref for Merged<'_, 'k> {
+    type Target = [(KeyRef<'k>, u32)];
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Plain(requests) => requests,
+            Self::Changed(requests) => requests,
+        }
+    }
+}
+
+type Few<'k> = SmallVec<[(KeyRef<'k>, u32); FEW]>;
+
+/// Requests under more limits than this at once are rare, and allocate.
+const FEW: usize = 8;
 
 /// The sync task has ended.
 const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);

@@ -39,6 +39,8 @@ fn who_need_not_wait_carries_little() {
     assert!(size <= 96, "{size} bytes");
     let size = size_of_val(&warm.limiter.key(ALICE).acquire(1));
     assert!(size <= 96, "{size} bytes");
+    let size = size_of_val(&warm.limiter.acquire_all(&[(ALICE, 1)]));
+    assert!(size <= 96, "{size} bytes");
 }
 
 /// Keys of which one has tokens, a second has them too, and a third is used up.
@@ -109,18 +111,39 @@ impl Warm {
         let denial = self.limiter.try_acquire_all(&all).denial();
         assert_eq!(denial.map(|it| it.reason), Some(Reason::Exhausted));
     }
+
+    fn allow_all_who_would_wait(&self) {
+        let all = [(ALICE, 1), (BOB, 2)];
+        assert!(at_once(self.limiter.acquire_all(&all)).is_allowed());
+    }
+
+    /// A key named twice and one that costs nothing: the list is not judged as it comes.
+    fn allow_a_changed_list(&self) {
+        let all = [(ALICE, 1), (BOB, 2), (ALICE, 1), (CAROL, 0)];
+        assert!(at_once(self.limiter.acquire_all(&all)).is_allowed());
+    }
+
+    fn deny_all_who_would_wait(&self) {
+        let tight = self.limiter.limit("tight").expect("it is there");
+        let all = [(ALICE, 1), ((tight, "carol").into(), 1)];
+        let denial = at_once(self.limiter.acquire_all(&all)).denial();
+        assert_eq!(denial.map(|it| it.reason), Some(Reason::Exhausted));
+    }
 }
 
 type Decide = fn(&Warm);
 
 /// All that a warm key can be asked without waiting.
-const DECISIONS: [(&str, Decide); 6] = [
+const DECISIONS: [(&str, Decide); 9] = [
     ("try_acquire, allowed", Warm::allow),
     ("try_acquire, denied", Warm::deny),
     ("acquire, allowed", Warm::allow_who_would_wait),
     ("acquire, denied", Warm::deny_who_would_wait),
     ("try_acquire_all, allowed", Warm::allow_all),
     ("try_acquire_all, denied", Warm::deny_all),
+    ("acquire_all, allowed", Warm::allow_all_who_would_wait),
+    ("acquire_all, a key twice", Warm::allow_a_changed_list),
+    ("acquire_all, denied", Warm::deny_all_who_would_wait),
 ];
 
 /// What a future comes to that waits for nothing.
@@ -139,6 +162,11 @@ const ALICE: KeyRef<'_> = KeyRef {
 
 const BOB: KeyRef<'_> = KeyRef {
     subject: b"bob",
+    ..ALICE
+};
+
+const CAROL: KeyRef<'_> = KeyRef {
+    subject: b"carol",
     ..ALICE
 };
 

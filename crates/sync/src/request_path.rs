@@ -136,7 +136,8 @@ impl<'a> RequestPath<'a> {
     }
 
     /// Decides a request under several limits, each key named once: all costs are spent, or none
-    /// is. Undecided is the position of one that lacks tokens.
+    /// is. Undecided is the position of one that lacks tokens. Without a key there is no limit, and
+    /// the request is allowed.
     ///
     /// # Panics
     ///
@@ -148,9 +149,12 @@ impl<'a> RequestPath<'a> {
         is_closed: bool,
         now: Instant,
     ) -> Step<usize> {
+        if is_closed {
+            return Step::known(SHUT_DOWN);
+        }
         for &(key, cost) in requests {
-            if is_closed || !self.needs_tokens(key, cost) {
-                let known = self.without_tokens(key, cost, is_closed);
+            if !self.needs_tokens(key, cost) {
+                let known = self.without_tokens(key, cost, false);
                 return Step::known(known.expect("it needs no tokens"));
             }
         }
@@ -184,7 +188,7 @@ impl<'a> RequestPath<'a> {
     pub fn without_tokens(self, key: KeyRef<'_>, cost: u32, is_closed: bool) -> Option<Verdict> {
         let deny = |reason| Verdict::deny(Decided::Local, reason, Retry::Never);
         if is_closed {
-            Some(deny(Reason::ShutDown))
+            Some(SHUT_DOWN)
         } else if self.needs_tokens(key, cost) {
             None
         } else if u64::from(cost) > self.limit(key.limit).burst() {
@@ -324,6 +328,8 @@ impl Joint {
         }
     }
 }
+
+const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, None);
 
 /// Longer subjects are nobody's name. The store keeps each in a key of its own.
 const SUBJECT_BYTES_MAX: usize = 1024;
@@ -502,6 +508,9 @@ mod tests {
         }
         let path = replica.path();
         assert_eq!(path.acquire(BOB, 0, || true, NOW), deny(Reason::ShutDown));
+        let all = |is_closed| path.acquire_all(&[], is_closed, NOW);
+        assert_eq!(all(true), Step::known(SHUT_DOWN));
+        assert_eq!(all(false), Step::known(nothing));
         let requests = [(ALICE, 1), (BOB, 4_000_000_001)];
         assert_eq!(
             path.acquire_all(&requests, false, NOW),

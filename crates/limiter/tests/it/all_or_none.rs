@@ -1,12 +1,13 @@
 //! Several limits at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold::{KeyRef, LimitId, Limiter, MemoryStore, Reason, Retry};
 use tokio::task::JoinSet;
 
 use crate::fault_store::{Fault, FaultStore};
-use crate::world::{PATIENCE, build, denial, drain, eventually, one_limit};
+use crate::world::{PATIENCE, build, clock, denial, drain, eventually, one_limit};
 
 const USER: LimitId = LimitId(0);
 const GLOBAL: LimitId = LimitId(1);
@@ -101,6 +102,71 @@ async fn what_costs_nothing_does_not_stand_in_the_way() {
     assert!(limiter.acquire_all(&[]).await.is_allowed());
     assert_eq!(drain(&limiter, (USER, "alice").into()).await, 4);
     assert_eq!(drain(&limiter, everybody()).await, 5);
+}
+
+/// No limit applies, and yet it told 4 294 967 295 tokens remaining.
+#[tokio::test]
+async fn who_names_no_limit_is_allowed_and_promised_nothing() {
+    let limiter = build(two_limits("1/h burst 5", "1/h burst 5"));
+    let alice = ((USER, "alice").into(), 0);
+    for requests in [&[][..], &[alice], &[alice, (everybody(), 0)], &[alice; 100]] {
+        for verdict in [
+            limiter.acquire_all(requests).await,
+            limiter.try_acquire_all(requests),
+        ] {
+            assert!(verdict.is_allowed(), "{verdict:?}");
+            assert_eq!((verdict.remaining(), verdict.reset()), (0, Duration::ZERO));
+        }
+    }
+    assert_eq!(limiter.stats().batches, 0, "nobody was asked");
+    limiter.shutdown().await.expect("nothing is out");
+    for requests in [&[][..], &[alice]] {
+        let verdict = limiter.acquire_all(requests).await;
+        assert_eq!(denial(verdict).reason, Reason::ShutDown);
+    }
+}
+
+/// A stack frame was taken for each key, and keys were compared each with each: 12 000 ended the
+/// process.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_thousands_of_keys_gets_all_or_none() {
+    const MANY: usize = 12_000;
+    let limiter = build(one_limit("10/h burst 5").keys_max(200_000).budget(PATIENCE));
+    let names: Vec<_> = (0..100_000)
+        .map(|number| format!("user:{number}"))
+        .collect();
+    let many = ones(&names[..MANY]);
+    let verdict = limiter.acquire_all(&many).await;
+    assert!(verdict.is_allowed(), "{verdict:?}");
+    assert!(limiter.stats().tokens.spent <= MANY as u64);
+
+    // Each key once more than there is left of it.
+    let often: Vec<_> = many.iter().copied().cycle().take(5 * MANY).collect();
+    let denied = denial(limiter.acquire_all(&often).await);
+    assert_eq!(denied.reason, Reason::Exhausted);
+    assert!(!limiter.try_acquire_all(&often).is_allowed());
+    assert_eq!(drain(&limiter, many[0].0).await, 4, "none was spent");
+
+    // More than can wait for the store at a time.
+    let all = ones(&names);
+    let verdict = limiter.acquire_all(&all[MANY..]).await;
+    let reason = verdict.denial().map(|denial| denial.reason);
+    assert!(
+        matches!(reason, None | Some(Reason::Overloaded)),
+        "{verdict:?}"
+    );
+    let start = clock();
+    assert!(
+        !limiter.try_acquire_all(&all).is_allowed(),
+        "the first is used up"
+    );
+    let took = clock().since(start);
+    assert!(took < PATIENCE / 2, "keys were compared for {took:?}");
+}
+
+/// One token of each key.
+fn ones(names: &[String]) -> Vec<(KeyRef<'_>, u32)> {
+    names.iter().map(|name| (name.into(), 1)).collect()
 }
 
 #[tokio::test]
