@@ -8,10 +8,14 @@
 //! would not give.
 
 use std::hint::black_box;
+use std::pin::pin;
 use std::sync::atomic::{Ordering, fence};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use leasehold::{Builder, Decided, KeyRef, Limit, Limiter, Micros, Rate, Reason, Tuning};
+use leasehold::{
+    Builder, Decided, KeyRef, Limit, LimitId, Limiter, Micros, Rate, Reason, Tuning, Verdict,
+};
 use tokio::runtime::Runtime;
 
 use crate::contender::{Asked, Contender, Reach, Rule, Setup, Subject};
@@ -39,10 +43,92 @@ pub(super) fn all() -> Vec<Contender> {
         build: |setup| Box::new(Handled(Ours::new(setup))),
         note: Some("A handle is of one key, which its caller keeps: a connection's, a tenant's."),
     };
-    vec![limiter, handle]
+    let at_once = Contender {
+        name: AT_ONCE,
+        kind: Kind::Ours,
+        reach: Reach::Unkeyed,
+        build: |setup| Box::new(Three::new(setup, Three::at_once)),
+        note: Some(
+            "Three keys are under three limits, as of a user, a tenant and all: one `acquire_all` spends a \
+             token of each or of none, and three calls of `acquire` do so one after the other.",
+        ),
+    };
+    let one_by_one = Contender {
+        name: ONE_BY_ONE,
+        kind: Kind::Ours,
+        reach: Reach::Unkeyed,
+        build: |setup| Box::new(Three::new(setup, Three::one_by_one)),
+        note: None,
+    };
+    vec![limiter, handle, at_once, one_by_one]
 }
 
 const HANDLE: &str = "leasehold, handle";
+const AT_ONCE: &str = "leasehold, acquire_all of three keys";
+const ONE_BY_ONE: &str = "leasehold, three calls of acquire";
+
+/// A limiter with three limits, and a key of each.
+struct Three {
+    ours: Ours,
+    keys: [KeyRef<'static>; 3],
+    decide: fn(&Self) -> bool,
+}
+
+impl Three {
+    fn new(setup: &Setup<'_>, decide: fn(&Self) -> bool) -> Self {
+        let builder = Ours::builder(setup)
+            .limit("tenant", limit(setup.rule))
+            .limit("all", limit(setup.rule));
+        let subjects = ["user:0000000000", "tenant:00000000", "all"];
+        let keys = [0, 1, 2].map(|number| KeyRef {
+            limit: LimitId(number),
+            subject: subjects[number as usize].as_bytes(),
+        });
+        let three = Self {
+            ours: Ours::build(builder, setup.rule),
+            keys,
+            decide,
+        };
+        three.prepare(&[]);
+        three
+    }
+
+    fn at_once(&self) -> bool {
+        let requests = self.keys.map(|key| (black_box(key), 1));
+        at_once(self.ours.limiter.acquire_all(&requests))
+    }
+
+    fn one_by_one(&self) -> bool {
+        let allows = |key| at_once(self.ours.limiter.acquire(black_box(key), 1));
+        self.keys.into_iter().all(allows)
+    }
+}
+
+impl Asked for Three {
+    fn ask(&self, keys: &[String], fenced: bool) -> u64 {
+        let mut allowed = 0;
+        for _ in keys {
+            allowed += u64::from(black_box((self.decide)(self)));
+            if fenced {
+                fence(Ordering::SeqCst);
+            }
+        }
+        allowed
+    }
+
+    fn prepare(&self, _: &[String]) {
+        self.ours.prepare_keys(&self.keys);
+    }
+}
+
+/// What a future says that has no need to wait.
+fn at_once(decision: impl Future<Output = Verdict>) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(decision).poll(&mut context) {
+        Poll::Ready(verdict) => verdict.is_allowed(),
+        Poll::Pending => panic!("the key is warm"),
+    }
+}
 
 /// This limiter through a handle, which each batch finds once.
 struct Handled(Ours);
@@ -84,21 +170,24 @@ impl Ours {
     ///
     /// If the store, which is in this process, does not grant what the rule allows.
     pub fn new(setup: &Setup<'_>) -> Self {
-        let keys = setup.keys.len();
-        let builder = Limiter::builder()
-            .limit("bench", limit(setup.rule))
-            .keys_max(keys.max(1000));
-        let builder = match setup.rule {
-            Rule::AMPLE => builder.tuning(patient()),
-            _ => builder,
-        };
-        let ours = Self::build(builder, setup.rule);
+        let ours = Self::build(Self::builder(setup), setup.rule);
         if setup.rule == Rule::AMPLE {
             ours.lease(&setup.keys.iter().map(KeyRef::from).collect::<Vec<_>>());
         } else {
             Subject::prepare(&ours, setup.keys);
         }
         ours
+    }
+
+    /// A limiter with one limit, which has room for the keys.
+    fn builder(setup: &Setup<'_>) -> Builder {
+        let builder = Limiter::builder()
+            .limit("bench", limit(setup.rule))
+            .keys_max(setup.keys.len().max(1000));
+        match setup.rule {
+            Rule::AMPLE => builder.tuning(patient()),
+            _ => builder,
+        }
     }
 
     /// The limiter that the builder makes, on a runtime of one thread.
@@ -155,6 +244,18 @@ impl Ours {
         }
     }
 
+    /// Leases what the keys lack, or uses them up, as the rule says.
+    fn prepare_keys(&self, keys: &[KeyRef<'_>]) {
+        if self.rule == Rule::AMPLE {
+            let lacks = |key: &&KeyRef<'_>| !self.has_enough(**key);
+            self.lease(&keys.iter().filter(lacks).copied().collect::<Vec<_>>());
+        } else {
+            for &key in keys {
+                self.drain(key);
+            }
+        }
+    }
+
     /// Whether a key has tokens for a measurement.
     fn has_enough(&self, key: KeyRef<'_>) -> bool {
         let verdict = self.limiter.try_acquire(key, 1);
@@ -201,15 +302,7 @@ impl Subject for Ours {
     }
 
     fn prepare(&self, keys: &[String]) {
-        if self.rule == Rule::AMPLE {
-            let mut missing: Vec<_> = keys.iter().map(KeyRef::from).collect();
-            missing.retain(|&key| !self.has_enough(key));
-            self.lease(&missing);
-        } else {
-            for key in keys {
-                self.drain(key);
-            }
-        }
+        self.prepare_keys(&keys.iter().map(KeyRef::from).collect::<Vec<_>>());
     }
 }
 
