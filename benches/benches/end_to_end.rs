@@ -9,7 +9,7 @@ use leasehold_benches::end_to_end::contenders::centralised::Centralised;
 use leasehold_benches::end_to_end::contenders::leased::Leased;
 use leasehold_benches::end_to_end::contenders::{Instance, Nominal, Setting};
 use leasehold_benches::end_to_end::failure::Failure;
-use leasehold_redis::server::{LocalServer, ServerOptions};
+use leasehold_testbed::{LocalServer, ServerOptions};
 use tokio::runtime::Runtime;
 
 fn decisions(criterion: &mut Criterion) {

@@ -12,7 +12,7 @@ use leasehold::{
     NamedLimit, RecordId, Request, Store, StoreTime,
 };
 use leasehold_redis::RedisStore;
-use leasehold_redis::server::{LocalServer, ServerOptions};
+use leasehold_testbed::{LocalServer, ServerOptions};
 use tokio::runtime::Runtime;
 
 fn exchanges(criterion: &mut Criterion) {

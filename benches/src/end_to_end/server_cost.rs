@@ -8,7 +8,7 @@
 
 use std::ops::Sub;
 
-use leasehold_redis::server::{LocalServer, ServerOptions};
+use leasehold_testbed::{LocalServer, ServerOptions};
 use redis::aio::MultiplexedConnection;
 
 use super::failure::Failure;

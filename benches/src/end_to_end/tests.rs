@@ -1,6 +1,6 @@
 //! The command measures what it says, in the time of a test.
 
-use leasehold_redis::server::{LocalServer, ServerOptions};
+use leasehold_testbed::{LocalServer, ServerOptions};
 
 use super::contenders::{Contender, Instance};
 use super::figures::{Figures, measure as figure};

@@ -1,7 +1,7 @@
 //! The whole way of `leasehold faults`: real processes, a real server, and a fault.
 
 use assert_cmd::Command;
-use leasehold_redis::server::LocalServer;
+use leasehold_testbed::LocalServer;
 use serde_json::Value;
 
 /// Whether a row recovers in time depends on what else the machine does; that it keeps its bound

@@ -1,7 +1,7 @@
 //! The whole way of `leasehold validate`: real processes, a real server, and the simulator.
 
 use assert_cmd::Command;
-use leasehold_redis::server::LocalServer;
+use leasehold_testbed::LocalServer;
 use serde_json::Value;
 
 /// A simulator that models another limiter than the one that runs misleads everybody who tunes by

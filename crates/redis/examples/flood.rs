@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use leasehold::{FailurePolicy, Limiter, Reason, Tuning, machine_nanos};
 use leasehold_redis::RedisStore;
-use leasehold_redis::server::{LocalServer, ServerOptions};
+use leasehold_testbed::{LocalServer, ServerOptions};
 use tokio::task::JoinSet;
 
 /// One token, and the next after longer than a key is asked for again.

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use leasehold_core::{Demand, LeaseRequest, Limit, Micros, RecordId, Request, StoreTime};
 use leasehold_redis::codec::{Call, EXCHANGE, Names, RunId};
-use leasehold_redis::server::{LocalServer, ServerOptions};
+use leasehold_testbed::{LocalServer, ServerOptions};
 use redis::{Connection, Value};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;

@@ -12,8 +12,6 @@ mod link;
 mod names;
 mod script;
 mod sentinel;
-#[cfg(feature = "server")]
-pub mod server;
 mod settings;
 mod shop;
 mod slot;

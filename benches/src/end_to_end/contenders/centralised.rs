@@ -81,7 +81,7 @@ return 1
 
 #[cfg(test)]
 mod tests {
-    use leasehold_redis::server::{LocalServer, ServerOptions};
+    use leasehold_testbed::{LocalServer, ServerOptions};
 
     use super::*;
     use crate::end_to_end::contenders::Nominal;

@@ -8,10 +8,8 @@
 //! is never given a second chance.
 
 mod bound;
-mod exchanged;
 mod findings;
 mod phases;
-mod proxy;
 mod report;
 mod rows;
 mod setting;
@@ -23,7 +21,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use leasehold_redis::server::{Binary, Kind, LocalServer, ServerError};
+use leasehold_testbed::{Binary, Kind, LocalServer, ServerError};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 

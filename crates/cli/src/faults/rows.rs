@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use leasehold_testbed::Way;
 use rustix::process::Signal;
 
 use super::FaultsError;
 use super::bound::Bound;
-use super::proxy::Way;
 use super::setting::{Pace, REPLICAS};
 use super::world::{Scene, World};
 use crate::demo::terms::Policy;

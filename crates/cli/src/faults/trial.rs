@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold::machine_nanos;
-use leasehold_redis::server::Binary;
+use leasehold_testbed::Binary;
 use tokio::task::block_in_place;
 
 use super::FaultsError;

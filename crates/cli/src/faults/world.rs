@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use leasehold::partition_of;
 use leasehold_redis::codec::{EXCHANGE, Names};
-use leasehold_redis::server::{Binary, LocalCluster, LocalServer, ReplicaSet, ServerOptions};
+use leasehold_testbed::{
+    Binary, LocalCluster, LocalServer, Proxy, ReplicaSet, ServerOptions, Way, Words,
+};
 use redis::{Cmd, Connection};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::FaultsError;
-use super::exchanged::Words;
-use super::proxy::{Proxy, Way};
 use crate::demo::replica::{LIMIT, subject};
 
 /// What stands between the replicas and their tokens.

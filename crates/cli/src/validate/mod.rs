@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use leasehold_redis::server::{LocalServer, ServerError, ServerOptions};
+use leasehold_testbed::{LocalServer, ServerError, ServerOptions};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 

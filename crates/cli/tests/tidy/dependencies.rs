@@ -146,23 +146,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("redis", &["limiter", "sync", "cache", "core"]),
     ("http", &["limiter", "sync", "cache", "core"]),
     ("sim", &["sync", "cache", "core"]),
+    ("testbed", &[]),
     (
         "cli",
-        &["http", "redis", "sim", "limiter", "sync", "cache", "core"],
+        &[
+            "http", "redis", "sim", "testbed", "limiter", "sync", "cache", "core",
+        ],
     ),
     ("fuzz", &["redis", "sim", "sync", "cache", "core"]),
     (
         "benches",
         &[
-            "cli", "http", "redis", "sim", "limiter", "sync", "cache", "core",
+            "cli", "http", "redis", "sim", "testbed", "limiter", "sync", "cache", "core",
         ],
     ),
 ];
 
 /// What a crate exists to keep out of the others, and who may depend on it.
 const HOMES: &[(&str, &[&str])] = &[
-    ("tokio", &["limiter", "redis", "http", "cli", "benches"]),
-    ("redis", &["redis", "cli", "benches"]),
+    (
+        "tokio",
+        &["limiter", "redis", "http", "testbed", "cli", "benches"],
+    ),
+    ("redis", &["redis", "testbed", "cli", "benches"]),
     ("tower", &["http", "cli", "benches"]),
     ("clap", &["cli", "benches"]),
 ];

@@ -29,7 +29,7 @@ use leasehold_core::{
     Demand, LeaseRequest, Ledger, Limit, Micros, RecordId, Reply, Request, Status, StoreTime,
 };
 use leasehold_redis::codec::{Call, EXCHANGE, Names};
-use leasehold_redis::server::{Binary, LocalServer};
+use leasehold_testbed::{Binary, LocalServer};
 use redis::Connection;
 
 use branches::BRANCHES;

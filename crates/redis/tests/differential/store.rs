@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use leasehold_core::{Birth, Bucket, Demand, Ledger, Record, RecordId, StoreTime};
 use leasehold_redis::codec::{Answer, Call, RunId};
-use leasehold_redis::server::{Binary, LocalServer, ServerOptions};
+use leasehold_testbed::{Binary, LocalServer, ServerOptions};
 use redis::{Connection, Pipeline, Value};
 
 use crate::schedule::Stored;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use leasehold::{Limiter, Store as _};
 use leasehold_redis::RedisStore;
-use leasehold_redis::server::ServerOptions;
+use leasehold_testbed::ServerOptions;
 use tokio::time::sleep;
 
 use super::*;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use leasehold::{Limiter, Mode};
-use leasehold_redis::server::{LocalServer, ServerOptions};
 use leasehold_redis::{ConnectFault, DownReason, LinkError, RedisStore, Settings, acl_rules};
+use leasehold_testbed::{LocalServer, ServerOptions};
 use redis::Value;
 use tokio::time::{Instant, sleep};
 

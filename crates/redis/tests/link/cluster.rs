@@ -12,8 +12,8 @@ use leasehold::{
     Mode, NamedLimit, Request, Status, Store, StoreError, StoreTime, Tuning,
 };
 use leasehold_redis::codec::Names;
-use leasehold_redis::server::{Binary, LocalCluster};
 use leasehold_redis::{ConnectFault, RedisStore, acl_rules};
+use leasehold_testbed::{Binary, LocalCluster};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 

@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use leasehold_redis::server::ServerOptions;
 use leasehold_redis::{
     ConnectFault, DownReason, Executed, Greeting, Link, LinkError, Script, Stage, Wire,
 };
+use leasehold_testbed::ServerOptions;
 use redis::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

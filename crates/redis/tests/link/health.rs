@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use leasehold_redis::server::ServerOptions;
 use leasehold_redis::{RedisStore, acl_rules};
+use leasehold_testbed::ServerOptions;
 
 use super::*;
 

@@ -16,8 +16,8 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_redis::server::{LocalServer, ServerOptions};
 use leasehold_redis::{ConnectError, Link, LinkError, RedisStore, Settings, UrlError};
+use leasehold_testbed::{LocalServer, ServerOptions};
 use redis::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_redis::server::{LocalServer, ReplicaSet, ServerOptions};
 use leasehold_redis::{
     ConnectFault, Credentials, DownReason, Link, LinkError, RedisStore, Settings,
 };
+use leasehold_testbed::{LocalServer, ReplicaSet, ServerOptions};
 use redis::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

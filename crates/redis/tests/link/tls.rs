@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::{Limiter, Store as _};
-use leasehold_redis::server::{Binary, LocalServer, ServerError, ServerOptions};
 use leasehold_redis::{
     ClientCertificate, ConnectFault, Link, RedisStore, Settings, Stage, TlsFault,
 };
+use leasehold_testbed::{Binary, LocalServer, ServerError, ServerOptions};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
 };

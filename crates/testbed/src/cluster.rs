@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
-use super::set::info;
-use super::{Binary, LocalServer, ServerError, ServerOptions, free_port};
-use crate::slot::SLOTS;
+use crate::SLOTS;
+use crate::replica_set::info;
+use crate::server::{Binary, LocalServer, ServerError, ServerOptions, free_port};
 
 /// A cluster that fails over and can be resharded. Dropping it kills its nodes.
 ///

@@ -8,16 +8,18 @@
 
 /// A word and what stands in its place, of equal length.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Words {
+pub struct Words {
     from: Vec<u8>,
     to: Vec<u8>,
 }
 
 impl Words {
+    /// The word `from`, and `to` in its place.
+    ///
     /// # Panics
     ///
-    /// If the two differ in length: lengths that the stream states would be wrong.
-    pub(crate) fn new(from: &str, to: &str) -> Self {
+    /// If the two differ in length, because lengths that the stream states would be wrong.
+    pub fn new(from: &str, to: &str) -> Self {
         assert_eq!(from.len(), to.len(), "{from} {to}");
         Self {
             from: from.into(),
@@ -33,7 +35,7 @@ pub(crate) struct Exchanged {
 }
 
 impl Exchanged {
-    /// What to pass on once `piece` has come.
+    /// The bytes to pass on once `piece` has come.
     pub(crate) fn pass(&mut self, piece: &[u8], words: &[Words], backwards: bool) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.held_back);
         bytes.extend_from_slice(piece);

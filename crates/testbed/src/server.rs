@@ -1,4 +1,4 @@
-//! A real Redis or Valkey of our own on loopback: for tests, demos and benches.
+//! A real Redis or Valkey on loopback, started and ended by the process that needs it.
 //!
 //! # Invariant
 //!
@@ -19,12 +19,6 @@ use std::{env, fmt, thread};
 
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, Value};
 use tempfile::TempDir;
-
-pub use self::cluster::LocalCluster;
-pub use self::set::ReplicaSet;
-
-mod cluster;
-mod set;
 
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
@@ -501,7 +495,7 @@ fn usual_places() -> Vec<PathBuf> {
     places
 }
 
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::{Binary, LocalServer, ServerError, ServerOptions};
+use crate::server::{Binary, LocalServer, ServerError, ServerOptions};
 
 /// Servers and sentinels that fail over. Dropping it kills them all.
 #[derive(Debug)]

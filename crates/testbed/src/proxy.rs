@@ -18,11 +18,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::exchanged::{Exchanged, Words};
+use crate::exchanged::{Exchanged, Words};
 
 /// A listener before a server. Dropping it closes it and all its connections.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     port: u16,
     way: watch::Sender<Way>,
     listener: JoinHandle<()>,
@@ -30,7 +30,7 @@ pub(crate) struct Proxy {
 
 /// How bytes are passed on.
 #[derive(Clone, Debug)]
-pub(crate) enum Way {
+pub enum Way {
     /// As they come.
     Open,
     /// Answers come this much later.
@@ -45,7 +45,11 @@ pub(crate) enum Way {
 
 impl Proxy {
     /// Listens on a port of its own before the server at `target`.
-    pub(crate) async fn before(target: u16) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If no port can be had.
+    pub async fn before(target: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let (way, _) = watch::channel(Way::Open);
@@ -58,12 +62,12 @@ impl Proxy {
     }
 
     /// The URL for clients.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Changes the way of all connections, those that are open included.
-    pub(crate) fn make(&self, way: Way) {
+    pub fn make(&self, way: Way) {
         self.way.send_replace(way);
     }
 }
