@@ -329,7 +329,7 @@ impl Joint {
     }
 }
 
-const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, None);
+const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);
 
 /// Longer subjects are nobody's name. The store keeps each in a key of its own.
 const SUBJECT_BYTES_MAX: usize = 1024;
