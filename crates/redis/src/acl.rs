@@ -43,6 +43,31 @@ pub(crate) fn mend(code: &str, detail: &str) -> String {
     )
 }
 
+/// What to write in the URL where the server did not accept the login, for the reason it gave.
+pub(crate) fn login_mend(code: &str, detail: &str) -> &'static str {
+    // Redis 6 and later; before.
+    if detail.contains("without any password") || detail.contains("no password is set") {
+        return "the server has no password for its default user: leave `:password@` out of the \
+                URL, or name the user that it belongs to: redis://user:password@host";
+    }
+    if detail.contains("wrong number of arguments") {
+        return "servers before Redis 6 know no users: write redis://:password@host";
+    }
+    if detail.contains("unknown command") {
+        return "the command AUTH was disabled or renamed on the server";
+    }
+    match code {
+        "NOAUTH" => {
+            "the server wants a password: write redis://:password@host, or \
+             redis://user:password@host"
+        }
+        _ => {
+            "user or password are wrong in the URL: redis://user:password@host, anything unusual \
+             as %XX"
+        }
+    }
+}
+
 /// Whether a script was kept from something: the server does not call that `NOPERM` by itself.
 pub(crate) fn kept_from(detail: &str) -> bool {
     detail.starts_with("ACL failure in script")

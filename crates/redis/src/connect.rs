@@ -243,6 +243,8 @@ async fn shake_hands(login: &RedisConnectionInfo, wire: &Wire) -> Result<(), Con
             (step, Err(LinkError::Refused { code, detail })) => refused(step, code, detail)?,
             (_, Err(error)) => return Err(not_redis(&error)),
             (Step::Ping, Ok(redis::Value::SimpleString(pong))) if pong == "PONG" => {}
+            // What echoes the password is no answer to show.
+            (Step::LogIn, Ok(_)) => return Err(not_redis(&"its answer to AUTH is not OK")),
             (_, Ok(answer)) => return Err(not_redis(&format!("it said {answer:?}"))),
         }
     }
@@ -281,11 +283,21 @@ fn refused(step: Step, code: String, detail: String) -> Result<(), ConnectFault>
     match (step, code.as_str()) {
         // It lives, it just does not let us ping.
         (Step::Ping, "NOPERM") => Ok(()),
-        (Step::LogIn, _) | (_, "NOAUTH" | "WRONGPASS") => {
-            Err(ConnectFault::Password { code, detail })
-        }
+        (Step::LogIn, _) | (_, "NOAUTH" | "WRONGPASS") => Err(ConnectFault::Password {
+            code,
+            detail: without_arguments(&detail),
+        }),
         _ => Err(ConnectFault::Rejected { code, detail }),
     }
+}
+
+/// `detail` without what a server repeats of a command that it does not know: AUTH has the
+/// password.
+fn without_arguments(detail: &str) -> String {
+    let shown = detail
+        .split_once("with args")
+        .map_or(detail, |(shown, _)| shown);
+    shown.trim_end_matches([' ', ',']).to_owned()
 }
 
 fn greeting_fault(error: LinkError) -> ConnectFault {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::acl::{kept_from, mend};
+use crate::acl::{kept_from, login_mend, mend};
 use crate::tls::TlsFault;
 
 /// A request without an answer to use.
@@ -202,8 +202,8 @@ pub enum ConnectFault {
         /// How far it got.
         stage: Stage,
     },
-    /// The server wants a password, or another one.
-    #[error("{code} {detail} (the password belongs into the URL: redis://user:password@host)")]
+    /// The server wants a password, or another one, or none.
+    #[error("{code} {detail} ({})", login_mend(code, detail))]
     Password {
         /// `NOAUTH`, `WRONGPASS`, or what else the server calls it.
         code: String,

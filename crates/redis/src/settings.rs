@@ -26,9 +26,11 @@ use crate::url::{self, UrlError};
 /// | `redis+sentinel://[[user]:password@]host[:26379][,host..]/NAME[/database]` | the primary `NAME`, wherever the sentinels say it is |
 /// | `redis+cluster://[[user]:password@]host[:6379][,host..]` | a cluster, by any of its nodes |
 ///
-/// `valkey` may stand for `redis`. `rediss://`, `rediss+sentinel://` and `rediss+cluster://`
-/// (`valkeys…`) are the same over TLS; [`tls`](Self::tls) says whom to trust. User and password are
-/// those of the servers, not of the sentinels, which have [their own](Self::sentinel_credentials).
+/// A user comes with a password; write `user:@` for one that needs none (`nopass`). An IPv6
+/// address stands in brackets: `redis://[::1]:6379`. `valkey` may stand for `redis`. `rediss://`,
+/// `rediss+sentinel://` and `rediss+cluster://` (`valkeys…`) are the same over TLS;
+/// [`tls`](Self::tls) says whom to trust. User and password are those of the servers, not of the
+/// sentinels, which have [their own](Self::sentinel_credentials).
 ///
 /// A user of the server's needs no more than this, with the prefix of the store
 /// ([`acl_rules`](crate::acl_rules) makes the rules for any):

@@ -4,6 +4,8 @@
 //!
 //! Every part of a URL is used or refused, and no error shows what may be a password.
 
+use std::net::Ipv6Addr;
+
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
 use crate::settings::{Endpoint, Place};
@@ -17,9 +19,17 @@ pub(crate) struct Target {
 
 /// Reads `url`.
 pub(crate) fn parse(url: &str) -> Result<Target, UrlError> {
-    target(url).map_err(|fault| UrlError {
-        url: redacted(url),
-        fault,
+    target(url).map_err(|fault| {
+        let url = redacted(url);
+        let fault = match fault {
+            // So far it has the place alone; what helps is the whole URL.
+            UrlFault::Brackets { wrong, right } => UrlFault::Brackets {
+                right: url.replacen(&wrong, &right, 1),
+                wrong,
+            },
+            fault => fault,
+        };
+        UrlError { url, fault }
     })
 }
 
@@ -51,7 +61,7 @@ fn target(url: &str) -> Result<Target, UrlFault> {
             Ok(Target {
                 endpoint: Endpoint::Tcp(checked_place(parts.places, &info, SERVER_PORT)?),
                 secure,
-                login: info.redis_settings().clone(),
+                login: parts.login(&info),
             })
         }
         Form::Unix => {
@@ -67,7 +77,7 @@ fn target(url: &str) -> Result<Target, UrlFault> {
             })
         }
         Form::Sentinels => {
-            let parts = Parts::of(rest)?;
+            let parts = Parts::of_many(rest)?;
             let path = parts.path.trim_start_matches('/');
             let (master, database) = path.split_once('/').unwrap_or((path, ""));
             let database = database.trim_end_matches('/');
@@ -83,11 +93,11 @@ fn target(url: &str) -> Result<Target, UrlFault> {
                     master: master.to_owned(),
                 },
                 secure,
-                login: info.redis_settings().clone(),
+                login: parts.login(&info),
             })
         }
         Form::Cluster => {
-            let parts = Parts::of(rest)?;
+            let parts = Parts::of_many(rest)?;
             let seeds = places(parts.places, SERVER_PORT)?;
             let path = parts.path.trim_matches('/');
             if !path.is_empty() {
@@ -97,7 +107,7 @@ fn target(url: &str) -> Result<Target, UrlFault> {
             Ok(Target {
                 endpoint: Endpoint::Cluster { seeds },
                 secure,
-                login: info.redis_settings().clone(),
+                login: parts.login(&info),
             })
         }
     }
@@ -126,6 +136,7 @@ impl<'a> Parts<'a> {
         }
         let user_end = authority.rfind('@').map_or(0, |at| at + 1);
         let (user, places) = authority.split_at(user_end);
+        check_user(user)?;
         let path_end = tail.find(['?', '#']).unwrap_or(tail.len());
         let (path, extra) = tail.split_at(path_end);
         if !matches!(extra, "" | "?") {
@@ -134,6 +145,41 @@ impl<'a> Parts<'a> {
         // Each of several is checked by itself; this one is for the order of faults.
         check_place(places.split(',').next().unwrap_or_default())?;
         Ok(Self { user, places, path })
+    }
+
+    /// Reads a URL with several hosts, where a comma in the credentials is probably one between
+    /// hosts that each have their own.
+    fn of_many(rest: &'a str) -> Result<Self, UrlFault> {
+        let parts = Self::of(rest)?;
+        let inside = parts.user.strip_suffix('@').unwrap_or_default();
+        if inside.contains('@') {
+            return Err(UrlFault::Credentials);
+        }
+        Ok(parts)
+    }
+
+    /// The login that `info` was read to have. The reader drops a password that is empty.
+    fn login(&self, info: &ConnectionInfo) -> RedisConnectionInfo {
+        let login = info.redis_settings().clone();
+        if self.user.ends_with(":@") {
+            return login.set_password("");
+        }
+        login
+    }
+}
+
+/// Refuses credentials that servers are not asked with: a user without a password, and neither.
+fn check_user(user: &str) -> Result<(), UrlFault> {
+    let Some(credentials) = user.strip_suffix('@') else {
+        return Ok(());
+    };
+    if credentials.contains(char::is_control) {
+        return Err(UrlFault::Malformed);
+    }
+    match credentials.split_once(':') {
+        None if !credentials.is_empty() => Err(UrlFault::NoPassword),
+        None | Some(("", "")) => Err(UrlFault::EmptyCredentials),
+        Some(_) => Ok(()),
     }
 }
 
@@ -147,9 +193,18 @@ fn places(text: &str, usual: u16) -> Result<Vec<Place>, UrlFault> {
 }
 
 fn check_place(place: &str) -> Result<(), UrlFault> {
+    if let Some(right) = in_brackets(place) {
+        return Err(UrlFault::Brackets {
+            wrong: place.to_owned(),
+            right,
+        });
+    }
     let (host, port) = split_place(place);
     if host.is_empty() {
         return Err(UrlFault::Host);
+    }
+    if matches!(host, "0.0.0.0" | "[::]") {
+        return Err(UrlFault::Wildcard(host.to_owned()));
     }
     if let Some(port) = port
         && port.parse::<u16>().unwrap_or(0) == 0
@@ -157,6 +212,25 @@ fn check_place(place: &str) -> Result<(), UrlFault> {
         return Err(UrlFault::Port(port.to_owned()));
     }
     Ok(())
+}
+
+/// `place` with its IPv6 address in brackets; `None` if they are there, or if it has no such
+/// address.
+fn in_brackets(place: &str) -> Option<String> {
+    if place.contains(']') {
+        return None;
+    }
+    let text = place.strip_prefix('[').unwrap_or(place);
+    let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    // What follows the last colon may belong to the address or be the port.
+    let with_port = text.rsplit_once(':').filter(|(address, port)| {
+        let likely = port.len() >= LIKELY_PORT_DIGITS || !is_address(text);
+        likely && is_address(address) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    match with_port {
+        Some((address, port)) => Some(format!("[{address}]:{port}")),
+        None => is_address(text).then(|| format!("[{text}]")),
+    }
 }
 
 /// The host and, if there is one, the port.
@@ -201,6 +275,7 @@ fn check_unix(rest: &str) -> Result<(), UrlFault> {
         return Err(UrlFault::Path);
     }
     let (_, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut seen = Vec::new();
     for parameter in parameters
         .split('&')
         .filter(|parameter| !parameter.is_empty())
@@ -211,11 +286,21 @@ fn check_unix(rest: &str) -> Result<(), UrlFault> {
                 let shown = database.chars().take_while(|it| it.is_alphanumeric());
                 return Err(UrlFault::Database(shown.collect()));
             }
-            ("db" | "user" | "pass", Some(_)) => {}
+            (name @ ("db" | "user" | "pass"), Some((_, value))) => {
+                if seen.iter().any(|(other, _)| *other == name) {
+                    return Err(UrlFault::Twice(name.to_owned()));
+                }
+                seen.push((name, value));
+            }
             (name, _) => return Err(UrlFault::Parameter(name.to_owned())),
         }
     }
-    Ok(())
+    let value = |name| seen.iter().find(|(other, _)| *other == name);
+    match (value("user"), value("pass")) {
+        (Some((_, "")), _) | (None, Some((_, ""))) => Err(UrlFault::EmptyCredentials),
+        (Some(_), None) => Err(UrlFault::NoPassword),
+        _ => Ok(()),
+    }
 }
 
 /// The name of a parameter, without its value, which may be a secret.
@@ -283,6 +368,36 @@ pub enum UrlFault {
          redis+cluster://host1,host2 take more than one"
     )]
     Hosts,
+    /// An IPv6 address stands without brackets, so that its colons look like that of a port.
+    #[error("an IPv6 address stands in brackets; write {right}")]
+    Brackets {
+        /// The host, and the port if there is one, as it stands.
+        wrong: String,
+        /// The URL as it should be, with everything that may be a password replaced by `***`.
+        right: String,
+    },
+    /// The host is where servers listen, which is nowhere to connect to.
+    #[error("{0} is no address to connect to; write 127.0.0.1, or the server's own address")]
+    Wildcard(String),
+    /// There is a user, or a password without the `:` before it.
+    #[error(
+        "there is a user without a password; write redis://user:password@host, \
+         redis://:password@host if it is the password, or \
+         redis://user:@host for a user that needs none (for Unix sockets ?user=..&pass=..)"
+    )]
+    NoPassword,
+    /// There is a place for user and password, and nothing in it.
+    #[error(
+        "user and password are empty; leave them and the @ out for a server that wants none, \
+         or write redis://:password@host (for Unix sockets ?pass=..)"
+    )]
+    EmptyCredentials,
+    /// Several hosts have credentials, or one has an `@` in them.
+    #[error("user and password stand once, before the first host; write @ in a password as %40")]
+    Credentials,
+    /// A parameter stands more than once.
+    #[error("the parameter {0:?} stands there twice; leave one out")]
+    Twice(String),
     /// The port is no port.
     #[error("the port {0:?} is not a number from 1 to 65535")]
     Port(String),
@@ -309,6 +424,8 @@ pub enum UrlFault {
     Malformed,
 }
 
+/// Four digits are a port that people choose more often than the end of an address.
+const LIKELY_PORT_DIGITS: usize = 4;
 /// Where servers listen by default.
 const SERVER_PORT: u16 = 6379;
 /// Where sentinels do.
@@ -364,6 +481,104 @@ mod tests {
         assert_eq!(fault("redis+cluster://a,b:x"), port);
     }
 
+    /// Redis knows no user without a password, so the name would be dropped and the connection be
+    /// that of the user `default`.
+    #[test]
+    fn a_user_without_a_password_is_refused_in_every_form() {
+        for url in [
+            "redis://secret@h",
+            "valkey://secret@h:1/2",
+            "redis://se%63ret@h",
+            "redis+sentinel://secret@a,b/main",
+            "redis+cluster://secret@a,b",
+            "redis+unix:///r.sock?user=secret",
+            "unix:///r.sock?db=1&user=secret",
+        ] {
+            let error = url.parse::<Settings>().expect_err(url);
+            assert_eq!(error.fault, UrlFault::NoPassword, "{url}");
+            assert!(error.to_string().contains("redis://user:password@host"));
+        }
+        #[cfg(feature = "tls")]
+        assert_eq!(fault("rediss://alice@h"), UrlFault::NoPassword);
+    }
+
+    #[test]
+    fn credentials_that_are_empty_are_refused_and_an_empty_password_of_a_user_is_used() {
+        for url in [
+            "redis://:@h",
+            "redis://@h",
+            "redis+sentinel://:@a/main",
+            "redis+cluster://@a",
+            "redis+unix:///r?pass=",
+            "redis+unix:///r?user=&pass=x",
+        ] {
+            assert_eq!(fault(url), UrlFault::EmptyCredentials, "{url}");
+        }
+        for url in [
+            "redis://alice:@h",
+            "redis+sentinel://alice:@h/main",
+            "redis+cluster://alice:@h",
+            "redis+unix:///r?user=alice&pass=",
+        ] {
+            let login = url.parse::<Settings>().expect(url).login;
+            assert_eq!(login.username(), Some("alice"), "{url}");
+            assert_eq!(login.password(), Some(""), "{url}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_read_as_they_are_written_or_refused() {
+        for (url, user, password) in [
+            ("redis://alice:a:b@h", Some("alice"), "a:b"),
+            ("redis://:p@ss@h", None, "p@ss"),
+            ("redis://:100%25@h", None, "100%"),
+            ("redis://a%3Ab:%20@h", Some("a:b"), " "),
+        ] {
+            let login = url.parse::<Settings>().expect(url).login;
+            assert_eq!((login.username(), login.password()), (user, Some(password)));
+        }
+        // The reader of URLs would drop these signs.
+        assert_eq!(fault("redis://:a\tb@h"), UrlFault::Malformed);
+        // Otherwise the password would be "p@a,u:p", and b the only host.
+        for url in [
+            "redis+sentinel://u:p@a,u:p@b/main",
+            "redis+cluster://:p@a,:p@b",
+        ] {
+            assert_eq!(fault(url), UrlFault::Credentials, "{url}");
+        }
+        let twice = UrlFault::Twice("pass".to_owned());
+        assert_eq!(fault("unix:///r?pass=a&pass=b"), twice);
+    }
+
+    #[test]
+    fn an_address_without_brackets_is_shown_with_them() {
+        for (url, right) in [
+            ("redis://::1:6379", "redis://[::1]:6379"),
+            ("redis://::1", "redis://[::1]"),
+            ("redis://u:secret@::1:6379/2", "redis://***@[::1]:6379/2"),
+            ("valkey://2001:db8::7", "valkey://[2001:db8::7]"),
+            ("redis://1:2:3:4:5:6:7:8:9", "redis://[1:2:3:4:5:6:7:8]:9"),
+            ("redis://[::1:6379", "redis://[::1]:6379"),
+            ("redis://::ffff:10.0.0.1:80", "redis://[::ffff:10.0.0.1]:80"),
+            (
+                "redis+sentinel://a,fe80::1:26379/main",
+                "redis+sentinel://a,[fe80::1]:26379/main",
+            ),
+            ("redis+cluster://::1:7000,b", "redis+cluster://[::1]:7000,b"),
+        ] {
+            let error = url.parse::<Settings>().expect_err(url).to_string();
+            let mend = format!("an IPv6 address stands in brackets; write {right}");
+            assert!(error.ends_with(&mend), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+            if !right.contains('*') {
+                right.parse::<Settings>().expect("the mend is a mend");
+            }
+        }
+        let wildcard = UrlFault::Wildcard("0.0.0.0".to_owned());
+        assert_eq!(fault("redis://0.0.0.0:6379"), wildcard);
+        assert_eq!(fault("redis://[::]"), UrlFault::Wildcard("[::]".to_owned()));
+    }
+
     #[test]
     fn an_error_never_shows_the_password() {
         for url in [
@@ -387,6 +602,11 @@ mod tests {
             "redis+sentinel://u:secret/@a,b/main",
             "redis+cluster://:secret@a,b:0",
             "redis+cluster://u:secret/@a,b",
+            "redis://secret@h",
+            "redis://secret@::1",
+            "redis+cluster://u:secret@a,u:secret@b",
+            "redis+unix:///r.sock?user=secret",
+            "redis+unix:///r.sock?pass=secret&pass=secret",
         ] {
             let error = url.parse::<Settings>().expect_err(url);
             for shown in [error.to_string(), format!("{error:?}")] {

@@ -80,6 +80,71 @@ async fn a_password_that_is_wrong_or_missing_is_named_at_once() {
     .await;
 }
 
+/// Redis has no login by name alone, and answers a password that it does not want with an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_login_is_that_of_the_url_or_refused_with_the_mend() {
+    on_each_server(ServerOptions::default(), async |server| {
+        let place = format!("127.0.0.1:{}", server.port().expect("a port"));
+        let at = |credentials: &str| format!("redis://{credentials}@{place}");
+        let acl = |rules: &[&str]| {
+            let mut command = redis::cmd("ACL");
+            server
+                .run(command.arg("SETUSER").arg(rules))
+                .expect("is set");
+        };
+        acl(&["alice", "on", ">right", "~*", "+@all"]);
+        acl(&["open", "on", "nopass", "~*", "+@all"]);
+        let me = async |url: &str| {
+            let link = connect(url).await.expect("connects");
+            let me = link.query(redis::cmd("ACL").arg("WHOAMI")).await;
+            match me.expect("answers") {
+                Value::BulkString(name) => String::from_utf8(name).expect("a name"),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(me(&format!("redis://{place}")).await, "default");
+        assert_eq!(me(&at("alice:right")).await, "alice");
+        assert_eq!(me(&at("%61lice:righ%74")).await, "alice");
+        assert_eq!(me(&at("open:")).await, "open");
+
+        let refused = async |url: &str| {
+            let error = connect(url).await.expect_err("not let in").to_string();
+            assert!(!error.contains("wrong/right"), "{error}");
+            error
+        };
+        let unwanted = refused(&at(":wrong%2Fright")).await;
+        assert!(
+            unwanted.contains("no password for its default user"),
+            "{unwanted}"
+        );
+        let wrong = refused(&at("alice:wrong%2Fright")).await;
+        assert!(wrong.contains("user or password are wrong"), "{wrong}");
+        let none = refused(&at("alice:")).await;
+        assert!(none.contains("user or password are wrong"), "{none}");
+
+        acl(&["default", "resetpass", ">wrong/right"]);
+        let missing = refused(&format!("redis://{place}")).await;
+        assert!(missing.contains("redis://:password@host"), "{missing}");
+    })
+    .await;
+}
+
+/// A server that does not know AUTH, or knows nothing at all, repeats what it was sent.
+#[tokio::test]
+async fn a_password_that_is_repeated_is_not_shown() {
+    for says in [
+        &b"-ERR unknown command 'AUTH', with args beginning with: 'secret' \r\n+OK\r\n\
+           +PONG\r\n"[..],
+        b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n+OK\r\n+PONG\r\n",
+    ] {
+        let url = speaks(says).await.replace("://", "://:secret@");
+        let error = connect(&url).await.expect_err("no Redis");
+        for shown in [error.to_string(), format!("{error:?}")] {
+            assert!(!shown.contains("secret"), "{shown}");
+        }
+    }
+}
+
 async fn password_refused(url: &str) -> String {
     let error = connect(url).await.expect_err("not let in");
     let shown = error.to_string();
