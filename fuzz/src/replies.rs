@@ -243,6 +243,8 @@ fn numbers_of(reply: &Reply) -> [f64; 8] {
         Status::Spent => 4,
         Status::Denied => 5,
         Status::Charged => 6,
+        Status::Unreadable => 7,
+        Status::Full => unreachable!("the script never answers it"),
     };
     let wait = match reply.wait {
         Wait::Held => -1.0,

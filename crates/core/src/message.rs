@@ -6,6 +6,7 @@
 //! sequence number.
 
 use crate::time::{Micros, StoreTime};
+use crate::verdict::Reason;
 
 /// One replica's record of one lease at the store.
 ///
@@ -106,6 +107,9 @@ impl Reply {
     /// A store is input. What it says and no ledger would is believed as little as silence is.
     pub fn answers(&self, request: &Request) -> bool {
         let unleased = self.granted == 0 && self.expiry == StoreTime::ZERO;
+        if self.status.refusal().is_some() {
+            return unleased;
+        }
         match request {
             Request::Spend { .. } => {
                 matches!(self.status, Status::Spent | Status::Denied) && unleased
@@ -125,8 +129,23 @@ impl Reply {
                         && self.expiry >= self.now + request.lease
                         && self.replicas > 0
                 }
-                Status::Spent | Status::Denied | Status::Charged => false,
+                _ => false,
             },
+        }
+    }
+
+    /// The reply to a request that the store did not execute, at its time `now`. `status` says why.
+    pub const fn unserved(status: Status, now: StoreTime) -> Self {
+        Self {
+            status,
+            granted: 0,
+            expiry: StoreTime::ZERO,
+            wait: Wait::None,
+            level: 0,
+            outstanding: 0,
+            replicas: 0,
+            demand: 0,
+            now,
         }
     }
 }
@@ -151,6 +170,30 @@ pub enum Status {
     Denied,
     /// What was admitted without leave is charged.
     Charged,
+    /// The request was not executed: this version cannot read what is stored under the key. The
+    /// stored value stays as it is until it expires or somebody deletes it.
+    Unreadable,
+    /// The request was not executed: the store has no ledger of the key and no room for one.
+    Full,
+}
+
+impl Status {
+    /// Why a request of this status was not executed; `None` if it was.
+    ///
+    /// Other requests of the same batch are not concerned.
+    pub const fn refusal(self) -> Option<Reason> {
+        match self {
+            Self::Unreadable => Some(Reason::StoreUnavailable),
+            Self::Full => Some(Reason::Overloaded),
+            Self::Leased
+            | Self::Reasserted
+            | Self::Left
+            | Self::Over
+            | Self::Spent
+            | Self::Denied
+            | Self::Charged => None,
+        }
+    }
 }
 
 /// When more tokens can be had.

@@ -109,12 +109,12 @@ pub enum Reason {
     TooCostly,
     /// Nothing is leased here yet and the request would not wait. Tokens have been sent for.
     NotLeased,
-    /// The store cannot be reached.
+    /// The store cannot be reached, or cannot read what it keeps of the key.
     StoreUnavailable,
     /// The store did not answer within the budget.
     BudgetSpent,
-    /// Too many requests are waiting for the store already, or more keys are in use at a time than
-    /// there is room for and the request needs several.
+    /// Too many requests are waiting for the store already; or more keys are in use at a time than
+    /// there is room for, in the store, or in this process and the request needs several.
     Overloaded,
     /// The key is longer than the cache takes.
     KeyTooLong,
@@ -362,7 +362,9 @@ impl fmt::Display for Reason {
             Self::Exhausted => "the limit is used up for now",
             Self::TooCostly => "the cost exceeds the burst, or what can be leased",
             Self::NotLeased => "nothing is leased here yet",
-            Self::StoreUnavailable => "the store cannot be reached",
+            Self::StoreUnavailable => {
+                "the store cannot be reached, or cannot read what it has of the key"
+            }
             Self::BudgetSpent => "the store did not answer within the budget",
             Self::Overloaded => "too many requests wait for the store, or too many keys are in use",
             Self::KeyTooLong => "the key is too long",

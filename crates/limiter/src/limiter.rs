@@ -283,7 +283,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store does not answer within the budget.
+    /// [`StoreError`] if the store does not answer within the budget, or does not serve the key.
     ///
     /// # Panics
     ///
@@ -297,6 +297,9 @@ impl Limiter {
             return Err(StoreError::new(denial.reason));
         }
         let reply = self.spend_central(key, 0, now).await?;
+        if let Some(reason) = reply.status.refusal() {
+            return Err(StoreError::new(reason));
+        }
         let entry = self.inner.shared.cache.get(key);
         let held = entry.map_or(0, |entry| entry.lease.view(now).live);
         Ok(Peek {

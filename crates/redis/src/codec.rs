@@ -337,7 +337,7 @@ fn status(code: u64) -> Result<Status, DecodeError> {
 }
 
 /// In the order of their codes in exchange.lua.
-const STATUSES: [Status; 7] = [
+const STATUSES: [Status; 8] = [
     Status::Leased,
     Status::Reasserted,
     Status::Left,
@@ -345,6 +345,7 @@ const STATUSES: [Status; 7] = [
     Status::Spent,
     Status::Denied,
     Status::Charged,
+    Status::Unreadable,
 ];
 
 /// Bytes of a double.
@@ -465,10 +466,10 @@ mod tests {
     #[test]
     fn an_unknown_status_is_refused() {
         let mut numbers = GOOD;
-        numbers[3] = 7.0;
+        numbers[3] = 8.0;
         assert_eq!(
             call().decode(&answer(&numbers)),
-            Err(DecodeError::Status(7))
+            Err(DecodeError::Status(8))
         );
     }
 

@@ -49,9 +49,7 @@ impl Breaker {
             self.opened = now;
         }
         if let Some(again) = self.failures.checked_sub(OPENS_AT) {
-            let ceiling = FIRST * 2u32.pow(again.min(DOUBLINGS));
-            // At least half the first step, so that a failure is never answered at once.
-            self.until = now + FIRST / 2 + jitter.within(ceiling.min(LONGEST));
+            self.until = now + backoff(again, jitter);
         }
     }
 
@@ -64,6 +62,13 @@ impl Breaker {
     pub(crate) fn holds(&self, now: Instant) -> Option<Instant> {
         (self.until > now).then_some(self.until)
     }
+}
+
+/// How long to wait after a failure before the next attempt, once it has failed `again` times more:
+/// full jitter, but never so little that a failure is answered at once.
+pub(crate) fn backoff(again: u32, jitter: &mut Jitter) -> Duration {
+    let ceiling = FIRST * 2u32.pow(again.min(DOUBLINGS));
+    FIRST / 2 + jitter.within(ceiling.min(LONGEST))
 }
 
 /// A network that loses one message in ten is not taken for a store that is away more than a few

@@ -12,6 +12,9 @@ pub fn central_verdict(
     elapsed: Duration,
     patience: Duration,
 ) -> Verdict {
+    if let Some(reason) = reply.status.refusal() {
+        return Verdict::deny(Decided::Fallback, reason, Retry::After(patience));
+    }
     let reset = reset(reply, limit);
     if reply.status == Status::Spent {
         return Verdict::allow(Decided::Store, free(reply, limit), reset);

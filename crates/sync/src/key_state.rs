@@ -30,6 +30,7 @@ use crate::jitter::Jitter;
 use crate::tokens::Tokens;
 use crate::tuning::{SPARE_DOUBT, Sizing, Tuning};
 use crate::typical_cost::TypicalCost;
+use crate::unserved::Unserved;
 use crate::waiting::{Purpose, Waiter, Waiting, WaitingLine};
 
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub(crate) struct KeyState<W> {
     quiet_until: Instant,
     /// While the key stands alone, and until the store has been told what it admitted then.
     fallback: Option<Box<Fallback>>,
+    /// Since the store last answered without serving the key.
+    pub(crate) unserved: Option<Unserved>,
     /// Central calls in a row that the store refused.
     refusals: u32,
     /// Alarms in a row at which nothing had happened.
@@ -143,6 +146,7 @@ impl<W: Waiter> KeyState<W> {
             hold: sizing.interval,
             quiet_until: Instant::ORIGIN,
             fallback: None,
+            unserved: None,
             refusals: 0,
             idle: 0,
         }
@@ -199,7 +203,12 @@ impl<W: Waiter> KeyState<W> {
         }
         if let Some(until) = self.refused_until(cost, now) {
             self.meter_denied(cost);
-            return Some((waiter, exhausted(until.since(now))));
+            let unserved = self.unserved.filter(|_| !self.is_alone());
+            let denial = unserved.map_or_else(
+                || exhausted(until.since(now)),
+                |unserved| unserved.denial(now),
+            );
+            return Some((waiter, denial));
         }
         self.line.push(Waiting {
             waiter,
@@ -255,7 +264,7 @@ impl<W: Waiter> KeyState<W> {
         self.line.drop_gone();
         let waits = self.is_waited_for();
         self.idle = if asked > 0 || waits { 0 } else { self.idle + 1 };
-        if self.fallback.is_some() && !around.away {
+        if self.fallback.is_some() && !around.away && !self.is_unserved(now) {
             // The store is back, and is told what was admitted without it.
             self.quiet_until = Instant::ORIGIN;
             return Next::Call;
@@ -349,6 +358,30 @@ impl<W: Waiter> KeyState<W> {
         }
     }
 
+    /// Whether the store does not serve the key, and is not to be asked about it now.
+    pub(crate) fn is_unserved(&self, now: Instant) -> bool {
+        self.unserved.is_some_and(|it| it.holds(now).is_some())
+    }
+
+    /// The store answered without serving the key, which is noted as [`Unserved`]. Those who wait
+    /// are denied if nothing is admitted then; otherwise the key decides alone.
+    pub(crate) fn handle_unserved(
+        &mut self,
+        unserved: Unserved,
+        around: &Surroundings<'_>,
+        verdicts: &mut Verdicts<W>,
+        now: Instant,
+    ) -> Next {
+        self.in_flight = false;
+        if around.policy != FailurePolicy::Closed {
+            self.wait_on();
+            return Next::Call;
+        }
+        self.deny_all(unserved.denial(now), verdicts);
+        self.quiet_until = unserved.holds(now).unwrap_or(now);
+        self.next_quiet(around, now)
+    }
+
     /// The call failed, or its fate is unknown: nothing is believed. Unless the store is away, and
     /// nothing is admitted then, those who wait go on waiting.
     pub(crate) fn handle_failure(
@@ -359,21 +392,31 @@ impl<W: Waiter> KeyState<W> {
     ) -> Next {
         self.in_flight = false;
         if !around.away || around.policy != FailurePolicy::Closed {
-            if let Some(waiting) = self.spending.take() {
-                self.line.push_first(waiting);
-            }
+            self.wait_on();
             return Next::Call;
         }
-        self.stock = 0;
         let denial = Verdict::deny(
             Decided::Fallback,
             Reason::StoreUnavailable,
             Retry::After(retry_after),
         );
+        self.deny_all(denial, verdicts);
+        Next::Alarm(around.sizing.interval)
+    }
+
+    /// The request that the central call was for waits for another.
+    fn wait_on(&mut self) {
+        if let Some(waiting) = self.spending.take() {
+            self.line.push_first(waiting);
+        }
+    }
+
+    /// Everybody who waits is denied.
+    fn deny_all(&mut self, denial: Verdict, verdicts: &mut Verdicts<W>) {
+        self.stock = 0;
         let waiting = self.spending.take().into_iter();
         let waiting = waiting.chain(std::iter::from_fn(|| self.line.pop()));
         verdicts.extend(waiting.map(|waiting| (waiting.waiter, denial)));
-        Next::Alarm(around.sizing.interval)
     }
 
     /// Everybody who waits is told that the limiter is shutting down.

@@ -26,6 +26,7 @@ mod timers;
 mod tokens;
 mod tuning;
 mod typical_cost;
+mod unserved;
 mod waiting;
 
 pub use away::Away;

@@ -24,7 +24,7 @@ use crate::tuning::Tuning;
 pub(crate) struct Partition {
     /// Slots of keys that want a call.
     pub(crate) calling: CallQueue,
-    /// The same, of those that decide alone while the store is away.
+    /// The same, of those that decide alone while the store is away, or does not serve them.
     pub(crate) falling: VecDeque<u32>,
     /// Slots of keys that stand alone.
     pub(crate) alone: BTreeSet<u32>,
@@ -88,12 +88,14 @@ impl Partition {
     /// Who calls next. While the store is away somebody must look for it, if only one that nobody
     /// waits for: each in turn.
     pub(crate) fn next_caller(&mut self) -> Option<u32> {
-        let queued = self.calling.pop();
-        if let Some(slot) = queued.or_else(|| self.falling.pop_front()) {
+        if let Some(slot) = self.calling.pop() {
             return Some(slot);
         }
         if !self.breaker.is_open() {
             return None;
+        }
+        if let Some(slot) = self.falling.pop_front() {
+            return Some(slot);
         }
         let after = self.alone.range(self.looked.saturating_add(1)..).next();
         let slot = *after.or_else(|| self.alone.first())?;

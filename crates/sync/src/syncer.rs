@@ -20,7 +20,7 @@ mod outage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,8 @@ pub struct Syncer<W> {
     alone: Tokens,
     /// Of those spent, what the store has charged since, or nobody could keep.
     settled: u64,
+    /// Slots of keys that the store does not serve, and since when.
+    unserved: BTreeMap<u32, Instant>,
     keys_evicted: u64,
 }
 
@@ -125,6 +127,7 @@ impl<W: Waiter> Syncer<W> {
             tokens: Tokens::default(),
             alone: Tokens::default(),
             settled: 0,
+            unserved: BTreeMap::new(),
             keys_evicted: 0,
         }
     }
@@ -184,7 +187,9 @@ impl<W: Waiter> Syncer<W> {
     /// Whether a shut-down is complete: all has been given back and confirmed.
     pub fn is_drained(&self) -> bool {
         let settled = |state: &KeyState<W>| {
-            !state.in_flight && !state.is_alone() && state.unsettled() == 0 && state.owed() == 0
+            let done = !state.is_alone() && state.unsettled() == 0 && state.owed() == 0;
+            // Nothing can be given back of a key that the store does not serve.
+            !state.in_flight && (done || state.unserved.is_some())
         };
         let quiet = self.partitions.iter().all(|part| part.flights == 0);
         self.closing && quiet && self.keys.iter().flatten().all(settled)
@@ -337,12 +342,17 @@ impl<W: Waiter> Syncer<W> {
         });
         let mut verdicts = mem::take(&mut self.verdicts);
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
+            let slot = slot_in(&call.entry);
+            if let Some(reason) = reply.status.refusal() {
+                self.handle_unserved(slot, reason, &mut verdicts, now);
+                continue;
+            }
+            self.served(slot);
             if let Request::Charge { tokens } = call.request
                 && reply.answers(&call.request)
             {
                 self.settled += tokens;
             }
-            let slot = slot_in(&call.entry);
             let (state, mut around) = self.parts(slot);
             let (request, sent) = (&call.request, batch.sent);
             let next = state.handle_reply(request, reply, sent, &mut around, &mut verdicts, now);
@@ -428,8 +438,9 @@ impl<W: Waiter> Syncer<W> {
     }
 
     fn poll_batch_of(&mut self, partition: u32, now: Instant) -> Option<Batch> {
-        if self.away_until(partition, now).is_some() {
-            self.answer_alone(partition, now);
+        let is_away = self.away_until(partition, now).is_some();
+        self.answer_alone(partition, is_away, now);
+        if is_away {
             return None;
         }
         if !self.partitions[partition as usize].may_send(&self.tuning, now) {
@@ -580,7 +591,7 @@ impl<W: Waiter> Syncer<W> {
     fn parts(&mut self, slot: u32) -> (&mut KeyState<W>, Surroundings<'_>) {
         let state = self.keys[slot as usize].as_ref().expect(LIVE);
         let (LimitId(index), partition) = (state.entry.key().limit, state.partition);
-        let policy = self.policy_of(LimitId(index), partition);
+        let policy = self.policy_for(state);
         let part = &self.partitions[partition as usize];
         let (away, clock) = (part.breaker.is_open(), part.clock);
         let next_batch = part.pace.next();
@@ -666,6 +677,7 @@ impl<W: Waiter> Syncer<W> {
         }
         if let Some(state) = self.keys[slot as usize].take() {
             state.entry.clear_slot();
+            self.unserved.remove(&slot);
             if self.guests.remove(&slot) {
                 self.cache.remove(&state.entry);
             }

@@ -105,7 +105,11 @@ impl Replica {
                 (self.granted, self.spent, self.released) = (0, 0, 0);
                 (self.expiry, self.deadline) = (StoreTime::ZERO, 0);
             }
-            Status::Spent | Status::Denied | Status::Charged => {}
+            Status::Spent
+            | Status::Denied
+            | Status::Charged
+            | Status::Unreadable
+            | Status::Full => {}
         }
     }
 

@@ -53,6 +53,8 @@ fn status(status: Status) -> &'static str {
         Status::Spent => "spent",
         Status::Denied => "denied",
         Status::Charged => "charged",
+        Status::Unreadable => "unreadable",
+        Status::Full => unreachable!("Redis refuses to write at all when it is full"),
     }
 }
 
@@ -161,7 +163,12 @@ impl Reached {
                 self.when("left: a record", known);
                 self.when("left: none was there", !known);
             }
-            Status::Leased | Status::Spent | Status::Denied | Status::Charged => {}
+            Status::Leased
+            | Status::Spent
+            | Status::Denied
+            | Status::Charged
+            | Status::Unreadable
+            | Status::Full => {}
         }
         let (Some(found), Some(record)) = (found, after.ledger.records.get(&request.record)) else {
             return;

@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{KeyRef, LimitId};
-use leasehold_core::{Decided, Instant, Verdict};
+use leasehold_core::{Decided, Instant, Reason, Verdict};
 
 use super::{LIVE, Syncer};
 use crate::away::unavailable;
 use crate::batch::NamedLimit;
 use crate::fallback::{FailurePolicy, part_of};
-use crate::key_state::alone;
+use crate::key_state::{KeyState, alone};
 use crate::tokens::Tokens;
 use crate::tuning::Sizing;
+use crate::unserved::Unserved;
 use crate::waiting::{Purpose, Waiter};
 
 impl<W: Waiter> Syncer<W> {
@@ -57,8 +58,9 @@ impl<W: Waiter> Syncer<W> {
         let LimitId(index) = limit;
         let named = &self.limits[index as usize];
         let parts = self.partitions.iter();
-        let away_since = parts.filter_map(|part| part.breaker.open_since()).min();
-        let portion = self.portions.get(index as usize).and_then(Option::as_ref);
+        let away_since = parts.filter_map(|part| part.breaker.open_since());
+        let away_since = away_since.chain(self.unserved.values().copied()).min();
+        let portion = self.portion_of(limit);
         let alone = match (named.policy, away_since) {
             (FailurePolicy::Closed, _) => 0,
             (_, None) => self.owed(),
@@ -92,32 +94,98 @@ impl<W: Waiter> Syncer<W> {
     }
 
     /// What a limit admits while the store is away. Without a part of its own it is closed.
-    pub(super) fn policy_of(&self, LimitId(index): LimitId, partition: u32) -> FailurePolicy {
+    pub(super) fn policy_of(&self, limit: LimitId, partition: u32) -> FailurePolicy {
+        let LimitId(index) = limit;
         let is_away = self.partitions[partition as usize].breaker.is_open();
         let policy = self.limits[index as usize].policy;
-        let part = self.portions.get(index as usize).and_then(Option::as_ref);
+        let part = self.portion_of(limit);
         match policy {
             FailurePolicy::Local if is_away && part.is_none() => FailurePolicy::Closed,
             policy => policy,
         }
     }
 
+    /// What a key's limit admits while the store is away, or does not serve the key.
+    pub(super) fn policy_for(&self, state: &KeyState<W>) -> FailurePolicy {
+        let limit = state.entry.key().limit;
+        let policy = self.policy_of(limit, state.partition);
+        match state.unserved {
+            None => policy,
+            Some(_) if self.portion_of(limit).is_none() => FailurePolicy::Closed,
+            Some(unserved) => unserved.policy(policy),
+        }
+    }
+
+    fn portion_of(&self, LimitId(index): LimitId) -> Option<&Sizing> {
+        self.portions.get(index as usize).and_then(Option::as_ref)
+    }
+
     /// Works out this replica's part of each limit, from the number of replicas that is known last.
     pub(super) fn divide(&mut self) {
-        let configured = self
-            .tuning
-            .max_replicas
-            .map(|replicas| u64::from(replicas.get()));
-        let replicas = self.fleet.replicas().or(configured);
-        let part = |named: &NamedLimit| match named.policy {
+        let parts = self.limits.iter().map(|named| self.part_of(named));
+        self.portions = parts.collect();
+    }
+
+    /// Works out this replica's part of one limit.
+    fn divide_one(&mut self, LimitId(index): LimitId) {
+        let index = index as usize;
+        self.portions.resize(self.limits.len(), None);
+        self.portions[index] = self.part_of(&self.limits[index]);
+    }
+
+    fn part_of(&self, named: &NamedLimit) -> Option<Sizing> {
+        let configured = self.tuning.max_replicas;
+        let configured = configured.map(|replicas| u64::from(replicas.get()));
+        match named.policy {
             FailurePolicy::Closed => None,
             FailurePolicy::Open => Some(Sizing::new(named.limit, &self.tuning)),
             FailurePolicy::Local => {
-                let part = part_of(&named.limit, replicas?)?;
+                let replicas = self.fleet.replicas().or(configured)?;
+                let part = part_of(&named.limit, replicas)?;
                 Some(Sizing::new(part, &self.tuning))
             }
-        };
-        self.portions = self.limits.iter().map(part).collect();
+        }
+    }
+
+    /// How many keys the store answered about last without serving them: it cannot read what is
+    /// stored under the key, or has no room for it.
+    pub fn keys_unserved(&self) -> usize {
+        self.unserved.len()
+    }
+
+    /// The store answered a call about this key without serving it: the failure policy decides
+    /// for the key, and the store is asked about it again after a while.
+    pub(super) fn handle_unserved(
+        &mut self,
+        slot: u32,
+        reason: Reason,
+        verdicts: &mut VecDeque<(W, Verdict)>,
+        now: Instant,
+    ) {
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        let unserved = Unserved::again(state.unserved, reason, &mut self.jitter, now);
+        state.unserved = Some(unserved);
+        let limit = state.entry.key().limit;
+        self.unserved.entry(slot).or_insert(now);
+        self.divide_one(limit);
+        let (state, around) = self.parts(slot);
+        let next = state.handle_unserved(unserved, &around, verdicts, now);
+        let (is_alone, partition) = (state.is_alone(), state.partition);
+        if is_alone {
+            self.partitions[partition as usize].alone.insert(slot);
+        }
+        // What cannot be given back expires: nobody waits for it.
+        if !self.closing {
+            self.arrange(slot, next, now);
+        }
+    }
+
+    /// The store serves this key.
+    pub(super) fn served(&mut self, slot: u32) {
+        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        if state.unserved.take().is_some() {
+            self.unserved.remove(&slot);
+        }
     }
 
     /// The store is back: keys that stand alone tell it what they admitted, as fast as batches go,
@@ -137,13 +205,20 @@ impl<W: Waiter> Syncer<W> {
         }
     }
 
-    /// Answers the calls of keys that decide alone, in place of the store that is away.
-    pub(super) fn answer_alone(&mut self, partition: u32, now: Instant) {
+    /// Answers the calls of keys that decide alone, in place of the store that is away, or that
+    /// does not serve them.
+    pub(super) fn answer_alone(&mut self, partition: u32, is_away: bool, now: Instant) {
         let part = &mut self.partitions[partition as usize];
-        if part.pace.next() > now || part.falling.is_empty() {
+        if part.falling.is_empty() {
             return;
         }
-        part.pace.handle_pause(self.tuning.call_gap, now);
+        // The keys that the store serves do not wait for the others.
+        if is_away {
+            if part.pace.next() > now {
+                return;
+            }
+            part.pace.handle_pause(self.tuning.call_gap, now);
+        }
         for slot in mem::take(&mut part.falling) {
             let Some(state) = &mut self.keys[slot as usize] else {
                 continue;
@@ -201,8 +276,9 @@ impl<W: Waiter> Syncer<W> {
     fn end_unfound(&mut self, slot: u32, now: Instant) {
         let (state, mut around) = self.parts(slot);
         let (policy, partition) = (around.policy, state.partition);
+        let unserved = state.unserved.and_then(|it| it.holds(now));
         let waiting = state.give_up(&mut around, now);
-        let until = self.away_until(partition, now).unwrap_or(now);
+        let until = self.away_until(partition, now).or(unserved).unwrap_or(now);
         for waiting in waiting {
             let (cost, purpose) = (waiting.cost, waiting.purpose);
             let verdict = self.decide_untracked(policy, cost, purpose, until, now);
@@ -237,8 +313,9 @@ impl<W: Waiter> Syncer<W> {
             return;
         };
         let partition = state.partition;
-        let closed = self.policy_of(state.entry.key().limit, partition) == FailurePolicy::Closed;
-        let asks = closed || self.closing || self.away_until(partition, now).is_none();
+        let closed = self.policy_for(state) == FailurePolicy::Closed;
+        let shut = state.is_unserved(now) || self.away_until(partition, now).is_some();
+        let asks = closed || self.closing || !shut;
         let is_hot = state.is_hot();
         let part = &mut self.partitions[partition as usize];
         if asks {

@@ -1,6 +1,8 @@
 //! A syncer whose cache is full, whose store goes away, or that has more to ask than one batch
 //! carries.
 
+mod unserved;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
