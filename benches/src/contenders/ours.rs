@@ -259,7 +259,7 @@ impl Ours {
     /// Whether a key has tokens for a measurement.
     fn has_enough(&self, key: KeyRef<'_>) -> bool {
         let verdict = self.limiter.try_acquire(key, 1);
-        verdict.is_allowed() && verdict.remaining() >= u64::from(STOCK / 2)
+        verdict.is_allowed() && verdict.held() >= u64::from(STOCK / 2)
     }
 
     fn pause(&self) {

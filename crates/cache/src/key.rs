@@ -2,9 +2,7 @@
 
 use core::hash::{Hash, Hasher};
 
-/// Which of the configured limits. The configuration hands the numbers out.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct LimitId(pub u32);
+pub use leasehold_core::LimitId;
 
 /// A key, borrowed from whoever asks: one limit applied to one subject. Two limits on the same
 /// subject are two keys.
@@ -24,11 +22,6 @@ impl Hash for KeyRef<'_> {
         state.write(self.subject);
         state.write_u32(self.limit.0);
     }
-}
-
-impl LimitId {
-    /// The limit configured first: the one meant where none is named.
-    pub const FIRST: Self = Self(0);
 }
 
 impl<'a> From<(LimitId, &'a [u8])> for KeyRef<'a> {

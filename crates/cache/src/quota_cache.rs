@@ -140,7 +140,15 @@ impl QuotaCache {
     /// A denial that is known here decides before any token is touched. An empty `requests` is
     /// allowed. The time grows with the number of requests, and so does the memory: up to a few
     /// (eight) nothing is allocated.
-    pub fn try_acquire_all(&self, requests: &[(KeyRef<'_>, u32)], now: Instant) -> AllLocal {
+    ///
+    /// If all can pay, `rank` of each tells which is told of: the first with the lowest rank. It is
+    /// given the limit, the tokens left and when the bucket is full.
+    pub fn try_acquire_all(
+        &self,
+        requests: &[(KeyRef<'_>, u32)],
+        rank: impl Fn(LimitId, u32, Instant) -> u64,
+        now: Instant,
+    ) -> AllLocal {
         let table = self.table.pin();
         let mut found: SmallVec<[Option<Kept<'_>>; FEW]> = SmallVec::new();
         for (index, &(key, cost)) in requests.iter().enumerate() {
@@ -154,7 +162,7 @@ impl QuotaCache {
             }
             found.push(entry);
         }
-        self.take_all(requests, &found, now)
+        self.take_all(requests, &found, rank, now)
     }
 
     /// Holds the tokens of all keys but the last, and spends those of the last: if it can pay, all
@@ -163,6 +171,7 @@ impl QuotaCache {
         &self,
         requests: &[(KeyRef<'_>, u32)],
         found: &[Option<Kept<'_>>],
+        rank: impl Fn(LimitId, u32, Instant) -> u64,
         now: Instant,
     ) -> AllLocal {
         let Some((last, firsts)) = found.split_last() else {
@@ -175,8 +184,9 @@ impl QuotaCache {
                 Err(told) => return told.at(index),
             }
         }
+        let (last_key, last_cost) = requests[firsts.len()];
         let told = match last {
-            Some(entry) => self.spend(entry, requests[firsts.len()].1, now).unpack(),
+            Some(entry) => self.spend(entry, last_cost, now).unpack(),
             None => Local::Unknown,
         };
         let Local::Allow {
@@ -187,13 +197,20 @@ impl QuotaCache {
         else {
             return told.at(firsts.len());
         };
-        for (held, entry) in holds.into_iter().zip(firsts.iter().flatten()) {
-            let lease = held.commit();
-            left = left.min(lease.live);
-            full_at = full_at.max(entry.full_at());
-            wake |= self.raise_if_low(entry, lease.live);
+        let mut index = firsts.len();
+        let mut lowest = None;
+        for (at, (held, entry)) in holds.into_iter().zip(firsts.iter().flatten()).enumerate() {
+            let live = held.commit().live;
+            wake |= self.raise_if_low(entry, live);
+            let its = rank(requests[at].0.limit, live, entry.full_at());
+            let lowest = lowest.get_or_insert_with(|| rank(last_key.limit, left, full_at));
+            if its < *lowest || (its == *lowest && index == firsts.len()) {
+                *lowest = its;
+                (index, left, full_at) = (at, live, entry.full_at());
+            }
         }
         AllLocal::Allow {
+            index,
             left,
             full_at,
             wake,
@@ -399,6 +416,7 @@ impl Local {
                 full_at,
                 wake,
             } => AllLocal::Allow {
+                index,
                 left,
                 full_at,
                 wake,
@@ -416,9 +434,11 @@ impl Local {
 pub enum AllLocal {
     /// Allowed by all: their tokens are spent.
     Allow {
-        /// Tokens left in the shortest lease; 0 if no key was named, because there is no lease.
+        /// Which request the rest tells of: that of the lowest rank; 0 if there is none.
+        index: usize,
+        /// Tokens left in its lease; 0 if no key was named, because there is no lease.
         left: u32,
-        /// When the last of these buckets is full again if nothing more is spent.
+        /// When its bucket is full again if nothing more is spent, as far as is known here.
         full_at: Instant,
         /// The sync task has a new signal and should be woken.
         wake: bool,
@@ -447,6 +467,7 @@ pub enum AllLocal {
 impl AllLocal {
     /// The answer where no limit applies.
     const EMPTY: Self = Self::Allow {
+        index: 0,
         left: 0,
         full_at: Instant::ORIGIN,
         wake: false,
@@ -514,13 +535,19 @@ mod tests {
         }
     }
 
-    const fn allow_all(left: u32, wake: bool) -> AllLocal {
+    const fn allow_all(index: usize, left: u32, wake: bool) -> AllLocal {
         let full_at = FULL_AT;
         AllLocal::Allow {
+            index,
             left,
             full_at,
             wake,
         }
+    }
+
+    /// Tells of the request that has the fewest tokens left.
+    fn all(cache: &QuotaCache, requests: &[(KeyRef<'_>, u32)]) -> AllLocal {
+        cache.try_acquire_all(requests, |_, left, _| left.into(), NOW)
     }
 
     fn live(entry: &Entry) -> u32 {
@@ -617,9 +644,8 @@ mod tests {
         let cache = cache();
         let alice = lease(&cache, ALICE, 5);
         let bob = lease(&cache, BOB, 3);
-        let ask =
-            |costs: [u32; 2]| cache.try_acquire_all(&[(ALICE, costs[0]), (BOB, costs[1])], NOW);
-        assert_eq!(ask([2, 2]), allow_all(1, false));
+        let ask = |costs: [u32; 2]| all(&cache, &[(ALICE, costs[0]), (BOB, costs[1])]);
+        assert_eq!(ask([2, 2]), allow_all(1, 1, false));
         let (index, tokens) = (1, 1);
         assert_eq!(ask([2, 2]), AllLocal::Short { index, tokens });
         let (index, tokens) = (0, 3);
@@ -637,12 +663,12 @@ mod tests {
             denial: DENIAL,
         };
         let requests = [(BOB, 1), (ALICE, 1)];
-        assert_eq!(cache.try_acquire_all(&requests, NOW), denied);
+        assert_eq!(all(&cache, &requests), denied);
         assert_eq!(alice.lease.take_denied(), 1);
         alice.denial.clear();
         alice.lease.deposit(1, DEADLINE, NOW);
         let unknown = AllLocal::Unknown { index: 0 };
-        assert_eq!(cache.try_acquire_all(&requests, NOW), unknown);
+        assert_eq!(all(&cache, &requests), unknown);
         assert_eq!(live(&alice), 1);
     }
 
@@ -651,14 +677,14 @@ mod tests {
         let cache = cache();
         let alice = lease(&cache, ALICE, 5);
         let twice = [(ALICE, 2), (ALICE, 2)];
-        assert_eq!(cache.try_acquire_all(&twice, NOW), allow_all(1, false));
+        assert_eq!(all(&cache, &twice), allow_all(1, 1, false));
         assert!(matches!(
-            cache.try_acquire_all(&[(ALICE, 1), (ALICE, 1)], NOW),
+            all(&cache, &[(ALICE, 1), (ALICE, 1)]),
             AllLocal::Short { tokens: 0, .. }
         ));
         alice.denial.deny(1, DEADLINE);
         assert!(matches!(
-            cache.try_acquire_all(&[(ALICE, 1), (ALICE, 1)], NOW),
+            all(&cache, &[(ALICE, 1), (ALICE, 1)]),
             AllLocal::Deny { denial: DENIAL, .. }
         ));
         assert_eq!(live(&alice), 1);
@@ -670,7 +696,7 @@ mod tests {
         lease(&cache, ALICE, 5).set_watermark(5);
         lease(&cache, BOB, 5).set_watermark(5);
         let requests = [(ALICE, 1), (BOB, 2)];
-        assert_eq!(cache.try_acquire_all(&requests, NOW), allow_all(3, true));
+        assert_eq!(all(&cache, &requests), allow_all(1, 3, true));
         assert!(cache.next_signal().is_some());
         assert!(cache.next_signal().is_some());
         assert!(cache.next_signal().is_none());
@@ -678,7 +704,7 @@ mod tests {
 
     #[test]
     fn no_limit_allows_everything_and_promises_nothing() {
-        let told = cache().try_acquire_all(&[], NOW);
+        let told = all(&cache(), &[]);
         assert_eq!(told, AllLocal::EMPTY);
         assert!(matches!(told, AllLocal::Allow { left: 0, .. }));
     }
@@ -699,7 +725,7 @@ mod tests {
             for short in [0, keys / 2, keys - 1] {
                 requests[short].1 = 4;
                 let (index, tokens) = (short, 3);
-                let told = cache.try_acquire_all(&requests, NOW);
+                let told = all(&cache, &requests);
                 assert_eq!(told, AllLocal::Short { index, tokens });
                 assert!(
                     entries.iter().all(|entry| live(entry) == 3),
@@ -707,8 +733,8 @@ mod tests {
                 );
                 requests[short].1 = 2;
             }
-            let told = cache.try_acquire_all(&requests, NOW);
-            assert_eq!(told, allow_all(1, false));
+            let told = all(&cache, &requests);
+            assert_eq!(told, allow_all(0, 1, false));
             assert!(
                 entries.iter().all(|entry| live(entry) == 1),
                 "all are spent"
@@ -735,7 +761,7 @@ mod tests {
         let alice = cache.insert(ALICE).unwrap();
         cache.try_acquire(ALICE, 1, NOW);
         assert!(alice.take_touched());
-        cache.try_acquire_all(&[(ALICE, 1)], NOW);
+        all(&cache, &[(ALICE, 1)]);
         assert!(alice.take_touched());
     }
 }

@@ -121,7 +121,7 @@ fn apply(cache: &QuotaCache, step: &Step, now: Instant) -> Answer {
                 .zip(requests)
                 .map(|(key, &(_, cost))| (key_ref(key), cost))
                 .collect();
-            Answer::SaidAll(cache.try_acquire_all(&requests, now))
+            Answer::SaidAll(cache.try_acquire_all(&requests, |_, left, _| left.into(), now))
         }
         Step::Look { key } => with_entry(key, &|entry| {
             let account = entry.account(now);
@@ -211,8 +211,8 @@ impl Model {
         }
     }
 
-    /// Denials of single requests first; then one after the other from the last, undone as a
-    /// whole where one is not allowed.
+    /// Denials of single requests first; then one after the other, undone as a whole if one is not
+    /// allowed. Told is of the first that has the fewest tokens left.
     fn acquire_all(&mut self, requests: &[(u8, u32)]) -> AllLocal {
         let now = self.now_ticks;
         for (index, (key, cost)) in requests.iter().enumerate() {
@@ -228,12 +228,11 @@ impl Model {
             }
         }
         let before: Vec<_> = self.keys.values().map(|key| key.tokens).collect();
-        let (mut left_min, mut all_full_at) = (u32::MAX, Instant::ORIGIN);
-        for (index, &(key, cost)) in requests.iter().enumerate().rev() {
+        let mut told = Vec::new();
+        for (index, &(key, cost)) in requests.iter().enumerate() {
             let refusal = match self.acquire(key, cost) {
                 Local::Allow { left, full_at, .. } => {
-                    left_min = left_min.min(left);
-                    all_full_at = all_full_at.max(full_at);
+                    told.push((left, index, full_at));
                     continue;
                 }
                 Local::Deny(denial) => AllLocal::Deny { index, denial },
@@ -245,9 +244,14 @@ impl Model {
             }
             return refusal;
         }
+        let least = told
+            .into_iter()
+            .min_by_key(|&(left, index, _)| (left, index));
+        let (left, index, full_at) = least.unwrap_or((0, 0, Instant::ORIGIN));
         AllLocal::Allow {
-            left: left_min,
-            full_at: all_full_at,
+            index,
+            left,
+            full_at,
             wake: false,
         }
     }

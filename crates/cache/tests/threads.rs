@@ -50,7 +50,7 @@ fn check_that_all_adds_up(cache: &QuotaCache, [first, second]: [Arc<Entry>; 2], 
     thread::scope(|scope| {
         let both = scope.spawn(|| {
             let allowed = |_: &u32| {
-                let all = cache.try_acquire_all(&requests, NOW);
+                let all = cache.try_acquire_all(&requests, |_, left, _| left.into(), NOW);
                 matches!(all, AllLocal::Allow { .. })
             };
             (0..ROUNDS).filter(allowed).count() as u64

@@ -9,8 +9,10 @@ extern crate alloc;
 
 mod birth;
 mod bucket;
+mod estimate;
 mod ledger;
 mod limit;
+mod limit_id;
 #[cfg(feature = "serde")]
 mod limit_serde;
 mod message;
@@ -21,8 +23,10 @@ mod verdict;
 
 pub use birth::Birth;
 pub use bucket::Bucket;
+pub use estimate::Estimate;
 pub use ledger::{Ledger, Record};
 pub use limit::{Limit, Rate};
+pub use limit_id::LimitId;
 pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
 pub use parse::LimitError;
 pub use scale::Scale;

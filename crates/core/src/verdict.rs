@@ -9,6 +9,7 @@ use core::error::Error;
 use core::fmt;
 use core::time::Duration;
 
+use crate::limit_id::LimitId;
 use crate::time::Instant;
 
 /// The answer to a request.
@@ -22,7 +23,7 @@ use crate::time::Instant;
 /// use leasehold_core::{Decided, Reason, Retry, Verdict};
 ///
 /// let allowed = Verdict::allow(Decided::Local, 7, Duration::ZERO);
-/// assert_eq!(allowed.check()?.remaining, 7);
+/// assert_eq!(allowed.check()?.held, 7);
 ///
 /// let denied = Verdict::deny(Decided::Local, Reason::KeyTooLong, Retry::Never);
 /// let denial = denied.check().unwrap_err();
@@ -38,8 +39,12 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[must_use = "a verdict that nobody looks at limits nothing"]
 pub struct Verdict {
-    remaining: u64,
-    reset_nanos: u64,
+    /// As many as a lease can hold fit.
+    held: u32,
+    /// [`NO_LIMIT`] if no limit decided.
+    limit: u32,
+    /// [`UNKNOWN`] if nobody knows.
+    full_nanos: u64,
     /// [`NEVER`] if it is allowed, or never can be.
     retry_nanos: u64,
     decided: Decided,
@@ -51,8 +56,10 @@ pub struct Verdict {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Admitted {
-    /// See [`Verdict::remaining`].
-    pub remaining: u64,
+    /// See [`Verdict::held`].
+    pub held: u64,
+    /// See [`Verdict::limit`].
+    pub limit: Option<LimitId>,
     /// See [`Verdict::reset`].
     pub reset: Duration,
     /// Where the request was decided.
@@ -73,6 +80,8 @@ pub struct Denial {
     pub reset: Duration,
     /// Where the request was decided.
     pub decided: Decided,
+    /// See [`Verdict::limit`].
+    pub limit: Option<LimitId>,
 }
 
 /// Whether and when a denied request can be allowed.
@@ -135,12 +144,33 @@ pub enum Decided {
 }
 
 impl Verdict {
-    /// A verdict that allows.
+    /// A verdict that allows, of a bucket that is full again after `reset`. Holds beyond 32 bits
+    /// count as the most that fit.
     #[inline]
-    pub const fn allow(decided: Decided, remaining: u64, reset: Duration) -> Self {
+    pub const fn allow(decided: Decided, held: u64, reset: Duration) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "it fits")]
+        let held = if held < u32::MAX as u64 {
+            held as u32
+        } else {
+            u32::MAX
+        };
         Self {
-            remaining,
-            reset_nanos: nanos(reset),
+            held,
+            limit: NO_LIMIT,
+            full_nanos: nanos(reset),
+            retry_nanos: NEVER,
+            decided,
+            reason: None,
+        }
+    }
+
+    /// A verdict that allows without a look at any bucket.
+    #[inline]
+    pub const fn allow_unknown(decided: Decided) -> Self {
+        Self {
+            held: 0,
+            limit: NO_LIMIT,
+            full_nanos: UNKNOWN,
             retry_nanos: NEVER,
             decided,
             reason: None,
@@ -151,8 +181,9 @@ impl Verdict {
     #[inline]
     pub const fn deny(decided: Decided, reason: Reason, retry: Retry) -> Self {
         Self {
-            remaining: 0,
-            reset_nanos: 0,
+            held: 0,
+            limit: NO_LIMIT,
+            full_nanos: 0,
             retry_nanos: match retry {
                 Retry::After(wait) => nanos(wait),
                 Retry::Never => NEVER,
@@ -162,25 +193,27 @@ impl Verdict {
         }
     }
 
-    /// Allowed at `now` in this process, by a bucket that is full again at `full_at`.
+    /// Allowed at `now` in this process, by a bucket of `limit` that is full again at `full_at`.
     #[inline]
-    pub const fn allow_here(remaining: u64, full_at: Instant, now: Instant) -> Self {
+    pub const fn allow_here(held: u32, limit: LimitId, full_at: Instant, now: Instant) -> Self {
         Self {
-            remaining,
-            reset_nanos: full_at.nanos_since(now),
+            held,
+            limit: limit.0,
+            full_nanos: full_at.nanos_since(now),
             retry_nanos: NEVER,
             decided: Decided::Local,
             reason: None,
         }
     }
 
-    /// Denied at `now` in this process: the limit is used up until `until`, and its bucket is full
+    /// Denied at `now` in this process: `limit` is used up until `until`, and its bucket is full
     /// again at `full_at`.
     #[inline]
-    pub const fn deny_here(until: Instant, full_at: Instant, now: Instant) -> Self {
+    pub const fn deny_here(limit: LimitId, until: Instant, full_at: Instant, now: Instant) -> Self {
         Self {
-            remaining: 0,
-            reset_nanos: full_at.nanos_since(now),
+            held: 0,
+            limit: limit.0,
+            full_nanos: full_at.nanos_since(now),
             retry_nanos: latest(until.nanos_since(now)),
             decided: Decided::Local,
             reason: Some(Reason::Exhausted),
@@ -190,7 +223,21 @@ impl Verdict {
     /// This verdict with another [`reset`](Self::reset).
     #[inline]
     pub const fn with_reset(mut self, reset: Duration) -> Self {
-        self.reset_nanos = nanos(reset);
+        self.full_nanos = nanos(reset);
+        self
+    }
+
+    /// This verdict as one of `limit`.
+    #[inline]
+    pub const fn with_limit(mut self, limit: LimitId) -> Self {
+        self.limit = limit.0;
+        self
+    }
+
+    /// This verdict as reached elsewhere.
+    #[inline]
+    pub const fn with_decided(mut self, decided: Decided) -> Self {
+        self.decided = decided;
         self
     }
 
@@ -211,25 +258,50 @@ impl Verdict {
         match self.denial() {
             Some(denial) => Err(denial),
             None => Ok(Admitted {
-                remaining: self.remaining,
+                held: self.held(),
+                limit: self.limit(),
                 reset: self.reset(),
                 decided: self.decided,
             }),
         }
     }
 
-    /// Tokens this replica may still spend without asking the store: a lower bound of what is
-    /// left of the limit, not an estimate of it. For central decisions, what the store had left.
+    /// Tokens this replica holds and may still spend without asking the store: a lower bound of
+    /// what the limit has left. 0 for a central decision, because nothing is held then.
+    ///
+    /// A header such as `RateLimit-Remaining` is fed by an estimate of what the limit has left:
+    /// [`Limit::estimate`](crate::Limit::estimate), which shows both side by side.
     #[inline]
-    pub const fn remaining(&self) -> u64 {
-        self.remaining
+    pub const fn held(&self) -> u64 {
+        self.held as u64
     }
 
-    /// Time until the key's bucket is full again if nothing more is spent, as far as is known
-    /// here; zero if nothing is known.
+    /// The limit that decided: the one that denies, or, of several that allow, the one closest to
+    /// exhaustion. `None` if no limit was looked at, as when no key was named.
+    #[inline]
+    pub const fn limit(&self) -> Option<LimitId> {
+        match self.limit {
+            NO_LIMIT => None,
+            number => Some(LimitId(number)),
+        }
+    }
+
+    /// Time until the key's bucket is full again at the latest, as far as is known here: if all
+    /// that replicas hold on lease is spent now, and nothing more. Zero if nothing is known.
     #[inline]
     pub const fn reset(&self) -> Duration {
-        Duration::from_nanos(self.reset_nanos)
+        match self.full_nanos {
+            UNKNOWN => Duration::ZERO,
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
+
+    /// The nanoseconds of [`reset`](Self::reset), if anything is known.
+    pub(crate) const fn full_nanos(&self) -> Option<u64> {
+        match self.full_nanos {
+            UNKNOWN => None,
+            nanos => Some(nanos),
+        }
     }
 
     /// Where the request was decided.
@@ -251,6 +323,7 @@ impl Verdict {
                 },
                 reset: self.reset(),
                 decided: self.decided,
+                limit: self.limit(),
             }),
         }
     }
@@ -284,7 +357,8 @@ impl Retry {
 impl fmt::Debug for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verdict")
-            .field("remaining", &self.remaining)
+            .field("held", &self.held)
+            .field("limit", &self.limit())
             .field("reset", &self.reset())
             .field("decided", &self.decided)
             .field("reason", &self.reason)
@@ -324,6 +398,12 @@ impl fmt::Debug for Denial {
 
 impl Error for Denial {}
 
+/// Stands for no limit: the number of limits fits no memory before.
+const NO_LIMIT: u32 = u32::MAX;
+
+/// Stands for a time that nobody knows.
+const UNKNOWN: u64 = u64::MAX;
+
 /// Stands for no time at which a request could be allowed.
 const NEVER: u64 = u64::MAX;
 
@@ -354,6 +434,22 @@ impl Reason {
         Self::KeyTooLong,
         Self::ShutDown,
     ];
+
+    /// The position of this reason in [`ALL`](Self::ALL), for arrays with a count of each.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold_core::Reason;
+    ///
+    /// let mut denials = [0_u64; Reason::ALL.len()];
+    /// denials[Reason::Exhausted.index()] += 1;
+    /// assert_eq!(denials.iter().sum::<u64>(), 1);
+    /// ```
+    #[inline]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
 }
 
 impl fmt::Display for Reason {
@@ -385,11 +481,12 @@ mod tests {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let allowed = Verdict::allow(Decided::Store, 7, minute);
         assert!(allowed.is_allowed());
-        assert_eq!((allowed.remaining(), allowed.reset()), (7, minute));
+        assert_eq!((allowed.held(), allowed.reset()), (7, minute));
         assert_eq!(allowed.decided(), Decided::Store);
         assert_eq!(allowed.denial(), None);
         let admitted = Admitted {
-            remaining: 7,
+            held: 7,
+            limit: None,
             reset: minute,
             decided: Decided::Store,
         };
@@ -398,13 +495,14 @@ mod tests {
         let denied = Verdict::deny(Decided::Fallback, Reason::Overloaded, Retry::After(second));
         let denied = denied.with_reset(minute);
         assert!(!denied.is_allowed());
-        assert_eq!((denied.remaining(), denied.reset()), (0, minute));
+        assert_eq!((denied.held(), denied.reset()), (0, minute));
         assert_eq!(denied.decided(), Decided::Fallback);
         let denial = Denial {
             reason: Reason::Overloaded,
             retry: Retry::After(second),
             reset: minute,
             decided: Decided::Fallback,
+            limit: None,
         };
         assert_eq!(denied.denial(), Some(denial));
         assert_eq!(denied.check(), Err(denial));
@@ -439,15 +537,16 @@ mod tests {
     #[test]
     fn what_is_decided_here_is_dated_from_now() {
         let [now, until, full_at] = [1, 3, 9].map(Instant::from_millis);
+        let limit = LimitId(7);
         let (wait, reset) = (until.since(now), full_at.since(now));
         let denied = Verdict::deny(Decided::Local, Reason::Exhausted, Retry::After(wait));
         assert_eq!(
-            Verdict::deny_here(until, full_at, now),
-            denied.with_reset(reset)
+            Verdict::deny_here(limit, until, full_at, now),
+            denied.with_reset(reset).with_limit(limit)
         );
-        let allowed = Verdict::allow(Decided::Local, 5, reset);
-        assert_eq!(Verdict::allow_here(5, full_at, now), allowed);
-        let late = Verdict::allow_here(5, now, full_at);
+        let allowed = Verdict::allow(Decided::Local, 5, reset).with_limit(limit);
+        assert_eq!(Verdict::allow_here(5, limit, full_at, now), allowed);
+        let late = Verdict::allow_here(5, limit, now, full_at);
         assert_eq!(late.reset(), Duration::ZERO);
     }
 
@@ -463,8 +562,47 @@ mod tests {
             )));
             assert!(retry.seconds().is_some());
         }
-        let far = Verdict::deny_here(Instant::FAR_FUTURE, Instant::FAR_FUTURE, Instant::ORIGIN);
+        let far = Verdict::deny_here(
+            LimitId::FIRST,
+            Instant::FAR_FUTURE,
+            Instant::FAR_FUTURE,
+            Instant::ORIGIN,
+        );
         assert!(is_wait(far));
+    }
+
+    #[test]
+    fn a_verdict_names_its_limit_to_whoever_asks() {
+        let (denied, retry) = (Reason::Exhausted, Retry::Never);
+        for limit in [LimitId::FIRST, LimitId(7)] {
+            let allowed = Verdict::allow_unknown(Decided::Local);
+            assert_eq!((allowed.limit(), allowed.reset()), (None, Duration::ZERO));
+            let allowed = allowed.with_limit(limit);
+            assert_eq!(allowed.limit(), Some(limit));
+            assert_eq!(allowed.check().unwrap().limit, Some(limit));
+            let denied = Verdict::deny(Decided::Store, denied, retry).with_limit(limit);
+            assert_eq!(denied.denial().unwrap().limit, Some(limit));
+            let elsewhere = denied.with_decided(Decided::Fallback);
+            assert_eq!(elsewhere.decided(), Decided::Fallback);
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_index_among_all() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+        }
+        // A reason that is added stands here and in `ALL`.
+        match Reason::Exhausted {
+            Reason::Exhausted
+            | Reason::TooCostly
+            | Reason::NotLeased
+            | Reason::StoreUnavailable
+            | Reason::BudgetSpent
+            | Reason::Overloaded
+            | Reason::KeyTooLong
+            | Reason::ShutDown => assert_eq!(Reason::ALL.len(), 8),
+        }
     }
 
     #[test]

@@ -46,8 +46,9 @@ pub use clock::{Clock, machine_nanos};
 pub use key_handle::KeyHandle;
 pub use leasehold_cache::{Entry, KeyRef, LimitId};
 pub use leasehold_core::{
-    Admitted, Birth, Decided, Demand, Denial, Instant, LeaseRequest, Ledger, Limit, LimitError,
-    Micros, Rate, Reason, RecordId, Reply, Request, Retry, Status, StoreTime, Verdict, Wait,
+    Admitted, Birth, Decided, Demand, Denial, Estimate, Instant, LeaseRequest, Ledger, Limit,
+    LimitError, Micros, Rate, Reason, RecordId, Reply, Request, Retry, Status, StoreTime, Verdict,
+    Wait,
 };
 pub use leasehold_sync::{
     Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError, partition_of,

@@ -9,10 +9,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId};
-use leasehold_core::{Decided, Instant, Limit, Reason, Request, Retry, Verdict};
+use leasehold_core::{Decided, Estimate, Instant, Limit, Reason, Request, Retry, Verdict};
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, FailurePolicy, Heard, Joint, NamedLimit, Purpose, RequestPath,
     Step, Tuning, central_verdict, free, reset,
@@ -43,7 +45,7 @@ use crate::sync_task::{Caller, Command};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let limiter = Limiter::builder().limit("api", "100/min burst 20".parse()?).build()?;
 /// match limiter.acquire("user:42", 1).await.check() {
-///     Ok(admitted) => println!("go ahead, {} left here", admitted.remaining),
+///     Ok(admitted) => println!("go ahead, {} left here", admitted.held),
 ///     Err(denial) => println!("{denial}"),
 /// }
 /// # Ok(())
@@ -221,12 +223,13 @@ impl Limiter {
     /// Decides under several limits at once: all costs are spent, or none is. What lacks here is
     /// asked for in one exchange; then all is taken together.
     ///
-    /// The verdict is the strictest: what stands in the way, or the least that remains.
+    /// The verdict tells which limit decided ([`Verdict::limit`]): the one that denies, or, if all
+    /// allow, the one closest to exhaustion by [`estimate`](Self::estimate). Its other numbers are
+    /// of that limit too.
     ///
     /// A key that is named more than once pays the sum. A key with cost 0 takes no part: nobody looks
     /// whether its limit is used up. If no key costs anything, or `requests` is empty, no limit
-    /// applies: the verdict allows, and tells 0 tokens remaining, because there is no limit of which
-    /// they could remain.
+    /// applies: the verdict allows and names no limit, and there is no estimate of what remains.
     ///
     /// There is no bound on how many keys are named. The time is proportional to their number, and
     /// while the limiter decides it does not yield. Up to eight keys whose tokens are here, nothing is
@@ -277,6 +280,45 @@ impl Limiter {
             Ok(verdict) => verdict,
             Err((key, cost)) => self.miss(key.limit, key.subject, cost),
         }
+    }
+
+    /// What the limit that decided has left of the key, to be told in a header. Costs no exchange
+    /// with the store; [`peek`](Self::peek) does, and tells more.
+    ///
+    /// | | [`Verdict::held`] | [`Estimate::remaining`] |
+    /// |---|---|---|
+    /// | counts | what this replica holds on lease | what no replica has leased or spent, and what this one holds |
+    /// | may be spent without asking the store | all of it, until the lease ends | only what is held |
+    /// | between two exchanges | shrinks by each request here | also grows at the rate |
+    /// | a central decision | 0, because nothing is held | what the store had left |
+    /// | a denied request | 0 | 0 |
+    /// | use | a lower bound, for decisions | `RateLimit-Remaining` and its like, for people |
+    ///
+    /// `None` if the verdict was reached without a look at a limit: no key was named, or
+    /// [`FailurePolicy::Open`] allowed while the store did not answer.
+    ///
+    /// # Panics
+    ///
+    /// If the verdict is of another limiter and names a limit that this one lacks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold::Limiter;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder().limit("api", "1000/s burst 2000".parse()?).build()?;
+    /// let verdict = limiter.acquire("user:42", 5).await;
+    /// let estimate = limiter.estimate(&verdict).ok_or("a limit was looked at")?;
+    /// println!("RateLimit-Remaining: {}", estimate.remaining);
+    /// assert_eq!((estimate.burst, estimate.remaining), (2000, 1995));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn estimate(&self, verdict: &Verdict) -> Option<Estimate> {
+        let limit = self.path().limit(verdict.limit()?);
+        limit.estimate(verdict)
     }
 
     /// What is known of a key here and at the store. Spends nothing.
@@ -425,7 +467,8 @@ impl Limiter {
     pub(crate) fn miss(&self, limit: LimitId, subject: &[u8], cost: u32) -> Verdict {
         let key = KeyRef { limit, subject };
         if cost > COST_LEASED_MAX {
-            return Verdict::deny(Decided::Local, Reason::TooCostly, Retry::Never);
+            let verdict = Verdict::deny(Decided::Local, Reason::TooCostly, Retry::Never);
+            return verdict.with_limit(limit);
         }
         if self.inner.mode == Mode::Lease {
             let key = key.into();
@@ -436,15 +479,16 @@ impl Limiter {
                 .try_send(Command::Prefetch { key, cost });
         }
         let soon = self.inner.tuning.call_gap;
-        Verdict::deny(Decided::Local, Reason::NotLeased, Retry::After(soon))
+        Verdict::deny(Decided::Local, Reason::NotLeased, Retry::After(soon)).with_limit(limit)
     }
 
     /// Waits for a verdict that cannot be had here, within the budget.
     pub(crate) async fn ask(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
-        match self.inner.mode {
+        let verdict = match self.inner.mode {
             Mode::Lease => self.ask_task(key, cost).await,
             Mode::Central => self.ask_central(key, cost).await,
-        }
+        };
+        verdict.with_limit(key.limit)
     }
 
     /// Waits for the sync task's verdict.
@@ -462,7 +506,7 @@ impl Limiter {
                     .inner
                     .commands
                     .try_send(Command::Admitted { key, cost });
-                Verdict::allow(Decided::Fallback, 0, Duration::ZERO)
+                Verdict::allow_unknown(Decided::Fallback)
             }
             Err(_) => self.budget_spent(),
         }
@@ -551,14 +595,22 @@ impl Limiter {
     #[cold]
     async fn ask_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
         let requests = merged(requests);
-        let work = self.ask_all_unbounded(&requests);
+        // Of the key whose tokens are awaited.
+        let awaited = AtomicU32::new(requests.first().map_or(0, |(key, _)| key.limit.0));
+        let work = self.ask_all_unbounded(&requests, &awaited);
         match timeout(self.inner.budget, work).await {
             Ok(verdict) => verdict,
-            Err(_) => self.budget_spent(),
+            Err(_) => self
+                .budget_spent()
+                .with_limit(LimitId(awaited.load(Relaxed))),
         }
     }
 
-    async fn ask_all_unbounded(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
+    async fn ask_all_unbounded(
+        &self,
+        requests: &[(KeyRef<'_>, u32)],
+        awaited: &AtomicU32,
+    ) -> Verdict {
         let mut joint = Joint::default();
         loop {
             let shared = &*self.inner.shared;
@@ -571,13 +623,15 @@ impl Limiter {
             // All that lacks is asked for before any answer is awaited.
             let asked = lacking.into_iter().map(|index| {
                 let (key, cost) = requests[index];
-                self.send(key, cost, Purpose::Stock)
+                (key.limit, self.send(key, cost, Purpose::Stock))
             });
-            for asked in asked.collect::<Vec<_>>() {
+            for (limit, asked) in asked.collect::<Vec<_>>() {
+                awaited.store(limit.0, Relaxed);
                 let verdict = match asked {
                     Ok(verdict) => verdict.await.unwrap_or(SHUT_DOWN),
                     Err(denied) => denied,
                 };
+                let verdict = verdict.with_limit(limit);
                 match joint.handle_verdict(verdict) {
                     Heard::Wait => {}
                     Heard::TryAgain => break,

@@ -64,7 +64,7 @@ impl Warm {
                 .expect("the settings are sound");
             for key in [ALICE, BOB] {
                 // What is missed is sent for.
-                while limiter.try_acquire(key, 1).remaining() < 8 * ROUNDS {
+                while limiter.try_acquire(key, 1).held() < 8 * ROUNDS {
                     let _ = limiter.try_acquire(key, 1_000_000);
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }

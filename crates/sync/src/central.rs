@@ -17,7 +17,8 @@ pub fn central_verdict(
     }
     let reset = reset(reply, limit);
     if reply.status == Status::Spent {
-        return Verdict::allow(Decided::Store, free(reply, limit), reset);
+        // Nothing is held: what is free at the store follows from the time until the bucket is full.
+        return Verdict::allow(Decided::Store, 0, reset);
     }
     let retry_after = match reply.wait {
         // Exact: no sooner can it fit, counted from before the store looked.

@@ -11,7 +11,6 @@
 //! [`Joint`] counts the verdicts that come back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local, LocalDenial, QuotaCache};
 use leasehold_core::{Decided, Instant, Limit, Reason, Retry, Verdict};
@@ -107,9 +106,11 @@ impl<'a> RequestPath<'a> {
                 left,
                 full_at,
                 wake,
-            } if cost > 0 => Step::allowed(left, full_at, wake, now),
+            } if cost > 0 => Step::allowed(key().limit, left, full_at, wake, now),
             // To come back later helps whom the limit can ever allow.
-            Local::Deny(denial) if self.needs_tokens(key(), cost) => Step::exhausted(denial, now),
+            Local::Deny(denial) if self.needs_tokens(key(), cost) => {
+                Step::exhausted(key().limit, denial, now)
+            }
             Local::Deny(_) | Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
                 let KeyRef { limit, subject } = key();
                 self.not_here(limit, subject, cost, is_closed(), now)
@@ -131,7 +132,11 @@ impl<'a> RequestPath<'a> {
     ) -> Step<()> {
         let key = KeyRef { limit, subject };
         let known = self.without_tokens(key, cost, is_closed);
-        let known = known.or_else(|| self.without_store(key, now));
+        let known = match known {
+            Some(verdict) if verdict.is_allowed() => self.known_of(key, now).or(known),
+            None => self.without_store(key, now),
+            denied => denied,
+        };
         known.map_or(Step::Undecided(()), Step::known)
     }
 
@@ -152,19 +157,29 @@ impl<'a> RequestPath<'a> {
         if is_closed {
             return Step::known(SHUT_DOWN);
         }
+        if requests.is_empty() {
+            return Step::known(Verdict::allow_unknown(Decided::Local));
+        }
         for &(key, cost) in requests {
             if !self.needs_tokens(key, cost) {
                 let known = self.without_tokens(key, cost, false);
                 return Step::known(known.expect("it needs no tokens"));
             }
         }
-        match self.cache.try_acquire_all(requests, now) {
+        // Told of is the limit that is closest to exhaustion.
+        let rank = |limit, held: u32, full_at: Instant| {
+            let full_nanos = full_at.nanos_since(now);
+            self.limit(limit).remaining(u64::from(held), full_nanos)
+        };
+        let limit_of = |index: usize| requests[index].0.limit;
+        match self.cache.try_acquire_all(requests, rank, now) {
             AllLocal::Allow {
+                index,
                 left,
                 full_at,
                 wake,
-            } => Step::allowed(left, full_at, wake, now),
-            AllLocal::Deny { denial, .. } => Step::exhausted(denial, now),
+            } => Step::allowed(limit_of(index), left, full_at, wake, now),
+            AllLocal::Deny { index, denial } => Step::exhausted(limit_of(index), denial, now),
             AllLocal::Short { index, .. } | AllLocal::Unknown { index } => {
                 let known = self.without_store(requests[index].0, now);
                 known.map_or(Step::Undecided(index), Step::known)
@@ -186,9 +201,10 @@ impl<'a> RequestPath<'a> {
     /// If the key names no limit.
     #[cold]
     pub fn without_tokens(self, key: KeyRef<'_>, cost: u32, is_closed: bool) -> Option<Verdict> {
-        let deny = |reason| Verdict::deny(Decided::Local, reason, Retry::Never);
+        let deny =
+            |reason| Verdict::deny(Decided::Local, reason, Retry::Never).with_limit(key.limit);
         if is_closed {
-            Some(SHUT_DOWN)
+            Some(SHUT_DOWN.with_limit(key.limit))
         } else if self.needs_tokens(key, cost) {
             None
         } else if u64::from(cost) > self.limit(key.limit).burst() {
@@ -196,8 +212,15 @@ impl<'a> RequestPath<'a> {
         } else if key.subject.len() > SUBJECT_BYTES_MAX {
             Some(deny(Reason::KeyTooLong))
         } else {
-            Some(Verdict::allow(Decided::Local, 0, Duration::ZERO))
+            Some(Verdict::allow_unknown(Decided::Local).with_limit(key.limit))
         }
+    }
+
+    /// What is known here of a key to which nothing happens.
+    fn known_of(self, key: KeyRef<'_>, now: Instant) -> Option<Verdict> {
+        let entry = self.cache.get(key)?;
+        let live = entry.lease.view(now).live;
+        Some(Verdict::allow_here(live, key.limit, entry.full_at(), now))
     }
 
     /// A denial in place of a question, if the store is away and the limit is closed then.
@@ -206,7 +229,8 @@ impl<'a> RequestPath<'a> {
         if self.named(key.limit).policy != FailurePolicy::Closed {
             return None;
         }
-        self.away.denial(self.partition_of(key), now)
+        let denial = self.away.denial(self.partition_of(key), now)?;
+        Some(denial.with_limit(key.limit))
     }
 
     /// In which partition of the store a key lies.
@@ -238,17 +262,17 @@ impl<'a> RequestPath<'a> {
 
 impl<Lacking> Step<Lacking> {
     #[inline]
-    fn allowed(left: u32, full_at: Instant, wake: bool, now: Instant) -> Self {
-        let verdict = Verdict::allow_here(u64::from(left), full_at, now);
+    fn allowed(limit: LimitId, left: u32, full_at: Instant, wake: bool, now: Instant) -> Self {
+        let verdict = Verdict::allow_here(left, limit, full_at, now);
         Self::Decided { verdict, wake }
     }
 
     /// Denied by what is known here: the limit is used up, or this replica's part of it while the
     /// store is away.
     #[inline]
-    fn exhausted(denial: LocalDenial, now: Instant) -> Self {
+    fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         let until = denial.until.max(now + RETRY_AFTER_MIN);
-        let verdict = Verdict::deny_here(until, denial.full_at, now);
+        let verdict = Verdict::deny_here(limit, until, denial.full_at, now);
         Self::known(if denial.is_alone {
             alone(verdict)
         } else {
@@ -269,6 +293,8 @@ impl<Lacking> Step<Lacking> {
 pub struct Joint {
     /// Keys of which nothing has been heard yet.
     awaited: usize,
+    /// Where the verdicts were reached that it has heard: the farthest.
+    decided: Option<Decided>,
 }
 
 /// What a joint request does after it has heard of one of its keys.
@@ -300,12 +326,16 @@ impl Joint {
     ) -> Step<Vec<usize>> {
         assert_eq!(self.awaited, 0, "who waits does not try");
         let short = match path.acquire_all(requests, is_closed, now) {
-            Step::Decided { verdict, wake } => return Step::Decided { verdict, wake },
+            Step::Decided { verdict, wake } => {
+                let verdict = verdict.with_decided(self.decided.unwrap_or(verdict.decided()));
+                return Step::Decided { verdict, wake };
+            }
             Step::Undecided(short) => short,
         };
-        if requests.iter().any(|(_, cost)| *cost > COST_LEASED_MAX) {
+        let too_costly = requests.iter().find(|(_, cost)| *cost > COST_LEASED_MAX);
+        if let Some((key, _)) = too_costly {
             let verdict = Verdict::deny(Decided::Local, Reason::TooCostly, Retry::Never);
-            return Step::known(verdict);
+            return Step::known(verdict.with_limit(key.limit));
         }
         // The one that stood in the way may have been supplied by now, and then is so told.
         let lacks = |(index, (key, cost)): (usize, &(KeyRef<'_>, u32))| {
@@ -321,6 +351,10 @@ impl Joint {
         if !verdict.is_allowed() {
             return Heard::Denied(verdict);
         }
+        self.decided = match (self.decided, verdict.decided()) {
+            (Some(Decided::Fallback), _) | (_, Decided::Local) => self.decided,
+            (_, decided) => Some(decided),
+        };
         self.awaited -= 1;
         match self.awaited {
             0 => Heard::TryAgain,
@@ -336,6 +370,8 @@ const SUBJECT_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use leasehold_cache::Config;
 
     use super::*;
@@ -407,11 +443,15 @@ mod tests {
     }
 
     const fn allow(left: u64) -> Verdict {
-        Verdict::allow(Decided::Local, left, Duration::from_millis(700))
+        let full_in = Duration::from_millis(700);
+        Verdict::allow(Decided::Local, left, full_in).with_limit(LimitId::FIRST)
     }
 
     const fn deny<T>(reason: Reason) -> Step<T> {
-        decided(Verdict::deny(Decided::Local, reason, Retry::Never), false)
+        decided(
+            Verdict::deny(Decided::Local, reason, Retry::Never).with_limit(LimitId::FIRST),
+            false,
+        )
     }
 
     #[test]
@@ -437,7 +477,10 @@ mod tests {
 
     fn deny_for(reason: Reason, wait: Duration) -> Step<()> {
         let retry = Retry::After(wait);
-        decided(Verdict::deny(Decided::Fallback, reason, retry), false)
+        decided(
+            Verdict::deny(Decided::Fallback, reason, retry).with_limit(LimitId::FIRST),
+            false,
+        )
     }
 
     #[test]
@@ -468,7 +511,9 @@ mod tests {
         let alice = replica.cache.get(ALICE).unwrap();
         let denied = |wait| {
             let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Retry::After(wait));
-            verdict.with_reset(Duration::from_millis(700))
+            verdict
+                .with_reset(Duration::from_millis(700))
+                .with_limit(LimitId::FIRST)
         };
         // A denial ends on a whole tick of its cell.
         let until = Instant::from_nanos(1200 << 20);
@@ -494,15 +539,15 @@ mod tests {
     #[test]
     fn what_needs_no_tokens_is_decided_without_them() {
         let replica = Replica::with(&[(ALICE, 5)]);
-        let nothing = Verdict::allow(Decided::Local, 0, Duration::ZERO);
+        let nothing = Verdict::allow_unknown(Decided::Local);
         let long = [b'x'; SUBJECT_BYTES_MAX + 1];
         for (key, cost, expected) in [
             (BOB, 4_000_000_001, deny(Reason::TooCostly)),
             (key(&long), 1, deny(Reason::KeyTooLong)),
             (key(&long), 0, deny(Reason::KeyTooLong)),
             (key(&long[1..]), 1, Step::Undecided(())),
-            (BOB, 0, decided(nothing, false)),
-            (ALICE, 0, decided(nothing, false)),
+            (BOB, 0, decided(nothing.with_limit(LimitId::FIRST), false)),
+            (ALICE, 0, decided(allow(5), false)),
         ] {
             assert_eq!(replica.acquire(key, cost), expected);
         }
@@ -547,6 +592,64 @@ mod tests {
             decided(allow(0), false)
         );
         assert!(replica.cache.lacks(ALICE, 4, NOW));
+    }
+
+    /// It told of tokens of one limit and of the time of another, and of neither by name.
+    #[test]
+    fn of_several_limits_the_one_closest_to_exhaustion_is_told_of() {
+        let mut replica = Replica::with(&[(ALICE, 5)]);
+        let [small, large] = ["10/s burst 20", "1000/s burst 2000"].map(|it| it.parse().unwrap());
+        replica.limits[0].limit = large;
+        let mut limits = replica.limits.to_vec();
+        limits.push(NamedLimit {
+            limit: small,
+            ..limits[0].clone()
+        });
+        let other = KeyRef {
+            limit: LimitId(1),
+            subject: b"all",
+        };
+        replica.lease(other, 9);
+        let path = RequestPath {
+            limits: &limits,
+            ..replica.path()
+        };
+        let told = |requests: &[(KeyRef<'_>, u32)]| match path.acquire_all(requests, false, NOW) {
+            Step::Decided { verdict, .. } => (verdict.limit().unwrap(), verdict.held()),
+            undecided @ Step::Undecided(_) => panic!("{undecided:?}"),
+        };
+        // 700 ms to go: 700 tokens of 2000 are used, and 7 of 20.
+        assert_eq!(told(&[(ALICE, 1), (other, 1)]), (LimitId(1), 8));
+        assert_eq!(told(&[(other, 1), (ALICE, 1)]), (LimitId(1), 7));
+        let alice = replica.cache.get(ALICE).unwrap();
+        alice.set_full_at(NOW + Duration::from_millis(1999));
+        assert_eq!(told(&[(other, 1), (ALICE, 1)]), (LimitId(0), 2));
+        alice.lease.withdraw(0, NOW);
+        alice.denial.deny(1, LATER);
+        let denied = path.acquire_all(&[(other, 1), (ALICE, 1)], false, NOW);
+        assert!(
+            matches!(denied, Step::Decided { verdict, .. } if verdict.limit() == Some(LimitId(0)))
+        );
+    }
+
+    #[test]
+    fn a_joint_request_that_waited_for_the_store_says_so() {
+        for (heard, expected) in [
+            ([Decided::Local, Decided::Local], Decided::Local),
+            ([Decided::Store, Decided::Local], Decided::Store),
+            ([Decided::Fallback, Decided::Store], Decided::Fallback),
+        ] {
+            let replica = Replica::with(&[]);
+            let mut joint = Joint::default();
+            let requests = [(ALICE, 1), (BOB, 1)];
+            let _ = replica.step(&mut joint, &requests);
+            for (decided, (key, cost)) in heard.into_iter().zip(requests) {
+                replica.lease(key, cost);
+                let _ = joint.handle_verdict(Verdict::allow(decided, 1, Duration::ZERO));
+            }
+            let verdict = allow(0).with_decided(expected);
+            assert_eq!(replica.step(&mut joint, &requests), decided(verdict, false));
+        }
     }
 
     #[test]

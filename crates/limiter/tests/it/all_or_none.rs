@@ -115,7 +115,8 @@ async fn who_names_no_limit_is_allowed_and_promised_nothing() {
             limiter.try_acquire_all(requests),
         ] {
             assert!(verdict.is_allowed(), "{verdict:?}");
-            assert_eq!((verdict.remaining(), verdict.reset()), (0, Duration::ZERO));
+            assert_eq!((verdict.held(), verdict.reset()), (0, Duration::ZERO));
+            assert_eq!((verdict.limit(), limiter.estimate(&verdict)), (None, None));
         }
     }
     assert_eq!(limiter.stats().batches, 0, "nobody was asked");

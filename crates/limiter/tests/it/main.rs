@@ -19,5 +19,6 @@ mod peek;
 mod refused;
 mod shut_down;
 mod tokens;
+mod told;
 mod waiting;
 mod world;

@@ -161,8 +161,8 @@ async fn lease(limiter: &Limiter) -> u64 {
     loop {
         let verdict = limiter.acquire("alice", 1).await;
         assert!(verdict.is_allowed(), "{verdict:?}");
-        if verdict.decided() == Decided::Local && verdict.remaining() >= 20 {
-            return verdict.remaining();
+        if verdict.decided() == Decided::Local && verdict.held() >= 20 {
+            return verdict.held();
         }
         assert!(clock().since(start) < PATIENCE, "nothing is leased ahead");
         tokio::task::yield_now().await;

@@ -113,8 +113,15 @@ impl<W: Waiter> KeyState<W> {
 #[cold]
 pub(crate) fn alone(verdict: Verdict) -> Verdict {
     match verdict.denial() {
-        None => Verdict::allow(Decided::Fallback, verdict.remaining(), verdict.reset()),
-        Some(denial) => Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, denial.retry)
-            .with_reset(verdict.reset()),
+        None => verdict.with_decided(Decided::Fallback),
+        Some(denial) => {
+            let reason = Reason::StoreUnavailable;
+            let verdict = Verdict::deny(Decided::Fallback, reason, denial.retry);
+            let verdict = verdict.with_reset(denial.reset);
+            match denial.limit {
+                Some(limit) => verdict.with_limit(limit),
+                None => verdict,
+            }
+        }
     }
 }

@@ -301,7 +301,7 @@ impl<W: Waiter> Syncer<W> {
             self.alone.granted += cost;
             self.alone.spent += cost;
             self.settled += cost;
-            Verdict::allow(Decided::Fallback, 0, Duration::ZERO)
+            Verdict::allow_unknown(Decided::Fallback)
         } else {
             unavailable(until, now)
         }
