@@ -102,6 +102,13 @@ pub enum FleetEvent {
     },
 }
 
+impl FleetEvent {
+    /// Whether a replica starts.
+    pub(crate) const fn starts(self) -> bool {
+        matches!(self, Self::Start { .. })
+    }
+}
+
 impl fmt::Display for FleetEvent {
     /// A few words, for a report.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -258,9 +265,7 @@ pub fn plan(config: &FleetConfig, duration: Span, seed: u64) -> Vec<(u64, FleetE
 
 /// How many replicas a plan has in all.
 pub fn instances(plan: &[(u64, FleetEvent)]) -> u32 {
-    let starts = plan
-        .iter()
-        .filter(|(_, event)| matches!(event, FleetEvent::Start { .. }));
+    let starts = plan.iter().filter(|(_, event)| event.starts());
     u32::try_from(starts.count()).expect("replicas are numbered in 32 bits")
 }
 

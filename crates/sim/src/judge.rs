@@ -22,6 +22,7 @@
 //! The ideal admits a request if all buckets of its demands have room, and then takes from all. A
 //! request must not name one key of one limit twice.
 
+mod admitted;
 mod contention;
 mod convergence;
 mod fairness;
@@ -36,6 +37,8 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use self::admitted::Admitted;
+pub use self::admitted::Spend;
 use self::contention::Contention;
 pub use self::convergence::Convergence;
 use self::convergence::Watch;
@@ -43,27 +46,71 @@ use self::fairness::Replicas;
 pub use self::fairness::{Fairness, Starvation};
 pub use self::findings::Findings;
 use self::key::Key;
-pub use self::level::{IdealBucket, Level};
+pub use self::level::{IdealBucket, Level, VirtualQueue};
 pub use self::limit::{ExactTokens, JudgedLimit, LIMIT_MOST, LimitError};
-use self::promise::Promise;
 pub use self::promise::{LimitFindings, PeakSecond, WorstWindow};
 use self::series::Slices;
 pub use self::series::{Deficit, Series};
-use self::sliding::SlidingSecond;
 pub use self::tally::{Tally, Volumes};
+use std::ops::Range;
+
 use crate::scheme::Demand;
 
 /// What is judged, and from when on.
 #[derive(Clone, Debug)]
 pub struct JudgeSetup {
-    /// What was promised for each limit, and how many keys it has.
-    pub limits: Vec<(JudgedLimit, u32)>,
+    /// What was promised, limit by limit.
+    pub limits: Vec<Promised>,
     /// How many replicas there will be at most; more cost a moment when they come.
     pub replicas_max: u32,
     /// The end of the warm-up: volumes count from here, safety always.
     pub measure_from_ns: u64,
     /// How long the slices of the series are; [`SLICE_NS`] if nothing speaks for another length.
     pub slice_ns: u64,
+}
+
+/// What was promised of one limit.
+#[derive(Clone, Debug)]
+pub struct Promised {
+    /// The numbers in force at the start.
+    pub limit: JudgedLimit,
+    /// The numbers that come into force later, in order; see [`Judge::change_limit`].
+    pub later: Vec<JudgedLimit>,
+    /// How many keys it has.
+    pub keys: u32,
+}
+
+impl Promised {
+    /// A limit whose numbers stay.
+    pub const fn constant(limit: JudgedLimit, keys: u32) -> Self {
+        Self {
+            limit,
+            later: Vec::new(),
+            keys,
+        }
+    }
+}
+
+/// A limit as the ideal knows it.
+#[derive(Debug)]
+struct Rule {
+    /// Its numbers now.
+    limit: JudgedLimit,
+    /// Its numbers later, the next one last.
+    later: Vec<JudgedLimit>,
+    /// Which places its keys have among those of all limits.
+    slots: Range<u32>,
+    /// What became of the requests after the warm-up.
+    volumes: Volumes,
+}
+
+impl Rule {
+    /// Which place a key of it has among those of all limits.
+    fn slot(&self, key: u32) -> u32 {
+        let slot = self.slots.start + key;
+        assert!(slot < self.slots.end, "the limit has no key {key}");
+        slot
+    }
 }
 
 /// How long a slice of the series usually is.
@@ -77,7 +124,7 @@ pub struct Judge {
     measure_from_ns: u64,
     /// When the next slice, window or second ends.
     next_ns: u64,
-    promises: Vec<Promise>,
+    rules: Vec<Rule>,
     /// Those of the first limit, then those of the next.
     keys: Vec<Key>,
     /// Requests that arrived in the warm-up.
@@ -87,7 +134,7 @@ pub struct Judge {
     disagreements: u64,
     first_denials: u64,
     deficit: Deficit,
-    second: SlidingSecond,
+    admitted: Admitted,
     contention: Contention,
     replicas: Replicas,
     watch: Watch,
@@ -124,26 +171,36 @@ impl Judge {
     pub fn new(setup: &JudgeSetup) -> Self {
         assert!(setup.slice_ns >= INSTANT_NS, "a slice has some length");
         let mut end = 0_u32;
-        let promise = |&(limit, keys): &(JudgedLimit, u32)| {
+        let rule = |promised: &Promised| {
             let start = end;
             end = end
-                .checked_add(keys)
+                .checked_add(promised.keys)
                 .expect("there are fewer than 2^32 keys");
-            Promise::new(limit, start..end)
+            Rule {
+                limit: promised.limit,
+                later: promised.later.iter().rev().copied().collect(),
+                slots: start..end,
+                volumes: Volumes::default(),
+            }
         };
-        let promises: Vec<Promise> = setup.limits.iter().map(promise).collect();
+        let rules: Vec<Rule> = setup.limits.iter().map(rule).collect();
+        let promises = setup.limits.iter().map(|promised| {
+            let later = promised.later.iter().copied();
+            let numbers = [promised.limit].into_iter().chain(later);
+            (numbers.collect(), promised.keys)
+        });
         let mut judge = Self {
             now_ns: 0,
             measure_from_ns: setup.measure_from_ns,
             next_ns: 0,
-            promises,
+            rules,
             keys: vec![Key::new(); end as usize],
             warm_up: Volumes::default(),
             measured: Volumes::default(),
             disagreements: 0,
             first_denials: 0,
             deficit: Deficit::default(),
-            second: SlidingSecond::default(),
+            admitted: Admitted::new(promises),
             contention: Contention::default(),
             replicas: Replicas::new(setup.replicas_max, setup.measure_from_ns),
             watch: Watch::default(),
@@ -189,16 +246,30 @@ impl Judge {
         arrived
     }
 
-    /// Tokens are taken at this instant: by a replica of what it holds, or by the store itself.
+    /// A replica takes tokens that it holds, for a request that is told so at this instant.
     pub fn take(&mut self, at_ns: u64, demand: Demand) {
         let now_ns = self.advance(at_ns);
-        let promise = &mut self.promises[demand.limit as usize];
-        let slot = promise.slot(demand.key);
-        self.second.take(now_ns, slot, demand.cost, &mut self.keys);
-        let key = &mut self.keys[slot as usize];
-        key.drain(now_ns, promise.limit);
-        key.take(demand.cost.into(), promise.limit);
-        promise.judge(now_ns, demand.key, key);
+        self.rules[demand.limit as usize].slot(demand.key);
+        self.admitted.take(now_ns, demand);
+    }
+
+    /// The store takes tokens by itself, at this instant. Say by [`settle`](Self::settle) what
+    /// became of them: until then nothing that was taken later can be judged.
+    pub fn spend(&mut self, at_ns: u64, demand: Demand) -> Spend {
+        let now_ns = self.advance(at_ns);
+        self.rules[demand.limit as usize].slot(demand.key);
+        self.admitted.spend(now_ns, demand)
+    }
+
+    /// A caller has been told that its request is allowed by what the store spent; or nobody ever
+    /// will be told, because the answer was lost, or came too late, or to a process that has ended.
+    /// Then nothing was admitted. What is not settled when the run ends was admitted to nobody.
+    ///
+    /// # Panics
+    ///
+    /// If the spend has been settled before.
+    pub fn settle(&mut self, spend: Spend, told: bool) {
+        self.admitted.settle(spend, told);
     }
 
     /// A request has its verdict.
@@ -220,7 +291,7 @@ impl Judge {
             return;
         }
         for demand in demands {
-            let volumes = &mut self.promises[demand.limit as usize].volumes;
+            let volumes = &mut self.rules[demand.limit as usize].volumes;
             volumes.decide(allowed, demand.cost.into());
         }
         self.disagreements += u64::from(allowed != arrived.is_ideal);
@@ -230,22 +301,25 @@ impl Judge {
         }
     }
 
-    /// A limit has other numbers from now on.
+    /// The next numbers of a limit come into force, which are `new`.
     ///
-    /// The ideal adopts them at once, with what is in use carried over. The virtual queues start
-    /// anew: a window is judged by the numbers of the epoch it lies in, and one that spans a change
-    /// by the sum of its epochs' bounds.
+    /// The ideal adopts them at once, with what is in use carried over. A window is judged by the
+    /// largest rate and the largest burst that were in force at any instant of it; see
+    /// [`LimitFindings`].
+    ///
+    /// # Panics
+    ///
+    /// If [`Promised::later`] says otherwise.
     pub fn change_limit(&mut self, at_ns: u64, limit: u32, new: JudgedLimit) {
         let now_ns = self.advance(at_ns);
-        let promise = &mut self.promises[limit as usize];
-        let old = promise.limit;
-        let slots = promise.slots();
-        self.second.forget(slots);
-        for key in &mut self.keys[slots.start as usize..slots.end as usize] {
+        let rule = &mut self.rules[limit as usize];
+        assert_eq!(rule.later.pop(), Some(new), "the next numbers were promised");
+        let old = std::mem::replace(&mut rule.limit, new);
+        for key in &mut self.keys[rule.slots.start as usize..rule.slots.end as usize] {
             key.drain(now_ns, old);
             key.change(old, new);
         }
-        promise.change(new);
+        self.admitted.change(now_ns, limit);
     }
 
     /// Something happens after which the limiter must find its way again: a step of the load, the
@@ -262,7 +336,7 @@ impl Judge {
         let end_ns = self.advance(end_ns);
         self.deficit.note(end_ns, self.measured.shortfall());
         // No later denial of the ideal will excuse any of the rest.
-        self.settle(u64::MAX);
+        self.settle_candidates(u64::MAX);
         let total = self.total();
         let (fairness, starvation) = self.replicas.finish();
         Findings {
@@ -272,7 +346,9 @@ impl Judge {
             measured: self.measured,
             utilisation: self.measured.utilisation(),
             deficit: self.deficit,
-            limits: self.promises.into_iter().map(Promise::finish).collect(),
+            limits: self
+                .admitted
+                .finish(self.rules.into_iter().map(|rule| rule.volumes).collect()),
             false_denials: self.contention.false_denials(),
             disagreements: self.disagreements,
             first_denials: self.first_denials,
@@ -286,11 +362,11 @@ impl Judge {
     /// Asks the ideal about one demand.
     #[inline]
     fn ask(&mut self, demand: &Demand, arrived: &mut Arrived) {
-        let promise = &self.promises[demand.limit as usize];
-        let key = &mut self.keys[promise.slot(demand.key) as usize];
-        key.drain(arrived.at_ns, promise.limit);
+        let rule = &self.rules[demand.limit as usize];
+        let key = &mut self.keys[rule.slot(demand.key) as usize];
+        key.drain(arrived.at_ns, rule.limit);
         arrived.tokens += u64::from(demand.cost);
-        arrived.is_ideal &= key.ideal.has_room(demand.cost.into(), promise.limit);
+        arrived.is_ideal &= key.ideal.has_room(demand.cost.into(), rule.limit);
         arrived.is_contended |= self.contention.is_near(key.episode, arrived.at_ns);
         arrived.is_first |= !key.is_known;
         key.is_known = true;
@@ -299,18 +375,18 @@ impl Judge {
     /// The ideal does for one demand what it has decided on the request.
     #[inline]
     fn answer(&mut self, demand: &Demand, is_ideal: bool, is_measured: bool) {
-        let promise = &mut self.promises[demand.limit as usize];
-        let key = &mut self.keys[promise.slot(demand.key) as usize];
+        let rule = &mut self.rules[demand.limit as usize];
+        let key = &mut self.keys[rule.slot(demand.key) as usize];
         let cost = u64::from(demand.cost);
         if is_ideal {
-            key.ideal.add(cost, promise.limit);
-        } else if !key.ideal.has_room(cost, promise.limit) {
+            key.ideal.add(cost, rule.limit);
+        } else if !key.ideal.has_room(cost, rule.limit) {
             key.episode = self.contention.deny(key.episode, self.now_ns);
         }
         if is_measured {
-            promise.volumes.offered.count(cost);
+            rule.volumes.offered.count(cost);
             if is_ideal {
-                promise.volumes.ideal_admitted.count(cost);
+                rule.volumes.ideal_admitted.count(cost);
             }
         }
     }
@@ -322,7 +398,7 @@ impl Judge {
         }
         self.first_denials += u64::from(arrived.is_first);
         if !arrived.is_contended {
-            let slot = |demand: &Demand| self.promises[demand.limit as usize].slot(demand.key);
+            let slot = |demand: &Demand| self.rules[demand.limit as usize].slot(demand.key);
             let slots = demands.iter().map(slot);
             self.contention.suspect(self.now_ns, arrived, slots);
         }
@@ -355,12 +431,12 @@ impl Judge {
             self.replicas.close(total.ideal_admitted.tokens);
         }
         if self.watch.next_ns() == end_ns {
-            let limits = self.promises.iter().map(|promise| promise.limit);
+            let limits = self.rules.iter().map(|rule| rule.limit);
             self.watch.close(end_ns, &total, limits);
         }
         if self.settle_ns == end_ns {
             self.settle_ns += SETTLE_NS;
-            self.settle(end_ns);
+            self.settle_candidates(end_ns);
         }
         self.next_ns = self.nearest_end();
     }
@@ -370,7 +446,7 @@ impl Judge {
         self.slices.next_ns().min(windows).min(self.settle_ns)
     }
 
-    fn settle(&mut self, now_ns: u64) {
+    fn settle_candidates(&mut self, now_ns: u64) {
         let latest = |slot: u32| self.keys[slot as usize].episode;
         self.contention.settle(now_ns, latest);
     }

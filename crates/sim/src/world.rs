@@ -31,7 +31,7 @@ use crate::scenario::Scenario;
 use crate::scheme::{Node, Outbox, Scheme, Ticket};
 use crate::server::Store;
 use crate::stream::stream;
-use crate::world::calls::{Calls, Reply};
+use crate::world::calls::{Calls, Reply, Spent};
 use crate::world::meters::{Meters, Readings};
 use crate::world::requests::Requests;
 
@@ -60,6 +60,8 @@ pub(crate) struct World<'a, S: Scheme> {
     recorder: Option<&'a mut dyn Recorder>,
     /// Kept between events so that nothing is allocated for each.
     out: Outbox<S::Message>,
+    /// What the store spent when it executed the message whose answer is being handled.
+    spent: Spent,
 }
 
 /// One replica.
@@ -156,7 +158,7 @@ impl<'a, S: Scheme> World<'a, S> {
         let link = |replica| Link::new(&scenario.network, seed, replica);
         let mut world = Self {
             links: (0..instances).map(link).collect(),
-            judge: Judge::new(&scenario.judged(&load, instances)?),
+            judge: Judge::new(&scenario.judged(&load, &plan, &faults)?),
             meters: Meters::new(scenario),
             requests: Requests::new(scenario),
             calls: Calls::new(&scenario.fleet),
@@ -175,6 +177,7 @@ impl<'a, S: Scheme> World<'a, S> {
             store,
             recorder,
             out: Outbox::default(),
+            spent: Spent::default(),
         };
         world.plan_all(plan, faults);
         Ok(world)

@@ -118,7 +118,7 @@ impl<'a> Arrivals<'a> {
 
 #[cfg(test)]
 mod tests {
-    use leasehold_sim::judge::{Findings, Judge, JudgeSetup, SLICE_NS};
+    use leasehold_sim::judge::{Findings, Judge, JudgeSetup, Promised, SLICE_NS};
     use leasehold_sim::scheme::Demand;
     use proptest::prelude::*;
 
@@ -231,7 +231,7 @@ mod tests {
         let mut order: Vec<&Record> = records.iter().collect();
         order.sort_by_key(|record| record.start_ns);
         let mut judge = Judge::new(&JudgeSetup {
-            limits: vec![(limit, 3)],
+            limits: vec![Promised::constant(limit, 3)],
             replicas_max: 1,
             measure_from_ns: 0,
             slice_ns: SLICE_NS,

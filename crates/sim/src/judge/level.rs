@@ -50,6 +50,43 @@ impl Level {
     }
 }
 
+/// A queue to which each admission adds its tokens and which drains at the rate: the judge of
+/// overshoot.
+///
+/// After an admission at `t`, what is in the queue is the most that `admitted - rate * (t - s)`
+/// comes to over all windows `[s, t]`. So one pass finds the worst of all windows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VirtualQueue {
+    level: Level,
+    drained_to_ns: u64,
+    risen_since_ns: u64,
+}
+
+impl VirtualQueue {
+    /// Admits so many tokens, and says what then exceeds the burst. The limit is the same at each
+    /// call.
+    ///
+    /// # Panics
+    ///
+    /// If `now_ns` goes back, in a build with overflow checks.
+    #[inline]
+    pub fn admit(&mut self, now_ns: u64, tokens: u32, limit: JudgedLimit) -> ExactTokens {
+        self.level.drain(now_ns - self.drained_to_ns, limit);
+        self.drained_to_ns = now_ns;
+        if self.level.is_empty() {
+            self.risen_since_ns = now_ns;
+        }
+        self.level.add(tokens.into(), limit);
+        self.level.beyond_burst(limit)
+    }
+
+    /// The start of the fullest window that ends with the last admission: an admission to an empty
+    /// queue.
+    pub fn risen_since_ns(&self) -> u64 {
+        self.risen_since_ns
+    }
+}
+
 /// What a perfect limiter would answer: one bucket in one place, without delay. It starts full, and
 /// a request is allowed if its tokens are there at the instant it comes.
 #[derive(Clone, Copy, Debug)]

@@ -65,6 +65,31 @@ impl JudgedLimit {
     pub fn drained_in(self, elapsed_ns: u64) -> u128 {
         u128::from(elapsed_ns) * u128::from(self.tokens)
     }
+
+    /// Compares the rates, exactly.
+    pub fn compare_rates(self, other: Self) -> Ordering {
+        // Numbers are at most 2^60.
+        let rate = u128::from(self.tokens) * u128::from(other.per_ns);
+        rate.cmp(&(u128::from(other.tokens) * u128::from(self.per_ns)))
+    }
+
+    /// A limit with the larger rate of two and the larger burst of two.
+    #[must_use]
+    pub fn or_larger(self, other: Self) -> Self {
+        let faster = match self.compare_rates(other) {
+            Ordering::Less => other,
+            Ordering::Equal | Ordering::Greater => self,
+        };
+        Self {
+            burst: self.burst.max(other.burst),
+            ..faster
+        }
+    }
+
+    /// Whether neither the rate nor the burst of another limit is larger.
+    pub fn covers(self, other: Self) -> bool {
+        other.burst <= self.burst && self.compare_rates(other).is_ge()
+    }
 }
 
 /// Why a limit cannot be judged.

@@ -6,9 +6,9 @@
 //! more. What no window of any length or beginning escapes is the overshoot.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
-use super::key::Key;
+use super::promise::Promise;
+use crate::scheme::Demand;
 
 /// What was taken of all keys in the last second, oldest first.
 #[derive(Debug, Default)]
@@ -22,46 +22,50 @@ pub(super) struct SlidingSecond {
 #[derive(Debug)]
 struct Taken {
     at_ms: u64,
-    slot: u32,
-    tokens: u32,
+    /// Their sum is its cost.
+    demand: Demand,
 }
 
 impl SlidingSecond {
-    /// Counts what is taken now of the key in `slot`; its `in_second` is exact afterwards.
-    pub(super) fn take(&mut self, now_ns: u64, slot: u32, tokens: u32, keys: &mut [Key]) {
+    /// Counts what is taken now; the promise's `in_second` of the key is exact afterwards.
+    pub(super) fn take(&mut self, now_ns: u64, demand: Demand, promises: &mut [Promise]) {
         let millisecond = now_ns / MILLISECOND_NS;
         if millisecond != self.millisecond {
             self.millisecond = millisecond;
-            self.forget_older(keys);
+            self.forget_older(promises);
         }
-        keys[slot as usize].in_second += u64::from(tokens);
+        *in_second(demand, promises) += u64::from(demand.cost);
         if let Some(last) = self.taken.back_mut()
-            && (last.at_ms, last.slot) == (millisecond, slot)
-            && let Some(sum) = last.tokens.checked_add(tokens)
+            && last.at_ms == millisecond
+            && (last.demand.limit, last.demand.key) == (demand.limit, demand.key)
+            && let Some(sum) = last.demand.cost.checked_add(demand.cost)
         {
-            last.tokens = sum;
+            last.demand.cost = sum;
         } else {
             self.taken.push_back(Taken {
                 at_ms: millisecond,
-                slot,
-                tokens,
+                demand,
             });
         }
     }
 
-    fn forget_older(&mut self, keys: &mut [Key]) {
+    fn forget_older(&mut self, promises: &mut [Promise]) {
         while let Some(oldest) = self.taken.front()
             && oldest.at_ms + WINDOW_MS <= self.millisecond
         {
-            keys[oldest.slot as usize].in_second -= u64::from(oldest.tokens);
+            *in_second(oldest.demand, promises) -= u64::from(oldest.demand.cost);
             self.taken.pop_front();
         }
     }
 
-    /// Forgets what was taken of these keys, whose `in_second` becomes 0.
-    pub(super) fn forget(&mut self, slots: &Range<u32>) {
-        self.taken.retain(|taken| !slots.contains(&taken.slot));
+    /// Forgets what was taken of the keys of a limit.
+    pub(super) fn forget(&mut self, limit: u32) {
+        self.taken.retain(|taken| taken.demand.limit != limit);
     }
+}
+
+fn in_second(demand: Demand, promises: &mut [Promise]) -> &mut u64 {
+    promises[demand.limit as usize].in_second(demand.key)
 }
 
 const MILLISECOND_NS: u64 = 1_000_000;
@@ -71,37 +75,51 @@ const WINDOW_MS: u64 = 1000;
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::limit::JudgedLimit;
     use super::*;
+
+    fn promises(keys: u32) -> Vec<Promise> {
+        let limit = JudgedLimit::new(1, 1, 1).unwrap();
+        vec![Promise::new(vec![limit], keys)]
+    }
+
+    fn demand(key: u32, cost: u32) -> Demand {
+        Demand {
+            limit: 0,
+            key,
+            cost,
+        }
+    }
 
     proptest! {
         #[test]
         fn it_counts_the_last_thousand_milliseconds(
             takes in prop::collection::vec((0_u64..400_000_000, 0_u32..3, 1_u32..5), 0..60),
         ) {
-            let mut keys = vec![Key::new(); 3];
+            let mut promises = promises(3);
             let mut second = SlidingSecond::default();
             let mut past = Vec::new();
             let mut now_ns = 0;
-            for (gap, slot, tokens) in takes {
+            for (gap, key, tokens) in takes {
                 now_ns += gap;
-                second.take(now_ns, slot, tokens, &mut keys);
-                past.push((now_ns / MILLISECOND_NS, slot, tokens));
+                second.take(now_ns, demand(key, tokens), &mut promises);
+                past.push((now_ns / MILLISECOND_NS, key, tokens));
                 let since_ms = (now_ns / MILLISECOND_NS).saturating_sub(999);
-                let inside = past.iter().filter(|taken| taken.0 >= since_ms && taken.1 == slot);
+                let inside = past.iter().filter(|taken| taken.0 >= since_ms && taken.1 == key);
                 let tokens: u64 = inside.map(|taken| u64::from(taken.2)).sum();
-                prop_assert_eq!(keys[slot as usize].in_second, tokens);
+                prop_assert_eq!(*promises[0].in_second(key), tokens);
             }
         }
     }
 
     #[test]
     fn a_busy_key_has_one_entry_a_millisecond() {
-        let mut keys = vec![Key::new()];
+        let mut promises = promises(1);
         let mut second = SlidingSecond::default();
         for at_us in 0..3_000_000 {
-            second.take(at_us * 1000, 0, 1, &mut keys);
+            second.take(at_us * 1000, demand(0, 1), &mut promises);
         }
-        assert_eq!(keys[0].in_second, 1_000_000);
+        assert_eq!(*promises[0].in_second(0), 1_000_000);
         assert_eq!(second.taken.len(), 1000);
     }
 }

@@ -118,24 +118,51 @@ fn false_denials_by_definition(
     requests.iter().zip(ideal).filter(falsely).count() as u64
 }
 
-/// The worst of all windows of a key, from each take to each later one.
-fn overshoot_by_definition(limit: JudgedLimit, takes: &[(u64, u32)]) -> u128 {
-    let mut worst = 0;
-    for (first, &(start, _)) in takes.iter().enumerate() {
+/// Tokens that a caller was told of: when and of which key, how many, and how often the limit had
+/// changed before.
+#[derive(Clone, Copy, Debug)]
+struct Take {
+    at_ns: u64,
+    key: u32,
+    cost: u32,
+    changes: usize,
+}
+
+/// By the definition: the most of all windows of a key, from each take to each later one, beyond
+/// the largest rate and the largest burst in force at any instant of the window.
+fn overshoot_by_definition(limits: &[JudgedLimit], takes: &[Take]) -> ExactTokens {
+    let mut worst = ExactTokens::zero(limits[0]);
+    for (first, start) in takes.iter().enumerate() {
         let mut sum = 0_i128;
-        for &(end, cost) in &takes[first..] {
-            sum += i128::from(cost);
-            let beyond = (sum - i128::from(limit.burst)) * i128::from(limit.per_ns)
-                - i128::from(end - start) * i128::from(limit.tokens);
+        for end in takes[first..].iter().filter(|end| end.key == start.key) {
+            sum += i128::from(end.cost);
+            let beyond = beyond(sum, start, end, limits);
             worst = worst.max(beyond);
         }
     }
-    worst.unsigned_abs()
+    worst
+}
+
+/// What so many tokens in a window exceed its bound by.
+fn beyond(taken: i128, start: &Take, end: &Take, limits: &[JudgedLimit]) -> ExactTokens {
+    let in_force = &limits[start.changes..=end.changes];
+    let burst = in_force.iter().map(|limit| limit.burst).max().unwrap();
+    // Numbers of tests are small: their product is a common denominator.
+    let denominator: u64 = in_force.iter().map(|limit| limit.per_ns).product();
+    let per_denominator = |limit: &JudgedLimit| limit.tokens * (denominator / limit.per_ns);
+    let rate = in_force.iter().map(per_denominator).max().unwrap();
+    let beyond = (taken - i128::from(burst)) * i128::from(denominator)
+        - i128::from(end.at_ns - start.at_ns) * i128::from(rate);
+    let limit = JudgedLimit::new(rate, denominator, burst).unwrap();
+    ExactTokens::of(beyond.max(0).unsigned_abs(), limit)
 }
 
 fn setup(limits: &[(JudgedLimit, u32)]) -> JudgeSetup {
     JudgeSetup {
-        limits: limits.to_vec(),
+        limits: limits
+            .iter()
+            .map(|&(limit, keys)| Promised::constant(limit, keys))
+            .collect(),
         replicas_max: 2,
         measure_from_ns: 0,
         slice_ns: SLICE_NS,
@@ -148,6 +175,13 @@ fn limit(tokens: u64, per_ns: u64, burst: u64) -> JudgedLimit {
 
 fn demand(limit: u32, key: u32, cost: u32) -> Demand {
     Demand { limit, key, cost }
+}
+
+/// A judge of a limit that changes once.
+fn changing(from: JudgedLimit, to: JudgedLimit, keys: u32) -> Judge {
+    let mut setup = setup(&[(from, keys)]);
+    setup.limits[0].later = vec![to];
+    Judge::new(&setup)
 }
 
 /// A request that is answered at once.
@@ -232,47 +266,78 @@ proptest! {
         prop_assert_eq!(ideal, expected);
     }
 
+    /// Of what replicas take, and of what the store spends and callers hear of later or never.
     #[test]
-    fn overshoot_is_that_of_the_worst_window_of_an_epoch(
-        takes in prop::collection::vec((0_u64..6000, 0_u32..2, 1_u32..5), 0..40),
-        numbers in prop::collection::vec((0_u64..6, 1_u64..20, 0_u64..8), 1..4),
-        epoch_takes in 1_usize..20,
+    fn overshoot_is_that_of_the_worst_window_by_the_largest_limit_in_force(
+        takes in prop::collection::vec((0_u64..6000, 0_u32..2, 1_u32..5, 0_usize..9), 0..40),
+        numbers in prop::collection::vec((0_u64..6, 1_u64..20, 0_u64..8), 1..5),
+        until_change in 1_usize..20,
     ) {
         let limits: Vec<_> = numbers.iter().map(|&(t, per, burst)| limit(t, per * 700, burst)).collect();
-        let mut judge = Judge::new(&setup(&[(limits[0], 2)]));
+        let promised = Promised {
+            limit: limits[0],
+            later: limits[1..].to_vec(),
+            keys: 2,
+        };
+        let mut judge = Judge::new(&JudgeSetup { limits: vec![promised], ..setup(&[]) });
         let mut now_ns = 0;
-        let mut epochs: Vec<Vec<(u64, u32, u32)>> = vec![vec![]];
-        for (place, (gap, key, cost)) in takes.into_iter().enumerate() {
+        let mut changes = 0;
+        let mut told: Vec<Take> = Vec::new();
+        // After how many further takes a caller hears of a spend.
+        let mut open: Vec<(usize, Spend)> = Vec::new();
+        for (place, (gap, key, cost, heard)) in takes.into_iter().enumerate() {
             now_ns += gap;
-            if place > 0 && place % epoch_takes == 0 && epochs.len() < limits.len() {
-                judge.change_limit(now_ns, 0, limits[epochs.len()]);
-                epochs.push(vec![]);
+            if place > 0 && place % until_change == 0 && changes + 1 < limits.len() {
+                changes += 1;
+                judge.change_limit(now_ns, 0, limits[changes]);
             }
-            judge.take(now_ns, demand(0, key, cost));
-            epochs.last_mut().unwrap().push((instant(now_ns), key, cost));
+            let take = Take { at_ns: instant(now_ns), key, cost, changes };
+            match heard {
+                0..4 => judge.take(now_ns, demand(0, key, cost)),
+                4..8 => open.push((place + heard - 4, judge.spend(now_ns, demand(0, key, cost)))),
+                _ => {
+                    let spend = judge.spend(now_ns, demand(0, key, cost));
+                    // Some are known to be lost, others are never heard of again.
+                    if place % 3 == 0 {
+                        judge.settle(spend, false);
+                    } else if place % 3 == 1 {
+                        open.push((usize::MAX, spend));
+                    }
+                }
+            }
+            if heard < 8 {
+                told.push(take);
+            }
+            open.retain(|&(until, spend)| {
+                let is_told = until <= place;
+                if is_told {
+                    judge.settle(spend, true);
+                }
+                !is_told
+            });
+        }
+        for (until, spend) in open {
+            if until < usize::MAX {
+                judge.settle(spend, true);
+            }
         }
         let found = judge.finish(now_ns).limits.remove(0);
 
-        let of = |(takes, &limit): (&Vec<(u64, u32, u32)>, &JudgedLimit)| {
-            let of_key = |key| {
-                let its = takes.iter().filter(|take| take.1 == key);
-                overshoot_by_definition(limit, &its.map(|take| (take.0, take.2)).collect::<Vec<_>>())
-            };
-            ExactTokens::of(of_key(0).max(of_key(1)), limit)
-        };
-        let expected = epochs.iter().zip(&limits).map(of).max().unwrap();
+        let expected = overshoot_by_definition(&limits, &told);
         prop_assert_eq!(found.overshoot, expected);
+        prop_assert_eq!(found.takes, told.len() as u64);
         prop_assert_eq!(found.worst.is_none(), expected.is_zero());
         if let Some(WorstWindow { key, start_ns, end_ns }) = found.worst {
-            let shows = |(takes, limit): (&Vec<(u64, u32, u32)>, &JudgedLimit)| {
-                let inside = takes.iter().filter(|take| take.1 == key);
-                let inside = inside.filter(|take| (start_ns..=end_ns).contains(&take.0));
-                let taken: i128 = inside.map(|take| i128::from(take.2)).sum();
-                let beyond = (taken - i128::from(limit.burst)) * i128::from(limit.per_ns)
-                    - i128::from(end_ns - start_ns) * i128::from(limit.tokens);
-                ExactTokens::of(beyond.max(0).unsigned_abs(), *limit) == expected
-            };
-            prop_assert!(epochs.iter().zip(&limits).any(shows));
+            // Of several takes of one instant, some are before a change and some after.
+            let its: Vec<_> = told.iter().filter(|take| take.key == key).collect();
+            let shows = its.iter().enumerate().any(|(first, start)| {
+                let mut taken = 0;
+                start.at_ns == start_ns && its[first..].iter().any(|end| {
+                    taken += i128::from(end.cost);
+                    end.at_ns == end_ns && beyond(taken, start, end, &limits) == expected
+                })
+            });
+            prop_assert!(shows, "{:?} does not show {:?}", found.worst, expected);
         }
     }
 
@@ -359,6 +424,71 @@ proptest! {
     }
 }
 
+/// The judge that was counted six tokens beyond the limit where nobody had been admitted more than
+/// two: answers of the store were lost, and each request was tried again.
+#[test]
+fn what_the_store_spent_and_nobody_was_told_is_not_admitted() {
+    let mut judge = Judge::new(&setup(&[(limit(1, SECOND, 3), 1)]));
+    let mut told = 0;
+    for at_ns in 0..10 {
+        let spend = judge.spend(at_ns * 1000, demand(0, 0, 1));
+        judge.settle(spend, at_ns % 2 == 1);
+        told += at_ns % 2;
+    }
+    let found = judge.finish(SECOND).limits.remove(0);
+    assert_eq!(found.takes, told);
+    assert_eq!(found.overshoot.rounded_up(), told - 3);
+}
+
+/// A spend counts when the store made it, not when its caller hears of it: answers that a slow link
+/// brings together were not admitted together.
+#[test]
+fn a_spend_counts_when_it_was_made() {
+    let mut judge = Judge::new(&setup(&[(limit(1, SECOND, 1), 1)]));
+    let spends: Vec<Spend> = (0..10)
+        .map(|at| judge.spend(at * SECOND, demand(0, 0, 1)))
+        .collect();
+    judge.advance(10 * SECOND);
+    for spend in spends.into_iter().rev() {
+        judge.settle(spend, true);
+    }
+    let found = judge.finish(11 * SECOND).limits.remove(0);
+    assert_eq!((found.takes, found.overshoot.rounded_up()), (10, 0));
+}
+
+#[test]
+#[should_panic(expected = "a spend is settled once")]
+fn a_spend_is_not_settled_twice() {
+    let mut judge = Judge::new(&setup(&[(limit(1, SECOND, 1), 1)]));
+    let spend = judge.spend(0, demand(0, 0, 1));
+    judge.settle(spend, true);
+    judge.settle(spend, true);
+}
+
+/// A judge that begins anew at a change forgives a limiter that does so too: a full burst before the
+/// change, and one after.
+#[test]
+fn a_change_of_the_limit_is_no_second_burst() {
+    let of = |from, to| {
+        let mut judge = changing(from, to, 1);
+        judge.take(SECOND, demand(0, 0, 10));
+        judge.change_limit(SECOND, 0, to);
+        judge.take(SECOND, demand(0, 0, 10));
+        judge.finish(SECOND).limits[0].overshoot.rounded_up()
+    };
+    let (small, large) = (limit(1, SECOND, 10), limit(1, SECOND, 15));
+    assert_eq!(of(small, small), 10);
+    assert_eq!(of(small, large), 5, "by the larger of the two");
+    assert_eq!(of(large, small), 5);
+    // After the cut by itself no more than 10 were to be admitted, and were not.
+    let mut judge = changing(large, small, 1);
+    judge.take(SECOND, demand(0, 0, 5));
+    judge.change_limit(SECOND, 0, small);
+    judge.take(SECOND, demand(0, 0, 12));
+    let found = judge.finish(SECOND).limits.remove(0);
+    assert_eq!(found.overshoot.rounded_up(), 2);
+}
+
 #[test]
 fn what_happens_within_a_microsecond_is_one_instant() {
     let limit = limit(1, 1000, 1);
@@ -431,7 +561,7 @@ fn an_empty_run_has_little_to_say() {
 
 #[test]
 fn the_ideal_keeps_what_is_in_use_when_its_limit_changes() {
-    let mut judge = Judge::new(&setup(&[(limit(1, SECOND, 10), 1)]));
+    let mut judge = changing(limit(1, SECOND, 10), limit(100, SECOND, 8), 1);
     let ideal = |judge: &mut Judge, at_ns, cost| {
         judge
             .arrive(at_ns, 0, &[demand(0, 0, cost)])
@@ -449,7 +579,9 @@ fn the_ideal_keeps_what_is_in_use_when_its_limit_changes() {
 #[test]
 fn a_change_of_one_limit_leaves_the_others_alone() {
     let limits = [(limit(1, SECOND, 10), 1), (limit(1, SECOND, 10), 1)];
-    let mut judge = Judge::new(&setup(&limits));
+    let mut setup = setup(&limits);
+    setup.limits[0].later = vec![limit(1, SECOND / 10, 10)];
+    let mut judge = Judge::new(&setup);
     judge.arrive(0, 0, &[demand(1, 0, 10)]);
     judge.take(0, demand(1, 0, 10));
     judge.change_limit(0, 0, limit(1, SECOND / 10, 10));
@@ -462,7 +594,7 @@ fn a_change_of_one_limit_leaves_the_others_alone() {
 
 #[test]
 fn the_peak_is_a_second_of_the_numbers_that_held() {
-    let mut judge = Judge::new(&setup(&[(limit(10, SECOND, 10), 2)]));
+    let mut judge = changing(limit(10, SECOND, 10), limit(30, SECOND, 10), 2);
     for tenth in 0..10 {
         judge.take(tenth * SECOND / 10, demand(0, 1, 2));
     }

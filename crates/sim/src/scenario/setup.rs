@@ -3,7 +3,9 @@
 use leasehold_core::Limit;
 
 use crate::clients::Clients;
-use crate::judge::{JudgeSetup, JudgedLimit};
+use crate::faults::FaultEvent;
+use crate::fleet::{self, FleetEvent};
+use crate::judge::{JudgeSetup, JudgedLimit, Promised};
 use crate::load::{Load, Traces};
 use crate::scenario::{Per, Scenario};
 use crate::units::Count;
@@ -29,10 +31,15 @@ impl Scenario {
         Clients::new(&configs, self.duration, seed)
     }
 
-    /// What the judge holds a run against.
-    pub(crate) fn judged(&self, load: &Load, replicas: u32) -> Result<JudgeSetup, String> {
+    /// What the judge holds a run against, in which the fleet and the world change so.
+    pub(crate) fn judged(
+        &self,
+        load: &Load,
+        fleet: &[(u64, FleetEvent)],
+        faults: &[(u64, FaultEvent)],
+    ) -> Result<JudgeSetup, String> {
         let keys = load.keys_max();
-        let limits = self.limits.iter().map(|config| {
+        let limits = self.limits.iter().enumerate().map(|(position, config)| {
             let buckets = match config.per {
                 Per::Key => keys,
                 Per::Group(Count(size)) => keys.div_ceil(size.max(1)),
@@ -40,14 +47,44 @@ impl Scenario {
             };
             let buckets =
                 u32::try_from(buckets).map_err(|_| format!("{keys} keys are too many"))?;
-            Ok((judged(&config.limit)?, buckets))
+            let changes = faults.iter().filter_map(|(at_ns, event)| match event {
+                FaultEvent::Limit {
+                    replicas,
+                    name,
+                    limit,
+                } if self.position_of(name.as_deref()) == position => {
+                    // As many as have started by then; others start with the new limit.
+                    let started = fleet.iter().take_while(|(start, _)| start <= at_ns);
+                    let started = started.filter(|(_, event)| event.starts()).count();
+                    (replicas.len() >= started).then_some(limit)
+                }
+                _ => None,
+            });
+            Ok(Promised {
+                limit: judged(&config.limit)?,
+                later: changes.map(judged).collect::<Result<_, String>>()?,
+                keys: buckets,
+            })
         });
         Ok(JudgeSetup {
             limits: limits.collect::<Result<_, String>>()?,
-            replicas_max: replicas,
+            replicas_max: fleet::instances(fleet),
             measure_from_ns: self.warmup.0,
             slice_ns: self.slice.0,
         })
+    }
+
+    /// Which limit is meant by a name; the only one if there is no name.
+    ///
+    /// # Panics
+    ///
+    /// If no limit has the name, which is checked when a scenario is read.
+    pub(crate) fn position_of(&self, name: Option<&str>) -> usize {
+        let mut limits = self.limits.iter();
+        let position = name.map_or(Some(0), |name| {
+            limits.position(|it| it.name.as_deref() == Some(name))
+        });
+        position.expect("checked with the scenario")
     }
 
     /// When what is asked for changes by plan.

@@ -12,7 +12,7 @@ use super::bound::{Troubles, bounds, float};
 use super::draft::{Draft, SLICE};
 use super::witness::Witness;
 use crate::faults::{self, Circumstances, FaultEvent};
-use crate::fleet::{self, FleetEvent};
+use crate::fleet;
 use crate::judge::{Findings, Volumes};
 use crate::leased::Leased;
 use crate::load::Traces;
@@ -228,9 +228,9 @@ impl Course {
         let plan = fleet::plan(&scenario.fleet, scenario.duration, seed);
         let instances = fleet::instances(&plan);
         let timeline = faults::timeline(&scenario.faults, scenario.duration, instances, seed);
-        let starts = plan.iter().filter_map(|(at_ns, event)| {
-            matches!(event, FleetEvent::Start { .. }).then_some(*at_ns)
-        });
+        let starts = plan
+            .iter()
+            .filter_map(|(at_ns, event)| event.starts().then_some(*at_ns));
         Self {
             timeline: timeline.expect("checked when it was read"),
             starts_ns: starts.collect(),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::agenda::Deadlines;
 use crate::fleet::FleetConfig;
+use crate::judge::{Judge, Spend};
 use crate::network::Delivery;
 use crate::record::Happening;
-use crate::scheme::{Keeper, Node, Scheme};
+use crate::scheme::{Demand, Keeper, Node, Scheme};
 use crate::server::{Admission, Turn};
 use crate::world::{Event, World};
 
@@ -42,11 +43,55 @@ struct Parcel<S: Scheme> {
 /// What comes back.
 pub(crate) enum Reply<S: Scheme> {
     /// The store has executed the message.
-    Answer(S::Answer),
+    Answer {
+        /// What it says.
+        answer: S::Answer,
+        /// What it has spent.
+        spent: Spent,
+    },
     /// The store has refused it, or the connection broke.
     Broken,
     /// The store has lost the script.
     ScriptMissing,
+}
+
+impl<S: Scheme> Reply<S> {
+    /// It reaches nobody.
+    pub(crate) fn abandon(self, judge: &mut Judge) {
+        if let Self::Answer { spent, .. } = self {
+            spent.abandon(judge);
+        }
+    }
+}
+
+/// Tokens that the store has spent by itself when it executed a message, of which no caller has been
+/// told yet.
+#[derive(Debug, Default)]
+pub(crate) struct Spent {
+    at_ns: u64,
+    demands: Vec<(Demand, Spend)>,
+}
+
+impl Spent {
+    /// A caller is told of tokens for this demand. Says when they were taken.
+    ///
+    /// # Panics
+    ///
+    /// If the store has not spent them.
+    pub(crate) fn tell(&mut self, demand: Demand, judge: &mut Judge) -> u64 {
+        let place = self.demands.iter().position(|(spent, _)| *spent == demand);
+        let place = place.expect("the store has spent what the replica says it has");
+        let (_, spend) = self.demands.swap_remove(place);
+        judge.settle(spend, true);
+        self.at_ns
+    }
+
+    /// Nobody will be told of the rest.
+    pub(crate) fn abandon(self, judge: &mut Judge) {
+        for (_, spend) in self.demands {
+            judge.settle(spend, false);
+        }
+    }
 }
 
 impl<S: Scheme> Calls<S> {
@@ -153,10 +198,16 @@ impl<S: Scheme> World<'_, S> {
                 Turn::Execute { flight, side } => {
                     let parcel = &self.calls.parcels[&flight];
                     let (judge, now_ns) = (&mut self.judge, self.now_ns);
-                    let mut spent = |demand| judge.take(now_ns, demand);
+                    let mut spent = Spent {
+                        at_ns: now_ns,
+                        demands: Vec::new(),
+                    };
+                    let mut take = |demand| {
+                        spent.demands.push((demand, judge.spend(now_ns, demand)));
+                    };
                     let answer = self
                         .store
-                        .execute(side, &parcel.message, now_ns, &mut spent);
+                        .execute(side, &parcel.message, now_ns, &mut take);
                     if let Some(recorder) = &mut self.recorder {
                         recorder.record(&Happening::Executed {
                             at_ns: now_ns,
@@ -164,7 +215,7 @@ impl<S: Scheme> World<'_, S> {
                             keys: S::Keeper::answered(&parcel.message, &answer),
                         });
                     }
-                    self.reply(flight, Reply::Answer(answer));
+                    self.reply(flight, Reply::Answer { answer, spent });
                 }
             }
         }
@@ -183,12 +234,14 @@ impl<S: Scheme> World<'_, S> {
         let link = &mut self.links[replica as usize];
         if let Some(at_ns) = link.to_replica(self.now_ns, back_ns) {
             self.agenda.plan(at_ns, Event::Reply { call, reply });
+        } else {
+            reply.abandon(&mut self.judge);
         }
     }
 
     /// Something comes back to a replica. What is late, or comes twice, finds nobody.
     pub(super) fn hear(&mut self, call: u64, reply: Reply<S>) {
-        let answer = match reply {
+        let (answer, spent) = match reply {
             Reply::Broken => return self.fail(call),
             Reply::ScriptMissing => {
                 if let Some(Call { replica, message }) = self.calls.awaited.get(&call) {
@@ -197,9 +250,10 @@ impl<S: Scheme> World<'_, S> {
                 }
                 return;
             }
-            Reply::Answer(answer) => answer,
+            Reply::Answer { answer, spent } => (answer, spent),
         };
         let Some(Call { replica, message }) = self.calls.awaited.remove(&call) else {
+            spent.abandon(&mut self.judge);
             return;
         };
         if let Some(recorder) = &mut self.recorder {
@@ -213,7 +267,11 @@ impl<S: Scheme> World<'_, S> {
         let now = hearer.clock.reading(self.now_ns);
         if let Some(node) = &mut hearer.node {
             node.handle_answer(&message, &answer, now, &mut self.out);
+            self.spent = spent;
             self.do_as_told(replica);
+            std::mem::take(&mut self.spent).abandon(&mut self.judge);
+        } else {
+            spent.abandon(&mut self.judge);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::record::Happening;
 use crate::scenario::judged;
 use crate::scheme::{Node, Scheme};
 use crate::world::calls::Reply;
-use crate::world::{Replica, World};
+use crate::world::{Event, Replica, World};
 
 impl<S: Scheme> World<'_, S> {
     pub(super) fn change_fleet(&mut self, event: FleetEvent) {
@@ -64,8 +64,12 @@ impl<S: Scheme> World<'_, S> {
         self.meters.lost += node.held();
         replica.timer = None;
         replica.stamp += 1;
-        replica.backlog = None;
         replica.pauses = 0;
+        for event in replica.backlog.take().unwrap_or_default() {
+            if let Event::Reply { reply, .. } = event {
+                reply.abandon(&mut self.judge);
+            }
+        }
         self.living.retain(|it| *it != index);
         self.calls.forget(index);
         self.abandon(index);
@@ -100,10 +104,7 @@ impl<S: Scheme> World<'_, S> {
                 name,
                 limit,
             } => {
-                let position = name
-                    .as_deref()
-                    .map_or(Some(0), |name| self.position_of(name));
-                let position = position.expect("checked with the scenario");
+                let position = self.scenario.position_of(name.as_deref());
                 let to_all = replicas.len() >= self.replicas.len();
                 self.rule_version += 1;
                 for &index in replicas.iter() {
@@ -127,11 +128,6 @@ impl<S: Scheme> World<'_, S> {
                 }
             }
         }
-    }
-
-    fn position_of(&self, name: &str) -> Option<usize> {
-        let mut limits = self.scenario.limits.iter();
-        limits.position(|it| it.name.as_deref() == Some(name))
     }
 
     fn change_replica(&mut self, index: u32, change: ReplicaChange) {

@@ -208,7 +208,11 @@ impl<S: Scheme> World<'_, S> {
                 }
                 (true, None, Some(self.now_ns))
             }
-            Outcome::AllowedByStore => (true, None, None),
+            Outcome::AllowedByStore => {
+                let demands = self.requests.demands.iter();
+                let tell = |demand: &Demand| self.spent.tell(*demand, &mut self.judge);
+                (true, None, demands.map(tell).max())
+            }
             Outcome::Denied { retry_after_ns } => (false, retry_after_ns, None),
         };
         let answer = Answer {
