@@ -14,6 +14,7 @@
 mod books;
 mod joint;
 mod keeper;
+mod log;
 mod node;
 mod timer;
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use leasehold_core::Limit;
 use leasehold_sync::{FailurePolicy, NamedLimit, Tuning};
 
+use crate::scenario::Scenario;
 use crate::scheme::Scheme;
 use crate::units::Span;
 
@@ -44,6 +46,9 @@ pub struct Leased {
     /// What a replica's timers count in; 0 if they are exact. A timer rings at the first whole
     /// tick at which it is due, or up to another tick later.
     pub timer_tick_ns: u64,
+    /// Whether a request wakes the runtime of the timers: see
+    /// [`FleetConfig::requests_wake`](crate::fleet::FleetConfig::requests_wake).
+    pub requests_wake: bool,
     /// Whether every spend is held against the deadline of its lease, and the books against each
     /// other. Costs time.
     pub checked: bool,
@@ -58,6 +63,7 @@ impl Default for Leased {
             wake_ns: Span::from_micros(50).0,
             // As tokio, whose timers the real limiter waits for.
             timer_tick_ns: Span::from_millis(1).0,
+            requests_wake: false,
             checked: false,
         }
     }
@@ -79,6 +85,18 @@ impl Scheme for Leased {
 }
 
 impl Leased {
+    /// The limiter as a scenario sets it.
+    pub(crate) fn of(scenario: &Scenario, checked: bool) -> Self {
+        Self {
+            tuning: scenario.tuning.tuning(),
+            policies: scenario.limits.iter().map(|it| it.failure_policy).collect(),
+            keys_max: usize::try_from(scenario.fleet.cache_keys.0).unwrap_or(usize::MAX),
+            requests_wake: scenario.fleet.requests_wake,
+            checked,
+            ..Self::default()
+        }
+    }
+
     /// Limits under names: their positions.
     fn named(&self, limits: &[Limit]) -> Arc<[NamedLimit]> {
         let policies = self.policies.iter().copied();

@@ -133,7 +133,8 @@ fn limiters<'s>(scenario: &'s Scenario, options: &Options) -> Vec<&'s str> {
         .collect()
 }
 
-fn seeds(scenario: &Scenario, options: &Options) -> std::ops::Range<u64> {
+/// The seeds of a scenario, in order.
+pub fn seeds(scenario: &Scenario, options: &Options) -> std::ops::Range<u64> {
     let count = options.seeds.unwrap_or(scenario.seeds);
     options.seed..options.seed + u64::from(count)
 }
@@ -192,13 +193,7 @@ pub fn run_one<'a>(
         recorder,
     };
     if limiter == LEASED {
-        how.visit(Leased {
-            tuning: scenario.tuning.tuning(),
-            policies: scenario.limits.iter().map(|it| it.failure_policy).collect(),
-            keys_max: usize::try_from(scenario.fleet.cache_keys.0).unwrap_or(usize::MAX),
-            checked,
-            ..Leased::default()
-        })
+        how.visit(Leased::of(scenario, checked))
     } else {
         let rival = scenario.rivals.get(limiter);
         let rival = rival.ok_or_else(|| format!("there is no [rivals.{limiter}]"))?;

@@ -6,7 +6,7 @@
 use leasehold_core::{Instant, Limit, StoreTime};
 use serde::Serialize;
 
-use crate::record::{Answered, Asked};
+use crate::record::{Executed, Sending};
 
 /// What a request costs under one limit.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
@@ -68,6 +68,9 @@ pub struct Outbox<M> {
     pub messages: Vec<M>,
     /// Verdicts for those who wait.
     pub verdicts: Vec<Verdict>,
+    /// Requests that are allowed by tokens which the node has granted itself, because the store is
+    /// away and the failure policy says so.
+    pub by_policy: Vec<Ticket>,
     /// Whether what [`Node::poll_timeout`] says may have changed in [`Node::acquire`]; after
     /// everything else it may have in any case.
     pub stirred: bool,
@@ -78,6 +81,7 @@ impl<M> Default for Outbox<M> {
         Self {
             messages: Vec::new(),
             verdicts: Vec::new(),
+            by_policy: Vec::new(),
             stirred: false,
         }
     }
@@ -194,14 +198,14 @@ pub trait Keeper: Clone {
     /// Keys of which something is remembered.
     fn keys(&self) -> usize;
 
-    /// What a message asks for, for the record.
-    fn asked(_message: &Self::Message) -> Vec<Asked> {
-        Vec::new()
+    /// What a message says, for the log.
+    fn sending(_message: &Self::Message) -> Sending {
+        Sending::default()
     }
 
-    /// What a message was answered, for the record.
-    fn answered(_message: &Self::Message, _answer: &Self::Answer) -> Vec<Answered> {
-        Vec::new()
+    /// What a message was answered, for the log.
+    fn answered(_message: &Self::Message, _answer: &Self::Answer) -> Executed {
+        Executed::default()
     }
 }
 

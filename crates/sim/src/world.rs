@@ -355,9 +355,13 @@ impl<'a, S: Scheme> World<'a, S> {
         for message in out.messages.drain(..) {
             self.send(replica, message);
         }
+        // Kept where it is looked up: by the verdicts.
+        self.out.by_policy.append(&mut out.by_policy);
         for verdict in out.verdicts.drain(..) {
             self.hear_verdict(replica, verdict);
         }
+        self.out.by_policy.clear();
+        std::mem::swap(&mut out.by_policy, &mut self.out.by_policy);
         out.stirred = false;
         self.out = out;
         self.set_timer(replica);

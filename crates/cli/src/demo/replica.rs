@@ -218,7 +218,14 @@ fn begin(limiter: &Limiter, replica: u32, arrival: Arrival) -> Begun {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match request.as_mut().poll(&mut context) {
         std::task::Poll::Ready(seen) => Begun::Done(seen),
-        std::task::Poll::Pending => Begun::Waits(request),
+        // The sync task may serve it of what it has just leased; it has waited all the same.
+        std::task::Poll::Pending => Begun::Waits(Box::pin(async move {
+            let seen = request.await;
+            Seen {
+                local: false,
+                ..seen
+            }
+        })),
     }
 }
 

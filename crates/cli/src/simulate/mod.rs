@@ -49,7 +49,7 @@ pub(crate) struct SimulateArguments {
     pub(crate) point: Option<String>,
     #[command(flatten)]
     pub(crate) how: How,
-    /// Write what happens, one JSON object a line; for a single point and seed.
+    /// Write what happens to our limiter in every run, one JSON object a line; checks the books.
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
 }
@@ -171,5 +171,5 @@ Examples:
       All scenarios, and a page with plots.
   leasehold simulate simulations/seeds/gateway-50k.toml --vary latency=1ms,5ms
       Two points instead of one.
-  leasehold simulate simulations/behaviour/steps.toml --seed 3 --seeds 1 --events events.jsonl
-      What happened in one run, one thing after the other.";
+  leasehold simulate simulations/behaviour/steps.toml --seeds 2 --events events.jsonl
+      What happened in each run, step by step.";

@@ -69,7 +69,8 @@ impl Prediction {
     }
 }
 
-/// The scenario as its author would write it. The time that the server takes is part of what was
+/// The scenario as its author would write it. The processes send their own load, by the timers of
+/// the runtime in which the limiter's timers live, so a request wakes these. The time that the server takes is part of what was
 /// measured of an exchange, so the simulated one takes none.
 fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> String {
     let Setting {
@@ -81,7 +82,7 @@ fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> String 
     } = setting;
     let mut text = format!(
         "schema = 1\ntitle = {title:?}\nduration = \"{}ns\"\n[[limit]]\nlimit = \"{limit}\"\n\
-         [fleet]\nreplicas = {replicas}\n[store]\nservice = \"0s\"\nservice-per-call = \"0s\"\n\
+         [fleet]\nreplicas = {replicas}\nrequests-wake = true\n[store]\nservice = \"0s\"\nservice-per-call = \"0s\"\n\
          [network]\nlatency = {{ measured = {} }}\n",
         duration.0,
         quantiles(exchanges_ns),

@@ -40,14 +40,15 @@ impl Books {
         }
     }
 
-    /// Tokens of a lease are taken.
+    /// Tokens of a lease are taken. False if the replica has granted them itself, as far as that is
+    /// checked.
     #[inline]
-    pub(crate) fn take(&mut self, demand: Demand, cache: &QuotaCache, now: Instant) {
+    pub(crate) fn take(&mut self, demand: Demand, cache: &QuotaCache, now: Instant) -> bool {
         self.taken += u64::from(demand.cost);
         if self.checked {
             let key = (demand.limit, demand.key);
             if self.is_alone(key, cache) {
-                return;
+                return false;
             }
             let deadline = self.deadlines.get(&key);
             assert!(
@@ -55,6 +56,7 @@ impl Books {
                 "tokens of {key:?} are taken at {now:?}, but its leases end at {deadline:?}"
             );
         }
+        true
     }
 
     /// The store has spent tokens itself, for a request that hears of it now.

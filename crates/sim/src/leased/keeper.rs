@@ -6,8 +6,9 @@ use leasehold_cache::LimitId;
 use leasehold_core::{Birth, Ledger, Limit, Micros, Record, Request, Status, StoreTime};
 use leasehold_sync::{Answer, Call};
 
-use crate::leased::node::{Message, demand_of, number_of};
-use crate::record::{self, Asked};
+use crate::leased::log;
+use crate::leased::node::{Message, number_of};
+use crate::record::{Executed, Sending};
 use crate::scheme::{Demand, Keeper, Weight};
 
 /// An answer, shared by its copies.
@@ -106,49 +107,12 @@ impl Keeper for LeasedKeeper {
         self.keys
     }
 
-    fn asked(message: &Message) -> Vec<Asked> {
-        let asked = message.calls.iter().map(|call| {
-            let demand = demand_of(call);
-            let asked = Asked {
-                limit: demand.limit,
-                key: demand.key,
-                ..Asked::default()
-            };
-            match call.request {
-                Request::Spend { cost } => Asked {
-                    asked: cost,
-                    ..asked
-                },
-                Request::Charge { tokens } => Asked {
-                    spent: tokens,
-                    ..asked
-                },
-                Request::Lease(lease) => Asked {
-                    asked: lease.wanted.max(lease.needed),
-                    spent: lease.spent,
-                    returned: lease.released,
-                    ..asked
-                },
-            }
-        });
-        asked.collect()
+    fn sending(message: &Message) -> Sending {
+        log::sending(message)
     }
 
-    fn answered(message: &Message, answer: &Answered) -> Vec<record::Answered> {
-        let replies = message.calls.iter().zip(&answer.replies);
-        let answered = replies.map(|(call, reply)| {
-            let demand = demand_of(call);
-            record::Answered {
-                limit: demand.limit,
-                key: demand.key,
-                granted: match reply.status {
-                    Status::Spent => demand.cost.into(),
-                    _ => reply.granted,
-                },
-                outstanding: reply.outstanding,
-            }
-        });
-        answered.collect()
+    fn answered(message: &Message, answer: &Answered) -> Executed {
+        log::answered(message, answer)
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leasehold_cache::{Config, KeyRef, LimitId, QuotaCache};
-use leasehold_core::{self as core, Instant, Limit, Request, Status};
+use leasehold_core::{self as core, Decided, Instant, Limit, Request, Status};
 use leasehold_sync::{Away, Batch, Call, NamedLimit, Purpose, RequestPath, Step, Syncer, Waiter};
 
 use crate::leased::Leased;
@@ -34,6 +34,7 @@ pub struct LeasedNode {
     runs_at: Option<Instant>,
     wake_ns: u64,
     timer: Timer,
+    requests_wake: bool,
     joints: Joints,
     books: Books,
 }
@@ -85,6 +86,7 @@ impl LeasedNode {
             runs_at: None,
             wake_ns: scheme.wake_ns,
             timer: Timer::new(scheme.timer_tick_ns, seed),
+            requests_wake: scheme.requests_wake,
             joints: Joints::default(),
             books: Books::new(scheme.checked),
         }
@@ -96,12 +98,15 @@ impl LeasedNode {
         ticket: Ticket,
         deadline: Instant,
         now: Instant,
+        out: &mut Outbox<Message>,
     ) -> Decision {
         let subject = demand.key.to_be_bytes();
         self.books.meet(&demand);
         let key = key_of(&demand, &subject);
         match self.path().acquire(key, demand.cost, NEVER_CLOSED, now) {
-            Step::Decided { verdict, wake } => self.decided(verdict, wake, &[demand], now),
+            Step::Decided { verdict, wake } => {
+                self.decided(verdict, wake, &[demand], ticket, now, out)
+            }
             Step::Undecided(()) => {
                 let caller = self.caller(demand, ticket, Purpose::Spend, deadline, None);
                 self.send(demand, Purpose::Spend, caller, now);
@@ -111,12 +116,19 @@ impl LeasedNode {
     }
 
     /// Takes all demands at once, or sends for what lacks.
-    fn acquire_all(&mut self, mut joined: Joined, now: Instant) -> Decision {
+    fn acquire_all(
+        &mut self,
+        mut joined: Joined,
+        now: Instant,
+        out: &mut Outbox<Message>,
+    ) -> Decision {
         for demand in &joined.demands {
             self.books.meet(demand);
         }
         match joined.step(self.path(), now) {
-            Step::Decided { verdict, wake } => self.decided(verdict, wake, &joined.demands, now),
+            Step::Decided { verdict, wake } => {
+                self.decided(verdict, wake, &joined.demands, joined.ticket, now, out)
+            }
             Step::Undecided(lacking) => {
                 let waits = Rc::new(Cell::new(true));
                 let (ticket, deadline) = (joined.ticket, joined.deadline);
@@ -144,7 +156,9 @@ impl LeasedNode {
         verdict: core::Verdict,
         wake: bool,
         demands: &[Demand],
+        ticket: Ticket,
         now: Instant,
+        out: &mut Outbox<Message>,
     ) -> Decision {
         if wake {
             self.wake(now);
@@ -153,8 +167,12 @@ impl LeasedNode {
             let retry_after_ns = denial.retry.wait().map(nanos);
             return Decision::Deny { retry_after_ns };
         }
+        let mut leased = verdict.decided() != Decided::Fallback;
         for &demand in demands {
-            self.books.take(demand, &self.cache, now);
+            leased &= self.books.take(demand, &self.cache, now);
+        }
+        if !leased {
+            out.by_policy.push(ticket);
         }
         Decision::Allow
     }
@@ -204,6 +222,15 @@ impl LeasedNode {
         self.syncer.handle_signals(now);
     }
 
+    /// Lets the timer of the syncer ring, if it is due by the clock of the runtime.
+    fn ring(&mut self, now: Instant, out: &mut Outbox<Message>) {
+        let due = self.syncer.poll_timeout(now);
+        if due.is_some_and(|(at, _)| self.timer.has_rung(at, now)) {
+            self.syncer.handle_timeout(now);
+            self.pump(&mut VecDeque::new(), now, out);
+        }
+    }
+
     /// Does all that the syncer says. `by_store` lists the demands that the store itself spent.
     fn pump(&mut self, by_store: &mut VecDeque<Demand>, now: Instant, out: &mut Outbox<Message>) {
         loop {
@@ -216,7 +243,7 @@ impl LeasedNode {
             match caller.purpose {
                 Purpose::Spend => {
                     let outcome = if verdict.is_allowed() {
-                        self.allowed(&caller, by_store, now)
+                        self.allowed(&caller, verdict, by_store, now, out)
                     } else {
                         denied(&verdict)
                     };
@@ -236,8 +263,10 @@ impl LeasedNode {
     fn allowed(
         &mut self,
         caller: &Caller,
+        verdict: core::Verdict,
         by_store: &mut VecDeque<Demand>,
         now: Instant,
+        out: &mut Outbox<Message>,
     ) -> Outcome {
         let index = by_store.iter().position(|spent| *spent == caller.demand);
         if let Some(index) = index {
@@ -246,7 +275,10 @@ impl LeasedNode {
             Outcome::AllowedByStore
         } else {
             assert!(!caller.is_gone(), "a leased token was spent on nobody");
-            self.books.take(caller.demand, &self.cache, now);
+            let leased = self.books.take(caller.demand, &self.cache, now);
+            if !leased || verdict.decided() == Decided::Fallback {
+                out.by_policy.push(caller.ticket);
+            }
             Outcome::AllowedHere
         }
     }
@@ -263,7 +295,7 @@ impl LeasedNode {
             None => return,
             Some(Err(verdict)) => denied(&verdict),
             Some(Ok(joined)) if joined.deadline <= now => return,
-            Some(Ok(joined)) => match self.acquire_all(joined, now) {
+            Some(Ok(joined)) => match self.acquire_all(joined, now, out) {
                 Decision::Allow => Outcome::AllowedHere,
                 Decision::Deny { retry_after_ns } => Outcome::Denied { retry_after_ns },
                 Decision::Wait => return,
@@ -287,10 +319,15 @@ impl Node for LeasedNode {
     ) -> Decision {
         self.clock.set(now);
         let woken = self.runs_at;
+        if self.requests_wake {
+            self.ring(now, out);
+            // The runtime falls asleep anew.
+            out.stirred = true;
+        }
         let decision = if let &[demand] = demands {
-            self.acquire_one(demand, ticket, deadline, now)
+            self.acquire_one(demand, ticket, deadline, now, out)
         } else {
-            self.acquire_all(Joined::new(ticket, demands, deadline), now)
+            self.acquire_all(Joined::new(ticket, demands, deadline), now, out)
         };
         out.stirred |= self.runs_at != woken;
         decision
@@ -326,10 +363,7 @@ impl Node for LeasedNode {
         if self.runs_at.is_some_and(|at| at <= now) {
             self.run_task(now);
         }
-        let due = self.syncer.poll_timeout(now);
-        if due.is_some_and(|(at, _)| self.timer.has_rung(at, now)) {
-            self.syncer.handle_timeout(now);
-        }
+        self.ring(now, out);
         self.pump(&mut VecDeque::new(), now, out);
     }
 

@@ -199,6 +199,11 @@ impl<K: Keeper> Store<K> {
         self.primary.clock.reading(now_ns)
     }
 
+    /// The clock of one side.
+    pub fn time_of(&mut self, side: Side, now_ns: u64) -> StoreTime {
+        self.server_mut(side).clock.reading(now_ns)
+    }
+
     /// Whether the primary answers.
     pub fn is_up(&self) -> bool {
         self.primary.is_up()

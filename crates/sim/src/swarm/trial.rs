@@ -103,13 +103,7 @@ impl Trial {
         let course = Course::of(&scenario, draft.seed);
         let calm_ns = draft.phases.calm_ms * MS..draft.phases.end_ms * MS;
         let mut witness = Witness::new(calm_ns, course.lost_ns());
-        let leased = Leased {
-            tuning: scenario.tuning.tuning(),
-            policies: scenario.limits.iter().map(|it| it.failure_policy).collect(),
-            keys_max: usize::try_from(scenario.fleet.cache_keys.0).unwrap_or(usize::MAX),
-            checked: true,
-            ..Leased::default()
-        };
+        let leased = Leased::of(&scenario, true);
         let traces = Traces::new();
         let world = World::new(leased, &scenario, &traces, draft.seed, Some(&mut witness));
         let outcome = world.unwrap_or_else(|problem| panic!("{problem}")).run();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::record::{Happening, Recorder};
+use crate::record::{Asked, Cover, Happening, Recorder};
 
 /// Takes note.
 #[derive(Debug)]
@@ -62,10 +62,10 @@ impl Recorder for Witness {
             Happening::Decision {
                 at_ns,
                 arrived_ns,
-                taken_ns,
                 replica,
                 allowed,
                 decided,
+                cover,
                 ..
             } => {
                 self.mix(
@@ -80,7 +80,7 @@ impl Recorder for Witness {
                 }
                 match (*decided, allowed) {
                     ("budget", _) => self.see("waited in vain"),
-                    ("store", true) if taken_ns.is_none() => self.see("spent by the store"),
+                    ("store", true) if *cover == Some(Cover::Store) => self.see("spent by the store"),
                     ("store", true) => self.see("served from a reply"),
                     ("store", false) => self.see("denied by the store"),
                     _ => {}
@@ -91,22 +91,25 @@ impl Recorder for Witness {
                 call,
                 replica,
                 keys,
+                ..
             } => {
-                let asked = keys.iter().map(|key| key.asked + key.spent + key.returned);
+                let asked = keys.iter().map(Asked::tokens);
                 self.mix(
                     3,
                     *at_ns,
                     (*replica).into(),
                     call ^ asked.sum::<u64>() << 20,
                 );
-                let returns = keys.iter().any(|key| key.returned > 0);
+                let returns = keys.iter().any(|key| key.released() > 0);
                 if returns {
                     self.see("tokens given back");
                 }
                 let late = at_ns.saturating_add(UNDER_WAY_NS) >= self.lost_ns;
                 self.newcomer |= late && !self.heard.contains(replica);
             }
-            Happening::Executed { at_ns, call, keys } => {
+            Happening::Executed {
+                at_ns, call, keys, ..
+            } => {
                 let granted: u64 = keys.iter().map(|key| key.granted ^ key.outstanding).sum();
                 self.mix(4, *at_ns, *call, granted);
                 self.first_call_ns = self.first_call_ns.min(*at_ns);
@@ -115,6 +118,7 @@ impl Recorder for Witness {
                 at_ns,
                 call,
                 replica,
+                ..
             } => {
                 self.mix(5, *at_ns, (*replica).into(), *call);
                 self.heard.insert(*replica);
@@ -127,6 +131,10 @@ impl Recorder for Witness {
                 self.mix(6, *at_ns, (*replica).into(), *call);
                 self.see("calls that failed");
             }
+            Happening::Doubled { at_ns, call, copy } => self.mix(8, *at_ns, *call, *copy),
+            Happening::Lost {
+                at_ns, call, why, ..
+            } => self.mix(9, *at_ns, *call, *why as u64),
             Happening::Fault { at_ns, what } => self.mix(7, *at_ns, what.len() as u64, 0),
         }
     }

@@ -6,7 +6,7 @@ use crate::agenda::Deadlines;
 use crate::fleet::FleetConfig;
 use crate::judge::{Judge, Spend};
 use crate::network::Delivery;
-use crate::record::Happening;
+use crate::record::{Executed, Happening, Loss, Sending};
 use crate::scheme::{Demand, Keeper, Node, Scheme};
 use crate::server::{Admission, Turn};
 use crate::world::{Event, World};
@@ -69,10 +69,17 @@ impl<S: Scheme> Reply<S> {
 #[derive(Debug, Default)]
 pub(crate) struct Spent {
     at_ns: u64,
+    /// Which copy of the message it executed.
+    copy: u64,
     demands: Vec<(Demand, Spend)>,
 }
 
 impl Spent {
+    /// Which copy of a message the store executed.
+    pub(crate) const fn copy(&self) -> u64 {
+        self.copy
+    }
+
     /// A caller is told of tokens for this demand. Says when they were taken.
     ///
     /// # Panics
@@ -132,11 +139,21 @@ impl<S: Scheme> World<'_, S> {
         let call = self.calls.sent;
         self.calls.sent += 1;
         if let Some(recorder) = &mut self.recorder {
+            let Sending {
+                known_birth_us,
+                hold_us,
+                limits,
+                keys,
+            } = S::Keeper::sending(&message);
             recorder.record(&Happening::Sent {
                 at_ns: self.now_ns,
                 call,
                 replica,
-                keys: S::Keeper::asked(&message),
+                life: self.replicas[replica as usize].lives,
+                known_birth_us,
+                hold_us,
+                limits,
+                keys,
             });
         }
         self.post(call, replica, &message, false);
@@ -147,6 +164,16 @@ impl<S: Scheme> World<'_, S> {
     /// Gives a message to the network.
     fn post(&mut self, call: u64, replica: u32, message: &S::Message, reloads: bool) {
         let deliveries = self.links[replica as usize].to_store(self.now_ns);
+        if deliveries.first.is_none() {
+            self.lose(call, None, Loss::ToStore);
+        }
+        if let (Some(recorder), Some(_)) = (&mut self.recorder, deliveries.copy) {
+            recorder.record(&Happening::Doubled {
+                at_ns: self.now_ns,
+                call,
+                copy: self.calls.posted + u64::from(deliveries.first.is_some()),
+            });
+        }
         for Delivery { at_ns, back_ns } in deliveries {
             let parcel = Parcel {
                 call,
@@ -171,10 +198,31 @@ impl<S: Scheme> World<'_, S> {
             .receive(number, replica, &parcel.message, reloads, self.now_ns);
         match admission {
             Admission::Queued => self.plan_turn(),
-            Admission::Refused => self.reply(number, Reply::Broken),
+            Admission::Refused => self.refuse(number, Loss::Refused),
             Admission::Swallowed => {
-                self.calls.parcels.remove(&number);
+                let parcel = self.calls.parcels.remove(&number).expect("just seen");
+                self.lose(parcel.call, Some(number), Loss::Swallowed);
             }
+        }
+    }
+
+    /// A copy of a message is not executed, and its sender can see that.
+    pub(super) fn refuse(&mut self, number: u64, why: Loss) {
+        let call = self.calls.parcels[&number].call;
+        self.lose(call, Some(number), why);
+        self.reply(number, Reply::Broken);
+    }
+
+    /// A copy of a message, or its answer, is gone.
+    fn lose(&mut self, call: u64, copy: Option<u64>, why: Loss) {
+        if let Some(recorder) = &mut self.recorder {
+            let at_ns = self.now_ns;
+            recorder.record(&Happening::Lost {
+                at_ns,
+                call,
+                copy,
+                why,
+            });
         }
     }
 
@@ -194,12 +242,17 @@ impl<S: Scheme> World<'_, S> {
         self.calls.turn_at = None;
         while let Some(turn) = self.store.handle_timeout(self.now_ns) {
             match turn {
-                Turn::ScriptMissing { flight } => self.reply(flight, Reply::ScriptMissing),
+                Turn::ScriptMissing { flight } => {
+                    let call = self.calls.parcels[&flight].call;
+                    self.lose(call, Some(flight), Loss::ScriptMissing);
+                    self.reply(flight, Reply::ScriptMissing);
+                }
                 Turn::Execute { flight, side } => {
                     let parcel = &self.calls.parcels[&flight];
                     let (judge, now_ns) = (&mut self.judge, self.now_ns);
                     let mut spent = Spent {
                         at_ns: now_ns,
+                        copy: flight,
                         demands: Vec::new(),
                     };
                     let mut take = |demand| {
@@ -209,10 +262,19 @@ impl<S: Scheme> World<'_, S> {
                         .store
                         .execute(side, &parcel.message, now_ns, &mut take);
                     if let Some(recorder) = &mut self.recorder {
+                        let Executed {
+                            birth_us,
+                            emptied_us,
+                            keys,
+                        } = S::Keeper::answered(&parcel.message, &answer);
                         recorder.record(&Happening::Executed {
                             at_ns: now_ns,
                             call: parcel.call,
-                            keys: S::Keeper::answered(&parcel.message, &answer),
+                            copy: flight,
+                            store_us: self.store.time_of(side, now_ns).as_micros(),
+                            birth_us,
+                            emptied_us,
+                            keys,
                         });
                     }
                     self.reply(flight, Reply::Answer { answer, spent });
@@ -235,6 +297,7 @@ impl<S: Scheme> World<'_, S> {
         if let Some(at_ns) = link.to_replica(self.now_ns, back_ns) {
             self.agenda.plan(at_ns, Event::Reply { call, reply });
         } else {
+            self.lose(call, Some(number), Loss::ToReplica);
             reply.abandon(&mut self.judge);
         }
     }
@@ -253,6 +316,7 @@ impl<S: Scheme> World<'_, S> {
             Reply::Answer { answer, spent } => (answer, spent),
         };
         let Some(Call { replica, message }) = self.calls.awaited.remove(&call) else {
+            self.lose(call, Some(spent.copy), Loss::Unawaited);
             spent.abandon(&mut self.judge);
             return;
         };
@@ -260,6 +324,7 @@ impl<S: Scheme> World<'_, S> {
             recorder.record(&Happening::Heard {
                 at_ns: self.now_ns,
                 call,
+                copy: spent.copy,
                 replica,
             });
         }

@@ -2,10 +2,9 @@
 
 use crate::faults::{FaultEvent, ReplicaChange};
 use crate::fleet::FleetEvent;
-use crate::record::Happening;
+use crate::record::{Happening, Loss};
 use crate::scenario::judged;
 use crate::scheme::{Node, Scheme};
-use crate::world::calls::Reply;
 use crate::world::{Event, Replica, World};
 
 impl<S: Scheme> World<'_, S> {
@@ -88,7 +87,7 @@ impl<S: Scheme> World<'_, S> {
             FaultEvent::Store(change) => {
                 // Their connections broke.
                 for parcel in self.store.change(&change, self.now_ns) {
-                    self.reply(parcel, Reply::Broken);
+                    self.refuse(parcel, Loss::Dropped);
                 }
                 self.plan_turn();
             }

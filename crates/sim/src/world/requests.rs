@@ -3,7 +3,7 @@
 use crate::agenda::Deadlines;
 use crate::arrival::{Arrival, Origin};
 use crate::judge::Arrived;
-use crate::record::Happening;
+use crate::record::{Cover, Happening};
 use crate::scenario::{Per, Scenario};
 use crate::scheme::{Decision, Demand, Node, Outcome, Scheme, Ticket, Verdict};
 use crate::sequence::Sequence;
@@ -35,6 +35,34 @@ struct Answer {
     decided: &'static str,
     retry_after_ns: Option<u64>,
     taken_ns: Option<u64>,
+    cover: Option<Cover>,
+    /// Which copy of a message the store executed.
+    copy: Option<u64>,
+}
+
+impl Answer {
+    /// A replica allows a request by tokens that it holds.
+    const fn allowed(decided: &'static str, cover: Cover, now_ns: u64) -> Self {
+        Self {
+            allowed: true,
+            decided,
+            retry_after_ns: None,
+            taken_ns: Some(now_ns),
+            cover: Some(cover),
+            copy: None,
+        }
+    }
+
+    const fn denied(decided: &'static str, retry_after_ns: Option<u64>) -> Self {
+        Self {
+            allowed: false,
+            decided,
+            retry_after_ns,
+            taken_ns: None,
+            cover: None,
+            copy: None,
+        }
+    }
 }
 
 impl Requests {
@@ -152,21 +180,11 @@ impl<S: Scheme> World<'_, S> {
                 for demand in demands {
                     self.judge.take(now_ns, *demand);
                 }
-                let answer = Answer {
-                    allowed: true,
-                    decided: "local",
-                    retry_after_ns: None,
-                    taken_ns: Some(now_ns),
-                };
+                let answer = Answer::allowed("local", self.cover(ticket), now_ns);
                 self.answer(index, &arrival, arrived, &answer);
             }
             Decision::Deny { retry_after_ns } => {
-                let answer = Answer {
-                    allowed: false,
-                    decided: "local",
-                    retry_after_ns,
-                    taken_ns: None,
-                };
+                let answer = Answer::denied("local", retry_after_ns);
                 self.answer(index, &arrival, arrived, &answer);
             }
             Decision::Wait => {
@@ -201,25 +219,26 @@ impl<S: Scheme> World<'_, S> {
         };
         self.replicas[index as usize].waiting -= 1;
         self.requests.demand(&waiting.arrival);
-        let (allowed, retry_after_ns, taken_ns) = match verdict.outcome {
+        let answer = match verdict.outcome {
             Outcome::AllowedHere => {
                 for demand in &self.requests.demands {
                     self.judge.take(self.now_ns, *demand);
                 }
-                (true, None, Some(self.now_ns))
+                Answer::allowed("store", self.cover(verdict.ticket), self.now_ns)
             }
             Outcome::AllowedByStore => {
                 let demands = self.requests.demands.iter();
                 let tell = |demand: &Demand| self.spent.tell(*demand, &mut self.judge);
-                (true, None, demands.map(tell).max())
+                Answer {
+                    allowed: true,
+                    decided: "store",
+                    retry_after_ns: None,
+                    taken_ns: demands.map(tell).max(),
+                    cover: Some(Cover::Store),
+                    copy: Some(self.spent.copy()),
+                }
             }
-            Outcome::Denied { retry_after_ns } => (false, retry_after_ns, None),
-        };
-        let answer = Answer {
-            allowed,
-            decided: "store",
-            retry_after_ns,
-            taken_ns,
+            Outcome::Denied { retry_after_ns } => Answer::denied("store", retry_after_ns),
         };
         self.answer(index, &waiting.arrival, waiting.arrived, &answer);
     }
@@ -231,12 +250,7 @@ impl<S: Scheme> World<'_, S> {
         };
         self.replicas[waiting.replica as usize].waiting -= 1;
         self.requests.demand(&waiting.arrival);
-        let answer = Answer {
-            allowed: false,
-            decided: "budget",
-            retry_after_ns: Some(self.requests.budget_ns),
-            taken_ns: None,
-        };
+        let answer = Answer::denied("budget", Some(self.requests.budget_ns));
         self.answer(waiting.replica, &waiting.arrival, waiting.arrived, &answer);
     }
 
@@ -249,6 +263,18 @@ impl<S: Scheme> World<'_, S> {
             .collect();
         for ticket in tickets {
             self.give_up(ticket);
+        }
+    }
+
+    /// What stands for the tokens that a replica has just now taken for a request.
+    fn cover(&mut self, ticket: Ticket) -> Cover {
+        let by_policy = &mut self.out.by_policy;
+        match by_policy.iter().position(|it| *it == ticket) {
+            Some(place) => {
+                by_policy.swap_remove(place);
+                Cover::Policy
+            }
+            None => Cover::Lease,
         }
     }
 
@@ -266,9 +292,12 @@ impl<S: Scheme> World<'_, S> {
                 arrived_ns: arrival.at_ns,
                 taken_ns: answer.taken_ns,
                 replica: index,
+                life: self.replicas[index as usize].lives,
                 demands,
                 allowed: answer.allowed,
                 decided: answer.decided,
+                cover: answer.cover,
+                copy: answer.copy,
                 retry_after_ns: answer.retry_after_ns,
                 rule_version: self.replicas[index as usize].rule_version,
             });

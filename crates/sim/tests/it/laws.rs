@@ -1,4 +1,4 @@
-//! What must hold between runs, whatever the numbers are.
+//! Laws between runs, whatever the numbers are.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,8 @@ fn one_local_replica_is_the_ideal_decision_by_decision() {
     let scenario = lab::scenario(
         "5s",
         &format!(
-            "[[limit]]\nlimit = \"100/s burst 30\"\n[[load]]\noffered = \"300/s\"\n[fleet]\nreplicas = 1\n{RIVALS}"
+            "[[limit]]\nlimit = \"100/s burst 30\"\n[[load]]\noffered = \"300/s\"\n[fleet]\n\
+             replicas = 1\n{RIVALS}"
         ),
     );
     let summary = lab::rival(&scenario, "local-only", 1).summary;
@@ -82,7 +83,7 @@ fn scaling_time_and_rates_scales_nothing_else() {
     }
 }
 
-/// Who is called what changes nothing: two loads, each pinned to a replica, change places.
+/// Names change nothing: two loads, each pinned to a replica, change places.
 #[test]
 fn replicas_may_change_their_numbers() {
     let with = |one: u32, other: u32| {
@@ -151,7 +152,8 @@ fn a_longer_hold_costs_no_more_calls_below_the_limit() {
         let scenario = lab::scenario(
             "12s",
             &format!(
-                "warmup = \"3s\"\n[tuning]\nhold-max = \"{hold}\"\n[[limit]]\nlimit = \"1000/s burst 4000\"\n\
+                "warmup = \"3s\"\n[tuning]\nhold-max = \"{hold}\"\n[[limit]]\n\
+                 limit = \"1000/s burst 4000\"\n\
                  [[load]]\noffered = \"800/s\"\n[fleet]\nreplicas = 4"
             ),
         );
@@ -221,7 +223,8 @@ fn whatever_the_setting_nothing_is_admitted_beyond_the_limit() {
                 "[[limit]]\nlimit = \"{rate}/s burst {burst}\"\n\
                  [[load]]\noffered = \"{offered}/s\"\nkeys = {{ count = {keys} }}\n\
                  [fleet]\nreplicas = {replicas}\n\
-                 [network]\nlatency = {{ uniform = [\"0.2ms\", \"{}ms\"] }}\nduplicates = \"{}%\"\n{faults}",
+                 [network]\nlatency = {{ uniform = [\"0.2ms\", \"{}ms\"] }}\nduplicates = \"{}%\"\n\
+                 {faults}",
                 1 + draw(30),
                 draw(20)
             ),
@@ -233,4 +236,23 @@ fn whatever_the_setting_nothing_is_admitted_beyond_the_limit() {
             summary.overshoot
         );
     }
+}
+
+/// Load that a process sends itself comes by the timers of its own runtime. Without that, the sync
+/// task rings between requests, and tokens lie ready that really are asked for when the next
+/// request comes: too many requests count as decided locally.
+#[test]
+fn a_request_that_wakes_the_runtime_finds_no_tokens_that_a_timer_would_have_fetched_before() {
+    let local = |wakes: bool, seed| {
+        let text = format!(
+            "[[limit]]\nlimit = \"1900/s burst 300\"\n[[load]]\noffered = \"3300/s\"\n\
+             [fleet]\nreplicas = 4\nrequests-wake = {wakes}\n\
+             [network]\nlatency = {{ lognormal = {{ p50 = \"0.4ms\", p99 = \"1.4ms\" }} }}\n"
+        );
+        lab::leased(&lab::scenario("5s", &text), seed).summary.local
+    };
+    let mean = |wakes| (1..=3).map(|seed| local(wakes, seed)).sum::<f64>() / 3.0;
+    let (awake, asleep) = (mean(true), mean(false));
+    println!("decided locally: {awake:.4} if requests wake the runtime, {asleep:.4} if not");
+    assert!(awake < asleep - 0.002, "{awake} and {asleep}");
 }

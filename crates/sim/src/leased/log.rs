@@ -1,0 +1,77 @@
+//! Messages and answers of the limiter, as the log of a run tells them.
+
+use leasehold_core::{Limit, RecordId, Request};
+
+use crate::leased::keeper::Answered;
+use crate::leased::node::{Message, demand_of};
+use crate::record::{self, Asked, Executed, Numbers, Sending};
+
+pub(super) fn sending(message: &Message) -> Sending {
+    let keys = message.calls.iter().map(|call| {
+        let demand = demand_of(call);
+        let (limit, key) = (demand.limit, demand.key);
+        match call.request {
+            Request::Spend { cost } => Asked::Spend { limit, key, cost },
+            Request::Charge { tokens } => Asked::Charge { limit, key, tokens },
+            Request::Lease(lease) => Asked::Lease {
+                limit,
+                key,
+                lease: name(lease.record),
+                granted: lease.granted,
+                spent: lease.spent,
+                released: lease.released,
+                wanted: lease.wanted,
+                needed: lease.needed,
+                expiry_us: lease.expiry.as_micros(),
+            },
+        }
+    });
+    Sending {
+        known_birth_us: message.known_birth.as_micros(),
+        hold_us: message.hold.0,
+        limits: message.limits.iter().map(|it| numbers(&it.limit)).collect(),
+        keys: keys.collect(),
+    }
+}
+
+pub(super) fn answered(message: &Message, answer: &Answered) -> Executed {
+    let replies = message.calls.iter().zip(&answer.replies);
+    let keys = replies.map(|(call, reply)| {
+        let demand = demand_of(call);
+        let weight = message.limit_of(call).limit.scale().weight;
+        record::Answered {
+            limit: demand.limit,
+            key: demand.key,
+            status: format!("{:?}", reply.status).to_lowercase(),
+            granted: reply.granted,
+            expiry_us: reply.expiry.as_micros(),
+            level: tokens(reply.level, weight),
+            outstanding: reply.outstanding,
+        }
+    });
+    Executed {
+        birth_us: answer.birth.since.as_micros(),
+        emptied_us: answer.birth.emptied.as_micros(),
+        keys: keys.collect(),
+    }
+}
+
+/// A lease's name: its process and its number there.
+fn name(record: RecordId) -> String {
+    format!("{:x}.{}", record.replica, record.generation)
+}
+
+fn numbers(limit: &Limit) -> Numbers {
+    let rate = limit.rate();
+    Numbers {
+        tokens: rate.tokens,
+        period_us: rate.period.0,
+        burst: limit.burst(),
+        overshoot: limit.overshoot(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for the log")]
+fn tokens(level: u64, weight: u64) -> f64 {
+    level as f64 / weight as f64
+}
