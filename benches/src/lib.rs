@@ -18,12 +18,3 @@ pub mod report;
 pub mod rivals;
 pub mod ruler;
 pub mod spread;
-
-// The judge belongs to the command line, a program, on which nobody can depend. It is compiled in
-// as it is: a second judge would be a second opinion.
-#[path = "../../crates/cli/src/judge/mod.rs"]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "records are not read from files here")
-)]
-mod judge;

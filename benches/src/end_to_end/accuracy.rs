@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 
 use super::contenders::Nominal;
 use super::failure::Failure;
-use crate::judge::record::Record;
-use crate::judge::{JudgedLimit, Judgement, LimitError};
+use leasehold_judge::record::Record;
+use leasehold_judge::{JudgedLimit, Judgement, LimitError};
 
 /// The judgement.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

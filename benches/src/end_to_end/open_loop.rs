@@ -25,7 +25,7 @@ use super::closed_loop::{Outcome, Random};
 use super::contenders::{Instance, Nominal};
 use super::failure::Failure;
 use super::figures::{Latency, Percentiles, histogram};
-use crate::judge::record::Record;
+use leasehold_judge::record::Record;
 
 /// The load to offer.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,6 @@ use clap::{Args, Parser, Subcommand};
 use leasehold::{Limit, LimitError, Rate};
 
 use crate::faults::FaultsArguments;
-use crate::judge::{self, JudgedLimit};
 use crate::judge_command::JudgeArguments;
 use crate::replay_command::ReplayArguments;
 use crate::simulate::SimulateArguments;
@@ -17,6 +16,7 @@ use crate::simulate::sweep::SweepArguments;
 use crate::swarm_command::SwarmArguments;
 use crate::tune_command::TuneArguments;
 use crate::validate::ValidateArguments;
+use leasehold_judge::{self as judge, JudgedLimit};
 
 /// A two-tier rate limiter: exact token leases from Redis, decisions in nanoseconds.
 #[derive(Debug, Parser)]

@@ -10,9 +10,9 @@ use leasehold::{LimitError, Rate};
 use thiserror::Error;
 
 use crate::args::{BeyondRate, judged_limit, print};
-use crate::judge::record::{CsvError, read_csv};
-use crate::judge::virtual_queue::worst_overshoot;
-use crate::judge::{self, Arrivals};
+use leasehold_judge::overshoot::worst_overshoot;
+use leasehold_judge::record::{CsvError, read_csv};
+use leasehold_judge::{self as judge, Arrivals};
 
 /// Judges admitted requests by the limit they were to keep: how many tokens beyond burst and rate
 /// were admitted in the worst of all windows. A request counts in a window only if it lies wholly

@@ -3,7 +3,6 @@
 mod args;
 mod demo;
 mod faults;
-mod judge;
 mod judge_command;
 mod replay_command;
 mod simulate;

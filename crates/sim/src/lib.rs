@@ -19,7 +19,6 @@ pub mod balance;
 pub mod clients;
 pub mod faults;
 pub mod fleet;
-pub mod judge;
 pub mod keys;
 pub mod leased;
 pub mod load;

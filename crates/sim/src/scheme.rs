@@ -4,20 +4,9 @@
 //! arrivals, networks, stores and faults.
 
 use leasehold_core::{Instant, Limit, StoreTime};
-use serde::Serialize;
+pub use leasehold_judge::Demand;
 
 use crate::record::{Executed, Sending};
-
-/// What a request costs under one limit.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
-pub struct Demand {
-    /// Which limit, by position.
-    pub limit: u32,
-    /// Whom it applies to. Keys of a limit are numbered from 0.
-    pub key: u32,
-    /// Tokens.
-    pub cost: u32,
-}
 
 /// Names a request that waits. Never reused within a run.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -23,7 +23,6 @@ use crate::balance::Balancer;
 use crate::clients::Clients;
 use crate::faults::{self, FaultEvent};
 use crate::fleet::{self, Clock, FleetEvent};
-use crate::judge::{Findings, Judge};
 use crate::load::Load;
 use crate::network::Link;
 use crate::record::Recorder;
@@ -34,6 +33,7 @@ use crate::stream::stream;
 use crate::world::calls::{Calls, Reply, Spent};
 use crate::world::meters::{Meters, Readings};
 use crate::world::requests::Requests;
+use leasehold_judge::{Findings, Judge};
 
 /// A world that runs.
 pub(crate) struct World<'a, S: Scheme> {

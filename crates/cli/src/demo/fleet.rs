@@ -14,7 +14,7 @@ use crate::demo::replica::{Seen, Summary};
 use crate::demo::replica_process::ReplicaProcess;
 use crate::demo::run::Run;
 use crate::demo::signals::asked_to_end;
-use crate::judge::record::Record;
+use leasehold_judge::record::Record;
 
 /// Replicas under way.
 pub(crate) struct Fleet {

@@ -30,7 +30,7 @@ use tokio::runtime::Runtime;
 use crate::args::{DemoArguments, print};
 use crate::demo::plan::Plan;
 use crate::demo::report::Report;
-use crate::judge::record::{Record, write_csv};
+use leasehold_judge::record::{Record, write_csv};
 
 /// Runs the demo; true if every run kept its bound.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<bool, DemoError> {
@@ -80,7 +80,7 @@ pub(crate) enum DemoError {
     #[error("this limit cannot be: {0}")]
     Limit(LimitError),
     #[error("this limit cannot be judged: {0}; use a shorter period")]
-    Judged(crate::judge::LimitError),
+    Judged(leasehold_judge::LimitError),
     #[error("a demo of less than 0.1s shows nothing: give a longer --duration")]
     TooShort,
     #[error(

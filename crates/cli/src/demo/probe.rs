@@ -17,7 +17,7 @@ use std::time::Duration;
 use leasehold::{Limiter, machine_nanos};
 
 use crate::demo::stalls::Stall;
-use crate::judge::record::Record;
+use leasehold_judge::record::Record;
 
 /// What came of it.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::judge::record::Record;
+use leasehold_judge::record::Record;
 
 pub(crate) struct Progress {
     bar: ProgressBar,

@@ -17,7 +17,7 @@ use crate::demo::plan::Plan;
 use crate::demo::probe::Probe;
 use crate::demo::stalls::{Stall, Stalls};
 use crate::demo::timed_store::{Exchange, TimedStore};
-use crate::judge::record::Record;
+use leasehold_judge::record::Record;
 
 /// What was seen of one request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

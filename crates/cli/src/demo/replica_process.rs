@@ -22,7 +22,7 @@ use crate::demo::replica::{Seen, Summary, offer, told_to_stop};
 use crate::demo::run::redis_store;
 use crate::demo::signals::terminated;
 use crate::demo::terms::Terms;
-use crate::judge::record::{RECORD_BYTES, decode};
+use leasehold_judge::record::{RECORD_BYTES, decode};
 
 /// What the parent tells the child first.
 #[derive(Deserialize, Serialize)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::args::judged_limit;
 use crate::demo::plan::Plan;
 use crate::demo::run::Run;
-use crate::judge::Judgement;
+use leasehold_judge::Judgement;
 
 /// Both runs of a demo, judged.
 #[derive(Debug, Serialize)]

@@ -12,7 +12,7 @@ use crate::demo::plan::Plan;
 use crate::demo::progress::Progress;
 use crate::demo::replica::{Summary, offer};
 use crate::demo::server::Server;
-use crate::judge::record::Record;
+use leasehold_judge::record::Record;
 
 /// What was seen of a run.
 #[derive(Debug, Default)]

@@ -17,9 +17,9 @@ use crate::demo::probe;
 use crate::demo::replica::{Summary, TokensGone};
 use crate::demo::report::{Percentiles, float};
 use crate::demo::stalls::Stall;
-use crate::judge::ideal::ideal;
-use crate::judge::record::Record;
-use crate::judge::{Arrivals, Judgement};
+use leasehold_judge::ideal::ideal;
+use leasehold_judge::record::Record;
+use leasehold_judge::{Arrivals, Judgement};
 
 /// What was measured of a row. Times are without those in which the machine stood still, where
 /// that makes a difference to what they are held against.

@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::judge::JudgedLimit;
-use crate::judge::record::Record;
+use leasehold_judge::JudgedLimit;
+use leasehold_judge::record::Record;
 
 /// Instants on the machine's clock.
 #[derive(Clone, Copy, Debug)]

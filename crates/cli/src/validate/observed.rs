@@ -13,8 +13,8 @@ use crate::demo::arrivals::Arrivals;
 use crate::demo::plan::Plan;
 use crate::demo::run::Run;
 use crate::demo::timed_store::Exchange;
-use crate::judge::Judgement;
-use crate::judge::record::Record;
+use leasehold_judge::Judgement;
+use leasehold_judge::record::Record;
 
 /// A real run.
 #[derive(Debug)]

@@ -145,19 +145,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("limiter", &["sync", "cache", "core"]),
     ("redis", &["limiter", "sync", "cache", "core"]),
     ("http", &["limiter", "sync", "cache", "core"]),
-    ("sim", &["sync", "cache", "core"]),
+    ("judge", &[]),
+    ("sim", &["judge", "sync", "cache", "core"]),
     ("testbed", &[]),
     (
         "cli",
         &[
-            "http", "redis", "sim", "testbed", "limiter", "sync", "cache", "core",
+            "http", "redis", "sim", "judge", "testbed", "limiter", "sync", "cache", "core",
         ],
     ),
     ("fuzz", &["redis", "sim", "sync", "cache", "core"]),
     (
         "benches",
         &[
-            "cli", "http", "redis", "sim", "testbed", "limiter", "sync", "cache", "core",
+            "cli", "http", "redis", "sim", "judge", "testbed", "limiter", "sync", "cache", "core",
         ],
     ),
 ];
@@ -194,6 +195,16 @@ mod planted {
         test["kind"] = json!("dev");
         assert_eq!(wrong_arrows(&workspace(&[("sim", build)])).len(), 1);
         assert_eq!(wrong_arrows(&workspace(&[("sim", test)])).len(), 0);
+    }
+
+    /// What judges the limiter must not be built of it.
+    #[test]
+    fn a_judge_that_depends_on_what_it_judges_is_caught() {
+        let found = wrong_arrows(&workspace(&[("judge", on("core")), ("sim", on("judge"))]));
+        assert_eq!(
+            found,
+            ["judge -> core: the design has no such arrow; judge may depend on: nothing"]
+        );
     }
 
     #[test]

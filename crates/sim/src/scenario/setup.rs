@@ -5,10 +5,10 @@ use leasehold_core::Limit;
 use crate::clients::Clients;
 use crate::faults::FaultEvent;
 use crate::fleet::{self, FleetEvent};
-use crate::judge::{JudgeSetup, JudgedLimit, Promised};
 use crate::load::{Load, Traces};
 use crate::scenario::{Per, Scenario};
 use crate::units::Count;
+use leasehold_judge::{JudgeSetup, JudgedLimit, Promised};
 
 impl Scenario {
     /// The arrivals of a run.

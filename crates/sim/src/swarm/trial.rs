@@ -13,13 +13,13 @@ use super::draft::{Draft, SLICE};
 use super::witness::Witness;
 use crate::faults::{self, Circumstances, FaultEvent};
 use crate::fleet;
-use crate::judge::{Findings, Volumes};
 use crate::leased::Leased;
 use crate::load::Traces;
 use crate::report::Run;
 use crate::scenario::Scenario;
 use crate::server::{Memory, StoreChange, Traffic};
 use crate::world::{Outcome, World};
+use leasehold_judge::{Findings, Volumes};
 
 /// What was promised, and broken.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]

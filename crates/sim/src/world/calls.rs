@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::agenda::Deadlines;
 use crate::fleet::FleetConfig;
-use crate::judge::{Judge, Spend};
 use crate::network::Delivery;
 use crate::record::{Executed, Happening, Loss, Sending};
 use crate::scheme::{Demand, Keeper, Node, Scheme};
 use crate::server::{Admission, Turn};
 use crate::world::{Event, World};
+use leasehold_judge::{Judge, Spend};
 
 /// Messages under way. Maps in order of sending: small, and their order is everybody's.
 pub(crate) struct Calls<S: Scheme> {
@@ -258,9 +258,7 @@ impl<S: Scheme> World<'_, S> {
                     let mut take = |demand| {
                         spent.demands.push((demand, judge.spend(now_ns, demand)));
                     };
-                    let answer = self
-                        .store
-                        .execute(side, &parcel.message, now_ns, &mut take);
+                    let answer = self.store.execute(side, &parcel.message, now_ns, &mut take);
                     if let Some(recorder) = &mut self.recorder {
                         let Executed {
                             birth_us,

@@ -2,12 +2,12 @@
 
 use crate::agenda::Deadlines;
 use crate::arrival::{Arrival, Origin};
-use crate::judge::Arrived;
 use crate::record::{Cover, Happening};
 use crate::scenario::{Per, Scenario};
 use crate::scheme::{Decision, Demand, Node, Outcome, Scheme, Ticket, Verdict};
 use crate::sequence::Sequence;
 use crate::world::{Event, World};
+use leasehold_judge::Arrived;
 
 /// Requests that wait, and what all have in common.
 pub(crate) struct Requests {

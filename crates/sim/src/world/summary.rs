@@ -1,11 +1,11 @@
 //! What the judge found and the meters read, as one summary.
 
-use crate::judge::Convergence;
 use crate::metrics::Summary;
 use crate::report::{Run, Slice};
 use crate::scenario::Scenario;
 use crate::units::Span;
 use crate::world::Outcome;
+use leasehold_judge::Convergence;
 
 impl Outcome {
     /// The summary of a run, and its course.

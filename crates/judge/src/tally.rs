@@ -68,7 +68,7 @@ impl Volumes {
     }
 
     /// A request that needed so many tokens has its verdict.
-    pub(super) fn decide(&mut self, allowed: bool, tokens: u64) {
+    pub(crate) fn decide(&mut self, allowed: bool, tokens: u64) {
         if allowed {
             self.admitted.count(tokens);
         } else {
@@ -77,7 +77,7 @@ impl Volumes {
     }
 
     /// How many tokens fewer were admitted than the ideal admits; negative if more.
-    pub(super) fn shortfall(&self) -> i64 {
+    pub(crate) fn shortfall(&self) -> i64 {
         // Both are far below 2^63: wrapping to a signed difference is exact.
         self.ideal_admitted
             .tokens
@@ -115,7 +115,7 @@ impl Sub for Volumes {
 
 /// A part over its whole; `None` if there is no whole.
 #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
-pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
+pub(crate) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 

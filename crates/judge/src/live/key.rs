@@ -5,8 +5,8 @@
 //! Half a cache line, because there may be a hundred thousand keys and each request touches its own.
 
 use super::contention::NO_EPISODE;
-use super::level::Level;
-use super::limit::JudgedLimit;
+use crate::level::Level;
+use crate::limit::JudgedLimit;
 
 /// One key of one limit.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 //!
 //! A level drains at the rate of its limit, never below 0, and nothing else lowers it.
 
-use super::limit::{ExactTokens, JudgedLimit};
+use crate::limit::{ExactTokens, JudgedLimit};
 
 /// Tokens in use, draining at the rate. It keeps neither limit nor time: many have them in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,6 @@
-//! The judge: what a limiter did in a run, seen from outside while it goes on.
+//! The judge of a run while it goes on.
 //!
-//! It shares no code with the limiter, not even the arithmetic: a mistake there must not excuse
-//! itself here. It sees requests arrive, tokens being taken and verdicts given, and compares with
+//! It sees requests arrive, tokens being taken and verdicts given, and compares with
 //! what was promised ([`promise`](LimitFindings)) and with the ideal bucket, which answers the same
 //! requests in the same order without delay.
 //!
@@ -28,12 +27,9 @@ mod convergence;
 mod fairness;
 mod findings;
 mod key;
-mod level;
-mod limit;
 mod promise;
 mod series;
 mod sliding;
-mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -46,15 +42,14 @@ use self::fairness::Replicas;
 pub use self::fairness::{Fairness, Starvation};
 pub use self::findings::Findings;
 use self::key::Key;
-pub use self::level::{IdealBucket, Level, VirtualQueue};
-pub use self::limit::{ExactTokens, JudgedLimit, LIMIT_MOST, LimitError};
 pub use self::promise::{LimitFindings, PeakSecond, WorstWindow};
 use self::series::Slices;
 pub use self::series::{Deficit, Series};
-pub use self::tally::{Tally, Volumes};
 use std::ops::Range;
 
-use crate::scheme::Demand;
+use crate::Demand;
+use crate::limit::JudgedLimit;
+use crate::tally::Volumes;
 
 /// What is judged, and from when on.
 #[derive(Clone, Debug)]
@@ -313,7 +308,11 @@ impl Judge {
     pub fn change_limit(&mut self, at_ns: u64, limit: u32, new: JudgedLimit) {
         let now_ns = self.advance(at_ns);
         let rule = &mut self.rules[limit as usize];
-        assert_eq!(rule.later.pop(), Some(new), "the next numbers were promised");
+        assert_eq!(
+            rule.later.pop(),
+            Some(new),
+            "the next numbers were promised"
+        );
         let old = std::mem::replace(&mut rule.limit, new);
         for key in &mut self.keys[rule.slots.start as usize..rule.slots.end as usize] {
             key.drain(now_ns, old);

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::tally::Volumes;
+use crate::tally::Volumes;
 
 /// What there was in each slice of time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -9,11 +9,11 @@
 
 use std::collections::VecDeque;
 
-use super::limit::JudgedLimit;
 use super::promise::{LimitFindings, Promise};
 use super::sliding::SlidingSecond;
-use super::tally::Volumes;
-use crate::scheme::Demand;
+use crate::Demand;
+use crate::limit::JudgedLimit;
+use crate::tally::Volumes;
 
 /// Names tokens that the store has spent by itself, of which a caller may be told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

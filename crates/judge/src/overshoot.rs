@@ -27,29 +27,31 @@
 //! admission was taken: it is then no later than `t`, and before that a later start does better.
 //!
 //! If admissions are points, all this is the highest level of a queue that drains at the rate, the
-//! virtual queue of the name; see [`overshoot_of_points`].
+//! [virtual queue](VirtualQueue); see [`overshoot_of_points`].
 
-use super::record::Record;
-use super::{Arrivals, ExactTokens, JudgedLimit};
+use crate::judgement::Arrivals;
+use crate::level::VirtualQueue;
+use crate::limit::{ExactTokens, JudgedLimit};
+use crate::record::Record;
 
 /// What was admitted beyond the limit, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Overshoot {
+pub struct Overshoot {
     /// By how much the worst window exceeds the limit.
-    pub(crate) tokens: ExactTokens,
+    pub tokens: ExactTokens,
     /// The earliest-ending window that shows it. `None` if no window exceeds the limit.
-    pub(crate) window: Option<Window>,
+    pub window: Option<Window>,
 }
 
 /// A stretch of time, both ends included, and what was admitted wholly inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
     /// The start of its first admission.
-    pub(crate) start_ns: u64,
+    pub start_ns: u64,
     /// The end of its last admission.
-    pub(crate) end_ns: u64,
+    pub end_ns: u64,
     /// Tokens admitted in it.
-    pub(crate) admitted: u64,
+    pub admitted: u64,
 }
 
 /// The overshoot of one key, whose requests may come in any order. Denied ones do not count.
@@ -59,7 +61,7 @@ pub(crate) struct Window {
 /// # Panics
 ///
 /// If an admitted request ends before it starts.
-pub(crate) fn overshoot<'a>(
+pub fn overshoot<'a>(
     requests: impl IntoIterator<Item = &'a Record>,
     limit: JudgedLimit,
 ) -> Overshoot {
@@ -93,10 +95,7 @@ pub(crate) fn overshoot<'a>(
 }
 
 /// The key with the largest overshoot, the smallest key of several; `None` if there is no key.
-pub(crate) fn worst_overshoot(
-    arrivals: &Arrivals<'_>,
-    limit: JudgedLimit,
-) -> Option<(u32, Overshoot)> {
+pub fn worst_overshoot(arrivals: &Arrivals<'_>, limit: JudgedLimit) -> Option<(u32, Overshoot)> {
     let keys = arrivals
         .by_key()
         .map(|(key, requests)| (key, overshoot(requests, limit)));
@@ -111,20 +110,16 @@ pub(crate) fn worst_overshoot(
 
 /// The overshoot if each admission `(at_ns, cost)` happened at one instant, in order of time.
 ///
-/// One pass: the most that `admitted - rate * (t - s)` comes to over all windows that end at `t` is
-/// the level of a queue to which each admission adds its cost and which drains at the rate.
-pub(crate) fn overshoot_of_points(
+/// One pass of a [`VirtualQueue`].
+pub fn overshoot_of_points(
     points: impl IntoIterator<Item = (u64, u32)>,
     limit: JudgedLimit,
 ) -> ExactTokens {
-    let (mut level, mut drained_at, mut highest) = (0_u128, 0, 0);
-    for (now, cost) in points {
-        level = level.saturating_sub(limit.drained_in(now - drained_at));
-        level += limit.weight(cost.into());
-        drained_at = now;
-        highest = level.max(highest);
-    }
-    ExactTokens::of(highest.saturating_sub(limit.burst_weight()), limit)
+    let mut queue = VirtualQueue::default();
+    let beyond = points
+        .into_iter()
+        .map(|(now_ns, cost)| queue.admit(now_ns, cost, limit));
+    beyond.max().unwrap_or(ExactTokens::zero(limit))
 }
 
 /// The overshoot, and the end of the earliest window that shows it.
@@ -232,8 +227,8 @@ impl Node {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::LIMIT_MOST;
     use super::*;
+    use crate::limit::LIMIT_MOST;
 
     fn admission(start_ns: u64, end_ns: u64, cost: u32) -> Record {
         Record {

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limit::ExactTokens;
+use crate::tally::Tally;
 
 /// A request as the offline definitions see it.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::promise::Promise;
-use crate::scheme::Demand;
+use crate::Demand;
 
 /// What was taken of all keys in the last second, oldest first.
 #[derive(Debug, Default)]
@@ -75,8 +75,8 @@ const WINDOW_MS: u64 = 1000;
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::limit::JudgedLimit;
     use super::*;
+    use crate::limit::JudgedLimit;
 
     fn promises(keys: u32) -> Vec<Promise> {
         let limit = JudgedLimit::new(1, 1, 1).unwrap();

@@ -24,9 +24,9 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
-use super::level::VirtualQueue;
-use super::limit::{ExactTokens, JudgedLimit};
-use super::tally::Volumes;
+use crate::level::VirtualQueue;
+use crate::limit::{ExactTokens, JudgedLimit};
+use crate::tally::Volumes;
 
 /// What there is to say about one limit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,7 +54,7 @@ impl LimitFindings {
     /// Admissions that exceeded the limit, as a share of all admissions; `None` if there was none. It
     /// tells one short excess from a steady one, which may have the same overshoot.
     pub fn share_above_burst(&self) -> Option<f64> {
-        super::tally::share(self.takes_above_burst, self.takes)
+        crate::tally::share(self.takes_above_burst, self.takes)
     }
 }
 

@@ -11,8 +11,8 @@
 
 use serde::Serialize;
 
-use super::limit::JudgedLimit;
-use super::tally::Volumes;
+use crate::limit::JudgedLimit;
+use crate::tally::Volumes;
 
 /// How soon after a mark the limiter followed the ideal until the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -156,8 +156,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tally::Tally;
     use super::*;
+    use crate::tally::Tally;
 
     fn volumes(admitted: u64, ideal: u64) -> Volumes {
         let tally = |tokens| Tally {

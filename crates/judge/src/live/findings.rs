@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::convergence::Convergence;
 use super::fairness::{Fairness, Starvation};
-use super::limit::ExactTokens;
 use super::promise::LimitFindings;
 use super::series::{Deficit, Series};
-use super::tally::{Volumes, share};
+use crate::limit::ExactTokens;
+use crate::tally::{Volumes, share};
 
 /// What the judge found.
 ///

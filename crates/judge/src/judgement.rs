@@ -1,53 +1,35 @@
-//! The judge: what a limiter did, measured from outside.
-//!
-//! It sees only what the clients saw, [`Record`]s of requests between two clock readings, and the
-//! limit that was promised. It shares no code with the limiter, not even the arithmetic: a mistake
-//! there must not excuse itself here.
-//!
-//! - [`virtual_queue`]: the overshoot, tokens admitted beyond the limit in the worst window.
-//! - [`mod@ideal`]: the ideal bucket on the same requests, utilisation and false denials.
-//! - [`record`]: the records and their two file formats.
-//!
-//! The simulator has a judge that sees a run while it goes on and keeps no records. The limit with
-//! its exact arithmetic and the ideal bucket are its own, and are used here; what needs records, or
-//! doubts when a decision fell, is here. Both give the same answer where there is no doubt.
+//! The judgement on a run by the records of its requests.
 
-pub(crate) mod ideal;
-pub(crate) mod record;
-pub(crate) mod virtual_queue;
-
-#[cfg(test)]
-use leasehold_sim::judge::LIMIT_MOST;
-pub(crate) use leasehold_sim::judge::{ExactTokens, JudgedLimit, LimitError, Tally};
-
-use self::ideal::{false_denials, ideal, utilisation};
-use self::record::Record;
-use self::virtual_queue::{Window, worst_overshoot};
+use crate::ideal::{false_denials, ideal};
+use crate::limit::{ExactTokens, JudgedLimit};
+use crate::overshoot::{Window, worst_overshoot};
+use crate::record::Record;
+use crate::tally::{Tally, Volumes};
 
 /// What there is to say about a run.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Judgement {
+pub struct Judgement {
     /// All requests.
-    pub(crate) offered: Tally,
+    pub offered: Tally,
     /// Those the limiter admitted.
-    pub(crate) admitted: Tally,
+    pub admitted: Tally,
     /// Those it denied.
-    pub(crate) denied: Tally,
+    pub denied: Tally,
     /// Those the ideal bucket admits.
-    pub(crate) ideal_admitted: Tally,
+    pub ideal_admitted: Tally,
     /// Tokens admitted over tokens the ideal bucket admits; `None` if that admits none.
-    pub(crate) utilisation: Option<f64>,
+    pub utilisation: Option<f64>,
     /// Tokens admitted beyond `burst + rate * (t - s)` in the worst window of the worst key.
     ///
     /// Beyond the burst alone: a configured overshoot budget is not subtracted. A limiter with a
     /// budget keeps its promise if this is at most the budget.
-    pub(crate) overshoot: ExactTokens,
+    pub overshoot: ExactTokens,
     /// The key with that overshoot; `None` if there was no overshoot.
-    pub(crate) worst_key: Option<u32>,
+    pub worst_key: Option<u32>,
     /// The window with that overshoot; `None` if there was no overshoot.
-    pub(crate) worst_window: Option<Window>,
-    /// Requests denied although nothing was scarce on their key; see [`ideal`](mod@ideal).
-    pub(crate) false_denials: u64,
+    pub worst_window: Option<Window>,
+    /// Requests denied although nothing was scarce on their key; see [`ideal`](crate::ideal).
+    pub false_denials: u64,
 }
 
 impl Judgement {
@@ -56,7 +38,7 @@ impl Judgement {
     /// # Panics
     ///
     /// If an admitted record ends before it starts; those that were read do not.
-    pub(crate) fn of(records: &[Record], limit: JudgedLimit) -> Self {
+    pub fn of(records: &[Record], limit: JudgedLimit) -> Self {
         let arrivals = Arrivals::new(records);
         let ideal = ideal(&arrivals, limit);
         let worst = worst_overshoot(&arrivals, limit);
@@ -67,7 +49,12 @@ impl Judgement {
             admitted,
             denied: tally(records.iter().filter(|record| !record.admitted)),
             ideal_admitted: ideal.admitted,
-            utilisation: utilisation(&admitted, &ideal),
+            utilisation: Volumes {
+                admitted,
+                ideal_admitted: ideal.admitted,
+                ..Volumes::default()
+            }
+            .utilisation(),
             overshoot: exceeded.map_or(ExactTokens::zero(limit), |(_, overshoot)| overshoot.tokens),
             worst_key: exceeded.map(|(key, _)| key),
             worst_window: exceeded.and_then(|(_, overshoot)| overshoot.window),
@@ -77,7 +64,7 @@ impl Judgement {
 }
 
 /// Counts requests and their tokens.
-fn tally<'a>(records: impl IntoIterator<Item = &'a Record>) -> Tally {
+pub(crate) fn tally<'a>(records: impl IntoIterator<Item = &'a Record>) -> Tally {
     let mut tally = Tally::default();
     for record in records {
         tally.count(record.cost.into());
@@ -86,29 +73,30 @@ fn tally<'a>(records: impl IntoIterator<Item = &'a Record>) -> Tally {
 }
 
 /// Records grouped by key; those of one key in order of their starts, ties in their own order.
-pub(crate) struct Arrivals<'a> {
-    records: &'a [Record],
+#[derive(Debug)]
+pub struct Arrivals<'a> {
+    pub(crate) records: &'a [Record],
     /// Indices into `records`.
     order: Vec<usize>,
 }
 
 impl<'a> Arrivals<'a> {
     /// Sorts, once for all measures.
-    pub(crate) fn new(records: &'a [Record]) -> Self {
+    pub fn new(records: &'a [Record]) -> Self {
         let mut order: Vec<usize> = (0..records.len()).collect();
         order.sort_by_key(|&index| (records[index].key, records[index].start_ns));
         Self { records, order }
     }
 
     /// The indices of each key's records.
-    fn groups(&self) -> impl Iterator<Item = &[usize]> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[usize]> {
         let key = |&index: &usize| self.records[index].key;
         self.order
             .chunk_by(move |left, right| key(left) == key(right))
     }
 
     /// Each key, ascending, and its records.
-    fn by_key(&self) -> impl Iterator<Item = (u32, impl Iterator<Item = &'a Record>)> {
+    pub(crate) fn by_key(&self) -> impl Iterator<Item = (u32, impl Iterator<Item = &'a Record>)> {
         self.groups().map(|group| {
             let key = self.records[group[0]].key;
             (key, group.iter().map(|&index| &self.records[index]))
@@ -118,11 +106,10 @@ impl<'a> Arrivals<'a> {
 
 #[cfg(test)]
 mod tests {
-    use leasehold_sim::judge::{Findings, Judge, JudgeSetup, Promised, SLICE_NS};
-    use leasehold_sim::scheme::Demand;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{Demand, Findings, Judge, JudgeSetup, Promised, SLICE_NS};
 
     fn request(start_ns: u64, key: u32, cost: u32, admitted: bool) -> Record {
         Record {
@@ -226,7 +213,7 @@ mod tests {
         assert_eq!(groups, [&[1][..], &[3, 0, 2]]);
     }
 
-    /// The judge of the simulator, told of each request at its only instant.
+    /// The judge of a run that goes on, told of each request at its only instant.
     fn judged_as_it_goes(records: &[Record], limit: JudgedLimit) -> Findings {
         let mut order: Vec<&Record> = records.iter().collect();
         order.sort_by_key(|record| record.start_ns);
@@ -257,7 +244,7 @@ mod tests {
 
         /// Two algorithms, one answer: with records and a search, and without either.
         #[test]
-        fn the_judge_of_the_simulator_finds_the_same(
+        fn the_judge_of_a_run_that_goes_on_finds_the_same(
             requests in prop::collection::vec((0_u64..40, 0_u32..3, 1_u32..5, any::<bool>()), 0..40),
             (per_quarters, burst) in (1_u64..20, 0_u64..12),
         ) {

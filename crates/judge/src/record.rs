@@ -17,24 +17,24 @@ use thiserror::Error;
 /// All processes of one machine share that clock, so records of different replicas compare. The
 /// decision was taken somewhere between the two readings; nobody outside can say where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
+pub struct Record {
     /// The clock just before the limiter was asked.
-    pub(crate) start_ns: u64,
+    pub start_ns: u64,
     /// The clock just after it answered.
-    pub(crate) end_ns: u64,
+    pub end_ns: u64,
     /// Who decided.
-    pub(crate) replica: u32,
+    pub replica: u32,
     /// Who or what was limited.
-    pub(crate) key: u32,
+    pub key: u32,
     /// Tokens the request needed.
-    pub(crate) cost: u32,
+    pub cost: u32,
     /// What the limiter answered.
-    pub(crate) admitted: bool,
+    pub admitted: bool,
 }
 
 impl Record {
     /// The bytes of one record, little-endian, fields in the order of the struct.
-    pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
+    pub fn encode(&self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
         bytes[0..8].copy_from_slice(&self.start_ns.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.end_ns.to_le_bytes());
@@ -89,11 +89,11 @@ impl Record {
 
 /// What could be read of a replica's binary records.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Decoded {
+pub struct Decoded {
     /// The whole records.
-    pub(crate) records: Vec<Record>,
+    pub records: Vec<Record>,
     /// Bytes of a last record that was never finished; 0 if the replica ended in peace.
-    pub(crate) torn_bytes: usize,
+    pub torn_bytes: usize,
 }
 
 /// Reads records that were written one after another with [`Record::encode`].
@@ -103,7 +103,7 @@ pub(crate) struct Decoded {
 /// # Errors
 ///
 /// [`DecodeError`] if a whole record holds what no replica writes.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let (whole, torn) = bytes.as_chunks();
     let records = whole
         .iter()
@@ -122,7 +122,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 /// # Errors
 ///
 /// Those of `to`.
-pub(crate) fn write_csv(records: &[Record], mut to: impl Write) -> io::Result<()> {
+pub fn write_csv(records: &[Record], mut to: impl Write) -> io::Result<()> {
     writeln!(to, "{CSV_HEADER}")?;
     for record in records.iter().filter(|record| record.admitted) {
         let Record {
@@ -143,7 +143,7 @@ pub(crate) fn write_csv(records: &[Record], mut to: impl Write) -> io::Result<()
 /// # Errors
 ///
 /// [`CsvError`], which names the line, if reading fails or a line is not an admitted request.
-pub(crate) fn read_csv(from: impl BufRead) -> Result<Vec<Record>, CsvError> {
+pub fn read_csv(from: impl BufRead) -> Result<Vec<Record>, CsvError> {
     let mut lines = (1..).zip(from.lines());
     let header = lines.next().map_or(Ok(String::new()), |(line, text)| {
         text.map_err(|source| CsvError::Read { line, source })
@@ -162,34 +162,49 @@ pub(crate) fn read_csv(from: impl BufRead) -> Result<Vec<Record>, CsvError> {
 /// A whole binary record that no replica writes: the file is not one, or is damaged.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("record {index} (at byte {}): {flaw}", index * RECORD_BYTES)]
-pub(crate) struct DecodeError {
+pub struct DecodeError {
     index: usize,
     flaw: Flaw,
 }
 
 /// Why a CSV file cannot be judged.
 #[derive(Debug, Error)]
-pub(crate) enum CsvError {
+pub enum CsvError {
     /// The file could not be read, or is not text.
     #[error("line {line}: {source}")]
-    Read { line: usize, source: io::Error },
+    Read {
+        /// Which line.
+        line: usize,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// The file does not say that it holds admitted requests.
     #[error("line 1: expected the header `{CSV_HEADER}`, found `{0}`")]
     Header(String),
     /// The line is not an admitted request.
     #[error("line {line}: {flaw}")]
-    Line { line: usize, flaw: Flaw },
+    Line {
+        /// Which line.
+        line: usize,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
 }
 
 /// What is wrong with one record.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub enum Flaw {
     /// Too few or too many fields.
     #[error("expected 5 fields, found {0}")]
     Fields(usize),
     /// A field is not a number, or is too large.
     #[error("{column} is not a number in range: `{text}`")]
-    Number { column: &'static str, text: String },
+    Number {
+        /// Which column.
+        column: &'static str,
+        /// What stands there.
+        text: String,
+    },
     /// The answer is neither yes nor no.
     #[error("expected 0 or 1 for the answer, found {0}")]
     Answer(u8),
@@ -211,7 +226,7 @@ fn number<T: std::str::FromStr>(column: &'static str, text: &str) -> Result<T, F
 }
 
 /// Two clock readings, three numbers and the answer.
-pub(crate) const RECORD_BYTES: usize = 8 + 8 + 4 + 4 + 4 + 1;
+pub const RECORD_BYTES: usize = 8 + 8 + 4 + 4 + 4 + 1;
 
 const CSV_HEADER: &str = "start_ns,end_ns,replica,key,cost";
 

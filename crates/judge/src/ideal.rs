@@ -15,21 +15,22 @@
 //! but not the same ones. So a denial is held against the limiter only where there was no
 //! contention: where the ideal denied nothing on that key within a second either way.
 
-use leasehold_sim::judge::IdealBucket;
-
-use super::{Arrivals, JudgedLimit, Tally};
+use crate::judgement::Arrivals;
+use crate::level::IdealBucket;
+use crate::limit::JudgedLimit;
+use crate::tally::Tally;
 
 /// The answers of the ideal bucket.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ideal {
+pub struct Ideal {
     /// What it allowed in all.
-    pub(crate) admitted: Tally,
+    pub admitted: Tally,
     /// Its answer to each record, in the order of the records.
-    pub(crate) allowed: Vec<bool>,
+    pub allowed: Vec<bool>,
 }
 
 /// Asks the ideal bucket of each key.
-pub(crate) fn ideal(arrivals: &Arrivals<'_>, limit: JudgedLimit) -> Ideal {
+pub fn ideal(arrivals: &Arrivals<'_>, limit: JudgedLimit) -> Ideal {
     let mut admitted = Tally::default();
     let mut allowed = vec![false; arrivals.records.len()];
     for requests in arrivals.groups() {
@@ -47,15 +48,9 @@ pub(crate) fn ideal(arrivals: &Arrivals<'_>, limit: JudgedLimit) -> Ideal {
 
 /// Requests that were denied although the ideal bucket of their key denied nothing, neither them
 /// nor another, from a second before they started until a second after.
-pub(crate) fn false_denials(arrivals: &Arrivals<'_>, ideal: &Ideal) -> u64 {
+pub fn false_denials(arrivals: &Arrivals<'_>, ideal: &Ideal) -> u64 {
     let count = |requests| false_denials_of_key(arrivals, ideal, requests);
     arrivals.groups().map(count).sum()
-}
-
-/// Tokens admitted over tokens the ideal admitted, or `None` if that admitted none.
-#[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
-pub(crate) fn utilisation(admitted: &Tally, ideal: &Ideal) -> Option<f64> {
-    (ideal.admitted.tokens > 0).then(|| admitted.tokens as f64 / ideal.admitted.tokens as f64)
 }
 
 fn false_denials_of_key(arrivals: &Arrivals<'_>, ideal: &Ideal, requests: &[usize]) -> u64 {
@@ -89,8 +84,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::judge::record::Record;
-    use crate::judge::tally;
+    use crate::judgement::tally;
+    use crate::record::Record;
 
     fn request(start_ns: u64, key: u32, cost: u32, admitted: bool) -> Record {
         Record {
@@ -262,23 +257,6 @@ mod tests {
             "now the ideal spends the token here"
         );
         assert_eq!(denied_at(3 * SECOND, 0), 1);
-    }
-
-    #[test]
-    fn utilisation_needs_something_to_use() {
-        let of = |tokens| Ideal {
-            admitted: Tally {
-                requests: 1,
-                tokens,
-            },
-            allowed: vec![],
-        };
-        let admitted = Tally {
-            requests: 1,
-            tokens: 3,
-        };
-        assert_eq!(utilisation(&admitted, &of(0)), None);
-        assert_eq!(utilisation(&admitted, &of(4)), Some(0.75));
     }
 
     const SECOND: u64 = 1_000_000_000;
