@@ -1,8 +1,8 @@
-//! What a request costs.
+//! The cost of a request.
 
 use serde::Serialize;
 
-/// What a request costs under one limit.
+/// The cost of a request under one limit.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Demand {
     /// Which limit, by position.

@@ -1,4 +1,4 @@
-//! What a perfect limiter would have answered to the same requests.
+//! Answers of a perfect limiter to the requests of a run.
 //!
 //! One bucket per key in one place, without delay: it starts full, and each request is allowed if
 //! its tokens are there at the instant it starts. Requests are taken in order of their starts,
@@ -23,7 +23,7 @@ use crate::tally::Tally;
 /// The answers of the ideal bucket.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ideal {
-    /// What it allowed in all.
+    /// Everything that it allowed.
     pub admitted: Tally,
     /// Its answer to each record, in the order of the records.
     pub allowed: Vec<bool>,

@@ -6,7 +6,7 @@ use crate::overshoot::{Window, worst_overshoot};
 use crate::record::Record;
 use crate::tally::{Tally, Volumes};
 
-/// What there is to say about a run.
+/// Findings about a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// All requests.
@@ -245,7 +245,10 @@ mod tests {
         /// Two algorithms, one answer: with records and a search, and without either.
         #[test]
         fn the_judge_of_a_run_that_goes_on_finds_the_same(
-            requests in prop::collection::vec((0_u64..40, 0_u32..3, 1_u32..5, any::<bool>()), 0..40),
+            requests in prop::collection::vec(
+                (0_u64..40, 0_u32..3, 1_u32..5, any::<bool>()),
+                0..40,
+            ),
             (per_quarters, burst) in (1_u64..20, 0_u64..12),
         ) {
             let quarter = SECOND / 4;

@@ -34,12 +34,12 @@ impl Level {
         self.units == 0
     }
 
-    /// What is in use beyond the burst.
+    /// Tokens in use beyond the burst.
     pub fn beyond_burst(self, limit: JudgedLimit) -> ExactTokens {
         ExactTokens::of(self.units.saturating_sub(limit.burst_weight()), limit)
     }
 
-    /// The same tokens in the units of another limit, less than one unit rounded away.
+    /// Converts the tokens to units of another limit, with less than one unit rounded away.
     #[must_use]
     pub fn reweighed(self, old: JudgedLimit, new: JudgedLimit) -> Self {
         let (old, new) = (u128::from(old.per_ns), u128::from(new.per_ns));
@@ -87,7 +87,7 @@ impl VirtualQueue {
     }
 }
 
-/// What a perfect limiter would answer: one bucket in one place, without delay. It starts full, and
+/// A perfect limiter: one bucket in one place, without delay. It starts full, and
 /// a request is allowed if its tokens are there at the instant it comes.
 #[derive(Clone, Copy, Debug)]
 pub struct IdealBucket {
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// The same bucket as a clock: the time at which all of it would be back, in signed fractions
+    /// A bucket as a clock: the time at which all of it would be back, in signed fractions
     /// of a nanosecond. Nothing drains.
     struct TheoreticalArrival {
         limit: JudgedLimit,

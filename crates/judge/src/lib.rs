@@ -1,4 +1,4 @@
-//! What a limiter did, judged from outside.
+//! Judges of a limiter, from outside.
 //!
 //! # Invariant
 //!

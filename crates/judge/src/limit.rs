@@ -103,7 +103,7 @@ pub enum LimitError {
     TooLarge {
         /// Which of the three numbers.
         what: &'static str,
-        /// What it is.
+        /// The number.
         number: u64,
     },
 }
@@ -115,7 +115,7 @@ pub enum LimitError {
 pub struct ExactTokens {
     /// In units of the limit, `per_ns` of which are a token.
     pub units: u128,
-    /// What a token weighs.
+    /// The weight of a token.
     pub per_ns: u64,
 }
 

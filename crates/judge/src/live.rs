@@ -51,10 +51,10 @@ use crate::Demand;
 use crate::limit::JudgedLimit;
 use crate::tally::Volumes;
 
-/// What is judged, and from when on.
+/// The setup of a judge: the limits, and from when on volumes count.
 #[derive(Clone, Debug)]
 pub struct JudgeSetup {
-    /// What was promised, limit by limit.
+    /// The promises, limit by limit.
     pub limits: Vec<Promised>,
     /// How many replicas there will be at most; more cost a moment when they come.
     pub replicas_max: u32,
@@ -64,7 +64,7 @@ pub struct JudgeSetup {
     pub slice_ns: u64,
 }
 
-/// What was promised of one limit.
+/// The promise of one limit.
 #[derive(Clone, Debug)]
 pub struct Promised {
     /// The numbers in force at the start.
@@ -95,7 +95,7 @@ struct Rule {
     later: Vec<JudgedLimit>,
     /// Which places its keys have among those of all limits.
     slots: Range<u32>,
-    /// What became of the requests after the warm-up.
+    /// Counts of the requests after the warm-up.
     volumes: Volumes,
 }
 
@@ -138,7 +138,7 @@ pub struct Judge {
     settle_ns: u64,
 }
 
-/// What the judge must know of a request when it gets its verdict.
+/// A note of a request's arrival, for the judge to have back when the request gets its verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
     at_ns: u64,
@@ -206,8 +206,8 @@ impl Judge {
         judge
     }
 
-    /// A request arrives at a replica, and the ideal answers it. Hand back what this returns when it
-    /// has its verdict.
+    /// A request arrives at a replica, and the ideal answers it. Hand back what this returns when
+    /// it has its verdict.
     pub fn arrive(&mut self, at_ns: u64, replica: u32, demands: &[Demand]) -> Arrived {
         let now_ns = self.advance(at_ns);
         let mut arrived = Arrived {

@@ -34,7 +34,7 @@ use crate::level::VirtualQueue;
 use crate::limit::{ExactTokens, JudgedLimit};
 use crate::record::Record;
 
-/// What was admitted beyond the limit, and where.
+/// Tokens admitted beyond the limit, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overshoot {
     /// By how much the worst window exceeds the limit.

@@ -22,13 +22,13 @@ pub struct Record {
     pub start_ns: u64,
     /// The clock just after it answered.
     pub end_ns: u64,
-    /// Who decided.
+    /// The replica that decided.
     pub replica: u32,
-    /// Who or what was limited.
+    /// The key.
     pub key: u32,
     /// Tokens the request needed.
     pub cost: u32,
-    /// What the limiter answered.
+    /// The limiter's answer.
     pub admitted: bool,
 }
 
@@ -87,7 +87,7 @@ impl Record {
     }
 }
 
-/// What could be read of a replica's binary records.
+/// Records read from a replica's file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// The whole records.
@@ -175,7 +175,7 @@ pub enum CsvError {
     Read {
         /// Which line.
         line: usize,
-        /// What went wrong.
+        /// The error.
         source: io::Error,
     },
     /// The file does not say that it holds admitted requests.
@@ -186,12 +186,12 @@ pub enum CsvError {
     Line {
         /// Which line.
         line: usize,
-        /// What is wrong with it.
+        /// The flaw.
         flaw: Flaw,
     },
 }
 
-/// What is wrong with one record.
+/// A flaw of one record.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Flaw {
     /// Too few or too many fields.
@@ -202,7 +202,7 @@ pub enum Flaw {
     Number {
         /// Which column.
         column: &'static str,
-        /// What stands there.
+        /// The text there.
         text: String,
     },
     /// The answer is neither yes nor no.

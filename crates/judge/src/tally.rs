@@ -1,4 +1,4 @@
-//! What was asked for and what was given, counted.
+//! Counts of requests and tokens, asked for and given.
 
 use std::ops::{Add, Sub};
 
@@ -35,7 +35,7 @@ impl Add for Tally {
 impl Sub for Tally {
     type Output = Self;
 
-    /// What was added to `earlier` to make this.
+    /// The difference: what was added to `earlier` to make this.
     fn sub(self, earlier: Self) -> Self {
         Self {
             requests: self.requests - earlier.requests,
@@ -44,7 +44,7 @@ impl Sub for Tally {
     }
 }
 
-/// What became of the requests.
+/// Counts of requests by their fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Volumes {
     /// Those that arrived.
@@ -102,7 +102,7 @@ impl Add for Volumes {
 impl Sub for Volumes {
     type Output = Self;
 
-    /// What was added to `earlier` to make this.
+    /// The difference: what was added to `earlier` to make this.
     fn sub(self, earlier: Self) -> Self {
         Self {
             offered: self.offered - earlier.offered,

@@ -45,7 +45,8 @@ fn world(text: &str) -> Scenario {
 
 const HEAD: &str = "schema = 1\ntitle = \"throughput\"\n";
 
-/// The last two are the two ends of what many keys cost: leases pay, or each request asks the store.
+/// The last two are the two ends of what many keys cost: leases pay, or each request asks the
+/// store.
 const WORLDS: [(&str, &str); 6] = [
     (
         "1 key, 1 replica, below the limit",
@@ -70,7 +71,8 @@ const WORLDS: [(&str, &str); 6] = [
     (
         "100 000 keys that are leased, 10 replicas, each key at one",
         "duration = \"4s\"\n[[limit]]\nlimit = \"1000/s\"\n[[load]]\noffered = \"5M/s\"\n\
-         keys = { count = \"100k\" }\n[balance]\npolicy = { sticky = {} }\n[fleet]\nreplicas = 10\n",
+         keys = { count = \"100k\" }\n[balance]\npolicy = { sticky = {} }\n[fleet]\n\
+         replicas = 10\n",
     ),
     (
         "100 000 keys of 100/min by Zipf 0.99, 10 replicas",

@@ -1,4 +1,4 @@
-//! What happens when: events in order of time, those of one time in the order they were planned.
+//! Events to come, in order of time; those of one time in the order in which they were planned.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -55,8 +55,8 @@ impl<E> Agenda<E> {
     }
 }
 
-/// Deadlines that are all equally far away when they are set: the first set is the first due, and no
-/// heap is needed.
+/// Deadlines that are all equally far away when they are set: the first set is the first due, and
+/// no heap is needed.
 #[derive(Debug)]
 pub(crate) struct Deadlines<T> {
     queue: VecDeque<(u64, T)>,

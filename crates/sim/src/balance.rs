@@ -404,7 +404,10 @@ mod tests {
         #[test]
         fn whoever_is_picked_is_living(
             policy in any_policy(),
-            fleets in proptest::collection::vec(proptest::collection::btree_set(0..12_u32, 1..8), 1..20),
+            fleets in proptest::collection::vec(
+                proptest::collection::btree_set(0..12_u32, 1..8),
+                1..20,
+            ),
             seed: u64,
         ) {
             let mut balancer = balancer(policy, seed);

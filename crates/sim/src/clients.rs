@@ -1,4 +1,4 @@
-//! What callers do with their answers: try again, give up, or ask for the next thing.
+//! Callers do something with their answers: try again, give up, or ask for the next thing.
 //!
 //! Two kinds of load have clients. In an open one, requests come from outside, and whoever is
 //! denied may try again. In a closed one there are so many clients, each with one request at a
@@ -58,7 +58,7 @@ struct Turn {
 #[derive(Debug)]
 struct Group {
     load: u16,
-    /// What its first client is called among the clients of all loads.
+    /// The number of its first client among the clients of all loads.
     first_caller: u32,
     keys: u32,
     retry: Retry,
@@ -128,7 +128,7 @@ impl Clients {
         group.map_or(0, |group| self.groups[group].population())
     }
 
-    /// Who keeps a connection, for a balancer: the client that has sent `request`, and otherwise
+    /// The owner of a connection, for a balancer: the client that has sent `request`, and otherwise
     /// whoever its key stands for. No two clients of a scenario are the same, and no client is a
     /// key; the same key of two open loads is the same.
     #[inline]
@@ -191,7 +191,7 @@ impl Clients {
         }
     }
 
-    /// What became of a load's requests so far; `None` if it has no clients.
+    /// Counts of a load's requests so far; `None` if it has no clients.
     pub fn tally(&self, load: u16) -> Option<&Tally> {
         self.group_of(load).map(|group| &self.groups[group].tally)
     }
@@ -226,7 +226,7 @@ impl Clients {
     }
 }
 
-/// What a caller is told.
+/// The answer that a caller is told.
 #[derive(Clone, Copy)]
 enum Answer {
     Allowed,

@@ -1,4 +1,4 @@
-//! What goes wrong in a run, and when: `[[fault]]` in a scenario.
+//! Faults: what goes wrong in a run, and when: `[[fault]]` in a scenario.
 //!
 //! # Invariant
 //!

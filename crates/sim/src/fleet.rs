@@ -80,7 +80,7 @@ pub struct RestartConfig {
     pub until: Option<Span>,
 }
 
-/// What happens to a replica.
+/// Changes of the life of a replica.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FleetEvent {
     /// It starts, and requests reach it from now on.
@@ -171,7 +171,7 @@ impl FleetConfig {
         Ok(())
     }
 
-    /// Who comes and goes when, replicas of the start left out, in order of time.
+    /// The turns of the fleet, replicas of the start left out, in order of time.
     fn turns(&self, duration: Span) -> Vec<(u64, Turn)> {
         let mut turns = Vec::new();
         let mut replicas = self.replicas;
@@ -405,7 +405,7 @@ mod tests {
             r#"
             replicas = 10
             scale = [{ at = "20s", replicas = 40, over = "10s" }]
-            restart = { every = "3s", drain = "1s", kill-share = "20%", from = "5s", until = "1min" }
+            restart = { every = "3s", drain = "1s", kill-share = "20%", from = "5s", until = "60s" }
             clock = { skew = "300s", drift-ppm = 200 }
             cache-keys = "20k"
             "#,

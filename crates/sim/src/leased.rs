@@ -34,16 +34,16 @@ pub use self::node::LeasedNode;
 /// The limiter of this project.
 #[derive(Clone, Debug)]
 pub struct Leased {
-    /// What may be tuned.
+    /// The settings that may be tuned.
     pub tuning: Tuning,
-    /// What each limit admits while the store is away, by position; closed where nothing is said.
+    /// The failure policy of each limit, by position; closed where nothing is said.
     pub policies: Vec<FailurePolicy>,
     /// Most keys that a replica remembers.
     pub keys_max: usize,
     /// From a request's call on the sync task until that runs. In a real process this is the time
     /// in which a thread is woken.
     pub wake_ns: u64,
-    /// What a replica's timers count in; 0 if they are exact. A timer rings at the first whole
+    /// The tick of a replica's timers; 0 if they are exact. A timer rings at the first whole
     /// tick at which it is due, or up to another tick later.
     pub timer_tick_ns: u64,
     /// Whether a request wakes the runtime of the timers: see

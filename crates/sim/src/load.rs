@@ -12,9 +12,9 @@
 //!
 //! As work, not as time: gaps are drawn with a mean of one request, and pass as fast as the rate
 //! is high at that moment (`load/process.rs`). The rate is the product of what the scenario says
-//! (`load/shape.rs`) and of chance (`load/modulation.rs`). So any law of gaps goes with any shape, evenly
-//! spaced requests stay so at ten times the rate, no draw is thrown away, and a step at 20 s leaves
-//! all that came before as it was.
+//! (`load/shape.rs`) and of chance (`load/modulation.rs`). So any law of gaps goes with any shape,
+//! evenly spaced requests stay so at ten times the rate, no draw is thrown away, and a step at 20 s
+//! leaves all that came before as it was.
 //!
 //! One entry waits for each load, and one more for its spike; never one per arrival. The earliest
 //! is kept out of the heap of the others: most loads are alone.
@@ -64,7 +64,7 @@ pub enum LoadError {
     Config {
         /// Which, from 1, in the order of the scenario.
         number: usize,
-        /// What is wrong, and the mend.
+        /// The problem, and the mend.
         problem: String,
     },
     /// More loads than can be numbered.
@@ -82,7 +82,7 @@ pub struct Load {
     /// When the source comes that comes first, and its position. [`OVER`] if none does.
     first_ns: u64,
     first: u32,
-    /// The same of the others that are not over.
+    /// The next arrivals of the other loads that are not over.
     others: BinaryHeap<Reverse<(u64, u32)>>,
     keys_max: u64,
     change_points: Vec<u64>,
@@ -253,7 +253,7 @@ enum Times {
     Replay(Box<Replay>),
 }
 
-/// What requests are for.
+/// The keys and costs of requests.
 #[derive(Debug)]
 struct Marks {
     keys: Keys,

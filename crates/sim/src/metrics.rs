@@ -1,4 +1,4 @@
-//! What is measured of a run, by name: for tables, files, plots and expectations alike.
+//! Measures of a run, by name: for tables, files, plots and expectations alike.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub struct Summary {
     pub ideal: f64,
     /// Admitted over ideal.
     pub utilisation: Option<f64>,
-    /// What is missing of the ideal, as a share of it.
+    /// The share that is missing of the ideal.
     pub deficit: Option<f64>,
     /// Most tokens that the ideal was ahead at any time.
     pub deficit_max: f64,
@@ -30,7 +30,7 @@ pub struct Summary {
     pub peak_1s: f64,
     /// Requests denied although nothing was scarce on their keys.
     pub false_denials: u64,
-    /// The same as a share of all requests.
+    /// False denials as a share of all requests.
     pub false_denial_share: f64,
     /// Keys whose very first request was denied although the ideal admits it.
     pub cold_denials: u64,
@@ -52,14 +52,14 @@ pub struct Summary {
     pub store_busy: f64,
     /// Jain's index over replicas, each against its fair share: mean over seconds.
     pub fairness: f64,
-    /// The same: what 95 % of the seconds are above.
+    /// The index that 95 % of the seconds are above.
     pub fairness_p5: f64,
     /// Longest time in seconds for which a replica with demand got nothing while others did.
     pub starvation: f64,
     /// Longest time in seconds from a change until the admissions of every second are within 5 % of
     /// the rate of the ideal's.
     pub convergence: f64,
-    /// The same by tenths of a second. Leased tokens come in lumps, so it may never be.
+    /// The convergence by tenths of a second. Leased tokens come in lumps, so it may never be.
     pub convergence_tenths: f64,
     /// Of the requests that waited, in seconds.
     pub wait_p50: f64,
@@ -73,7 +73,7 @@ pub struct Summary {
     pub wait_max: f64,
     /// Tokens that lie at replicas unspent: mean over time.
     pub stranded: f64,
-    /// The same: most at any time.
+    /// The most tokens stranded at any time.
     pub stranded_max: u64,
     /// Tokens that went with replicas that were killed.
     pub lost: u64,
@@ -94,7 +94,7 @@ pub struct Metric {
     pub name: &'static str,
     /// Of its number; empty for a share or a ratio.
     pub unit: &'static str,
-    /// What it says.
+    /// The meaning of the measure.
     pub text: &'static str,
     /// How it is shown.
     pub shown: Shown,
@@ -118,7 +118,7 @@ pub fn find(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
 }
 
-/// What to say about a name that no measure has.
+/// A message about a name that no measure has.
 pub fn unknown(name: &str) -> String {
     let close = METRICS.iter().filter(|metric| {
         let (name, known) = (name.as_bytes(), metric.name.as_bytes());
@@ -188,7 +188,8 @@ pub const METRICS: &[Metric] = metrics! {
     "fairness-p5", "", Number, |it| Some(it.fairness_p5), "in 95 % of the seconds";
     "starvation", "s", Time, |it| Some(it.starvation), "longest time one replica got nothing";
     "convergence", "s", Time, |it| Some(it.convergence), "until the ideal is followed again";
-    "convergence-tenths", "s", Time, |it| Some(it.convergence_tenths), "the same by tenths of seconds";
+    "convergence-tenths", "s", Time, |it| Some(it.convergence_tenths), "the same by tenths of \
+     seconds";
     "wait-p50", "s", Time, |it| Some(it.wait_p50), "of those that waited";
     "wait-p99", "s", Time, |it| Some(it.wait_p99), "of those that waited";
     "wait-max", "s", Time, |it| Some(it.wait_max), "longest wait";
@@ -199,7 +200,8 @@ pub const METRICS: &[Metric] = metrics! {
     "stranded-max", "tokens", Number, |it| Some(count(it.stranded_max)), "lying at replicas, most";
     "lost", "tokens", Number, |it| Some(count(it.lost)), "gone with killed replicas";
     "tries", "", Number, |it| Some(it.tries), "tries per request that was wanted";
-    "replica-keys", "keys", Number, |it| Some(count(it.replica_keys)), "remembered by a replica, most";
+    "replica-keys", "keys", Number, |it| Some(count(it.replica_keys)), "remembered by a replica, \
+     most";
     "store-keys", "keys", Number, |it| Some(count(it.store_keys)), "remembered at the end";
 };
 

@@ -102,7 +102,7 @@ pub struct Degradation {
     pub loss: Share,
 }
 
-/// What a fault does to a link.
+/// Changes of a link by a fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NetworkChange {
     /// Nothing passes that is sent from now on.

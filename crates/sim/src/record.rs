@@ -1,4 +1,4 @@
-//! What happens in a run, step by step, for everybody who wants to judge it by other means.
+//! A log of a run, step by step, for everybody who wants to judge it by other means.
 //!
 //! # Invariant
 //!
@@ -44,7 +44,7 @@ pub enum Happening<'a> {
         /// Where it was decided: `local` at once, `store` after a wait for the sync task or the
         /// store, `budget` if it waited for too long.
         decided: &'a str,
-        /// What stands for the tokens; absent if it was denied.
+        /// The tokens that cover the request; absent if it was denied.
         cover: Option<Cover>,
         /// Of a cover by the store: which copy of a message it executed. Absent otherwise.
         copy: Option<u64>,
@@ -70,7 +70,7 @@ pub enum Happening<'a> {
         hold_us: u64,
         /// The limits that the message goes by, by position.
         limits: Vec<Numbers>,
-        /// What it asks for, key by key.
+        /// The requests of the message, key by key.
         keys: Vec<Asked>,
     },
     /// The network made a second copy of a message.
@@ -90,7 +90,7 @@ pub enum Happening<'a> {
         call: u64,
         /// Which copy; absent if it was lost before it had a number.
         copy: Option<u64>,
-        /// What became of it.
+        /// The reason.
         why: Loss,
     },
     /// The store executed a copy of a message.
@@ -107,7 +107,7 @@ pub enum Happening<'a> {
         birth_us: u64,
         /// When every bucket counted as spent, in microseconds of the store's clock; 0 if never.
         emptied_us: u64,
-        /// What it answers, in the order in which the message asked.
+        /// The answers, in the order in which the message asked.
         keys: Vec<Answered>,
     },
     /// A replica heard the answer.
@@ -134,12 +134,12 @@ pub enum Happening<'a> {
     Fault {
         /// When.
         at_ns: u64,
-        /// What.
+        /// The change in a few words.
         what: &'a str,
     },
 }
 
-/// What stands for the tokens of an allowed request.
+/// The tokens that cover an allowed request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cover {
@@ -151,7 +151,7 @@ pub enum Cover {
     Policy,
 }
 
-/// What became of a copy of a message that did its work not at all, or in vain.
+/// The end of a copy of a message that was not executed, or whose answer reached nobody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
@@ -184,7 +184,7 @@ pub struct Numbers {
     pub overshoot: u64,
 }
 
-/// What a message asks for one key. Counts of a lease are in all since it began.
+/// A message's request for one key. Counts of a lease are in all since it began.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(
     tag = "kind",
@@ -258,14 +258,14 @@ impl Asked {
     }
 }
 
-/// What the store answers for one key.
+/// The store's answer for one key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answered {
     /// Which limit.
     pub limit: u32,
     /// Which key.
     pub key: u32,
-    /// What became of the request: `leased`, `reasserted`, `left`, `over`; `spent`, `denied`;
+    /// The status of the request: `leased`, `reasserted`, `left`, `over`; `spent`, `denied`;
     /// `charged`.
     pub status: String,
     /// Tokens of the lease granted, in all since it began; 0 if there is none.
@@ -278,18 +278,18 @@ pub struct Answered {
     pub outstanding: u64,
 }
 
-/// What the store says to a message.
+/// The store's answer to a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Executed {
     /// The birth of the store, in microseconds of its clock.
     pub birth_us: u64,
     /// When every bucket counted as spent, in microseconds of the store's clock; 0 if never.
     pub emptied_us: u64,
-    /// What it answers, key by key.
+    /// The answers, key by key.
     pub keys: Vec<Answered>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sending {
     /// The birth of the store that the sender knows, in microseconds of the store's clock.
@@ -298,6 +298,6 @@ pub struct Sending {
     pub hold_us: u64,
     /// The limits that it goes by, by position.
     pub limits: Vec<Numbers>,
-    /// What it asks for, key by key.
+    /// The requests, key by key.
     pub keys: Vec<Asked>,
 }

@@ -1,7 +1,7 @@
-//! What came of many runs: per scenario, per point, per limiter, per seed.
+//! Results of many runs: per scenario, per point, per limiter, per seed.
 //!
-//! Data only; the command line makes tables, files and pages of it. Two reports of the same runs are
-//! equal, byte for byte, whatever ran them.
+//! Data only; the command line makes tables, files and pages of it. Two reports of the same runs
+//! are equal, byte for byte, whatever ran them.
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ pub struct Report {
 pub struct ScenarioReport {
     /// The file's name without its ending.
     pub name: String,
-    /// What it shows.
+    /// The title, in one line.
     pub title: String,
     /// Where its numbers come from.
     pub source: Option<String>,
@@ -36,11 +36,11 @@ pub struct ScenarioReport {
 pub struct PointReport {
     /// Field and value of all that varies.
     pub settings: Vec<(String, String)>,
-    /// The same as one line.
+    /// The label: the settings as one line.
     pub label: String,
     /// Our limiter first, then its rivals by name.
     pub limiters: Vec<LimiterReport>,
-    /// What was expected, and what came.
+    /// The expectations, and whether they were met.
     pub checks: Vec<Check>,
 }
 
@@ -58,9 +58,9 @@ pub struct LimiterReport {
 pub struct Run {
     /// Its seed.
     pub seed: u64,
-    /// What was measured.
+    /// The measures.
     pub summary: Summary,
-    /// What was measured over time; only of the first seed.
+    /// The course over time; only of the first seed.
     pub series: Vec<Slice>,
     /// Events of the simulation.
     pub events: u64,
@@ -90,7 +90,7 @@ pub struct Check {
     pub expected: String,
     /// The bound's value.
     pub bound: f64,
-    /// What was measured with the seed that is worst.
+    /// The measured value of the seed that is worst.
     pub measured: Option<f64>,
     /// That seed.
     pub seed: u64,

@@ -1,4 +1,4 @@
-//! What other limiters do, as models behind the traits of [`scheme`](crate::scheme), so that they
+//! Models of other limiters behind the traits of [`scheme`](crate::scheme), so that they
 //! meet the same arrivals, networks, stores and faults as ours.
 //!
 //! They are models: each file says which public systems work this way, and what is simplified.
@@ -62,7 +62,7 @@ pub enum RivalConfig {
     Share(ShareConfig),
 }
 
-/// What becomes of a request that the store did not answer.
+/// The answer to a request that the store did not answer.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
@@ -75,7 +75,7 @@ pub enum OnFailure {
 
 /// Does something with a scheme, of whichever type.
 pub trait SchemeVisitor {
-    /// What comes of it.
+    /// The result of the visit.
     type Output;
 
     /// Does it.
@@ -123,7 +123,7 @@ impl OnFailure {
     }
 }
 
-/// What a client is told when the store cannot be reached: one second, the least that the header
+/// The wait that a client is told without a store: one second, the least that the header
 /// `Retry-After` can say.
 const RETRY_AFTER_FAILURE_NS: u64 = 1_000_000_000;
 

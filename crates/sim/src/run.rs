@@ -272,7 +272,7 @@ fn distance(relation: Relation, check: &Check) -> f64 {
     }
 }
 
-/// What a name stands for in a formula: a value of the scenario, or another measure of the run.
+/// The value of a name in a formula: a value of the scenario, or another measure of the run.
 fn value_of(name: &str, scenario: &Scenario, summary: &Summary) -> Option<f64> {
     scenario
         .value(name)

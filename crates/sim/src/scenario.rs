@@ -39,12 +39,12 @@ pub use self::tuning::TuningConfig;
 pub struct Scenario {
     /// Version of this format; 1 so far.
     pub schema: u32,
-    /// What it shows, in one line.
+    /// The title: what it shows, in one line.
     pub title: String,
     /// Where its numbers come from.
     #[serde(default)]
     pub source: Option<String>,
-    /// What the source reported, or another rival does: the number to beat.
+    /// The number to beat: what the source reported, or another rival does.
     #[serde(default)]
     pub beats: Option<String>,
     /// For how long requests come.
@@ -58,16 +58,16 @@ pub struct Scenario {
     /// Seconds of simulated time between two points of the plots.
     #[serde(default = "hundred_millis")]
     pub slice: Span,
-    /// What is limited. A request is charged under all of them, or under none.
+    /// The limits. A request is charged under all of them, or under none.
     #[serde(rename = "limit")]
     pub limits: Vec<LimitConfig>,
-    /// What may be tuned of the limiter.
+    /// The limiter's tuning.
     #[serde(default)]
     pub tuning: TuningConfig,
     /// Which requests come.
     #[serde(rename = "load")]
     pub loads: Vec<LoadConfig>,
-    /// Who decides them.
+    /// The replicas that decide the requests.
     pub fleet: FleetConfig,
     /// Which replica gets which request.
     #[serde(default)]
@@ -78,13 +78,13 @@ pub struct Scenario {
     /// How fast the store is.
     #[serde(default)]
     pub store: StoreConfig,
-    /// What goes wrong, or changes.
+    /// The faults and changes.
     #[serde(default, rename = "fault")]
     pub faults: Vec<FaultConfig>,
     /// Other limiters that meet the same requests, by name.
     #[serde(default)]
     pub rivals: BTreeMap<String, RivalConfig>,
-    /// What must come out of it.
+    /// The expectations.
     #[serde(default)]
     pub expect: expect::Expectations,
     /// Fields that take several values: the cross product is run.
@@ -99,7 +99,7 @@ pub struct Scenario {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LimitConfig {
-    /// What faults call it, if there are several.
+    /// The name by which faults refer to it, if there are several.
     #[serde(default)]
     pub name: Option<String>,
     /// Rate, burst and overshoot, such as `"1000/s burst 100"`.
@@ -107,7 +107,7 @@ pub struct LimitConfig {
     /// Whom it applies to.
     #[serde(default)]
     pub per: Per,
-    /// What our limiter admits under it while the store is away.
+    /// The failure policy: what our limiter admits under it while the store is away.
     #[serde(default, deserialize_with = "failure_policy")]
     pub failure_policy: FailurePolicy,
 }
@@ -184,7 +184,7 @@ impl Per {
 }
 
 impl Scenario {
-    /// What serde cannot say of a scenario.
+    /// Checks that serde cannot make of a scenario.
     fn check(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
             return Err(format!(
@@ -273,7 +273,7 @@ const fn hundred_millis() -> Span {
     Span::from_millis(100)
 }
 
-/// What the limiter of this project is called among its rivals.
+/// The name of this project's limiter among its rivals.
 pub const LEASED: &str = "leased";
 
 /// The version of the format.

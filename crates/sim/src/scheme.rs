@@ -1,4 +1,4 @@
-//! What a limiter is to the world: replicas that decide, a store that they ask, and messages.
+//! The interface of a limiter to the world: replicas that decide, a store that they ask, messages.
 //!
 //! The world knows nothing else of what it runs, so leased and rival limiters meet the same
 //! arrivals, networks, stores and faults.
@@ -12,7 +12,7 @@ use crate::record::{Executed, Sending};
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Ticket(pub u64);
 
-/// What a replica says to a request, there and then.
+/// A replica's immediate answer to a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// Its cost is spent.
@@ -31,7 +31,7 @@ pub enum Decision {
 pub struct Verdict {
     /// Whose it is.
     pub ticket: Ticket,
-    /// What it is.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
@@ -50,7 +50,7 @@ pub enum Outcome {
     },
 }
 
-/// What a replica does besides deciding.
+/// A replica's effects besides its decision.
 #[derive(Debug)]
 pub struct Outbox<M> {
     /// Messages to the store, in order. Each is answered once, or fails once.
@@ -78,9 +78,9 @@ impl<M> Default for Outbox<M> {
 
 /// One kind of limiter.
 pub trait Scheme {
-    /// What travels to the store.
+    /// The message that travels to the store.
     type Message: Clone;
-    /// What travels back.
+    /// The answer that travels back.
     type Answer: Clone;
     /// The limiter of one replica.
     type Node: Node<Message = Self::Message, Answer = Self::Answer>;
@@ -181,24 +181,24 @@ pub trait Keeper: Clone {
     /// promoted: whoever connects to it can tell that it is another server.
     fn restart(&mut self, _now: StoreTime) {}
 
-    /// What a message costs and carries, for the store's account.
+    /// The cost and size of a message, for the store's account.
     fn weigh(message: &Self::Message) -> Weight;
 
     /// Keys of which something is remembered.
     fn keys(&self) -> usize;
 
-    /// What a message says, for the log.
+    /// The content of a message, for the log.
     fn sending(_message: &Self::Message) -> Sending {
         Sending::default()
     }
 
-    /// What a message was answered, for the log.
+    /// The answer to a message, for the log.
     fn answered(_message: &Self::Message, _answer: &Self::Answer) -> Executed {
         Executed::default()
     }
 }
 
-/// What a message is to the store.
+/// The weight of a message at the store.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Weight {
     /// Keys that it is about: calls.

@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //!
-//! A number names one thing for ever. Memory goes by the span of the numbers in use, from the oldest
-//! to the latest, so whatever is put in must be taken out in time.
+//! A number names one thing for ever. Memory goes by the span of the numbers in use, from the
+//! oldest to the latest, so whatever is put in must be taken out in time.
 
 use std::collections::VecDeque;
 

@@ -61,7 +61,7 @@ pub struct StoreConfig {
 }
 
 impl Default for StoreConfig {
-    /// What was measured of a Redis on one core: 13 microseconds for a script on one key.
+    /// A Redis on one core as it was measured: 13 microseconds for a script on one key.
     fn default() -> Self {
         Self {
             service: Span::from_micros(10),
@@ -94,7 +94,7 @@ impl StoreConfig {
     }
 }
 
-/// What a fault does to the store.
+/// Changes of the store by a fault.
 ///
 /// While the store is split, what begins begins at the new primary. What ends ends wherever it
 /// has begun: a server that was down or stood still when another took over is the old primary, and
@@ -107,7 +107,7 @@ pub enum StoreChange {
     Stop {
         /// Which fault keeps it down.
         fault: FaultId,
-        /// What those hear who talk to it.
+        /// The sign that senders to it get.
         silence: Silence,
     },
     /// The server process is back and loads its data: it refuses everything.
@@ -119,7 +119,7 @@ pub enum StoreChange {
     Start {
         /// Which fault kept it down.
         fault: FaultId,
-        /// What it knows.
+        /// The memory it starts with.
         memory: Memory,
     },
     /// Everything is forgotten while the server runs: `FLUSHALL`.
@@ -145,9 +145,9 @@ pub enum StoreChange {
     /// Another server takes over with the state of a snapshot. These replicas go on talking to
     /// the old one, which knows nothing of it.
     Split {
-        /// What the new primary knows.
+        /// The memory of the new primary.
         snapshot: u32,
-        /// Who stays with the old one. Sorted.
+        /// The replicas that stay with the old one. Sorted.
         stay: Arc<[u32]>,
     },
     /// The old primary is found out: what it alone knows is lost, and all talk to the new one.
@@ -158,7 +158,7 @@ pub enum StoreChange {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FaultId(pub u32);
 
-/// What becomes of a message that arrives.
+/// The fate of a message that arrives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Admission {
     /// Its turn will come, unless the server goes down.
@@ -169,7 +169,7 @@ pub enum Admission {
     Swallowed,
 }
 
-/// What those hear who talk to a server that is down.
+/// The sign that senders get from a server that is down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Silence {
     /// Connections are refused or closed, as by a machine whose server process died.
@@ -178,14 +178,14 @@ pub enum Silence {
     Silent,
 }
 
-/// What a server knows when it comes up.
+/// The memory of a server that comes up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Memory {
-    /// What it knew when it went down.
+    /// The memory that it had when it went down.
     Kept,
     /// Nothing.
     Empty,
-    /// What was remembered under this number.
+    /// The memory that was saved under this number.
     Snapshot(u32),
 }
 

@@ -1,4 +1,5 @@
-//! The swarm: random worlds with random faults around the real limiter, and what was promised of it.
+//! The swarm: random worlds with random faults around the real limiter, and what was promised of
+//! it.
 //!
 //! # Invariant
 //!
@@ -9,8 +10,9 @@
 //!
 //! First things go wrong: replicas crash, pause, come and go, messages are lost, late, doubled and
 //! overtaken, the store forgets, hangs, splits, and sets its clock; limits change. Then all heals,
-//! more is asked for than there is, and the limit is to be used; then less is asked for, and nobody is
-//! to be denied. All the time books are kept beside the limiter and held against it at every step.
+//! more is asked for than there is, and the limit is to be used; then less is asked for, and nobody
+//! is to be denied. All the time books are kept beside the limiter and held against it at every
+//! step.
 //!
 //! What is asked for after the end:
 //!
@@ -63,7 +65,7 @@ impl Default for Options {
     }
 }
 
-/// What many worlds came to.
+/// The result of many worlds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SwarmReport {
     /// Version of this form.
@@ -86,7 +88,7 @@ pub struct SwarmReport {
     pub closest: Option<Closest>,
     /// The least part of the ideal admitted while more was asked for than there was.
     pub busy: Option<Least>,
-    /// The same while less was asked for.
+    /// The share that waited while less was asked for.
     pub calm: Option<Least>,
     /// The largest part of requests that waited where nobody should.
     pub waits: Option<Least>,
@@ -105,7 +107,7 @@ pub struct Finding {
     pub replay: String,
     /// The world at a glance: as it was drawn, or as small as it could be made.
     pub world: String,
-    /// The same as a scenario file, to be run with the same seed.
+    /// The world as a scenario file, to be run with the same seed.
     pub scenario: String,
 }
 
@@ -246,7 +248,7 @@ fn keep(
     }
 }
 
-/// What a batch of worlds should reach, besides every kind of fault.
+/// Sights that a batch of worlds should reach, besides every kind of fault.
 const SIGHTS: [&str; 10] = [
     "calls that failed",
     "denied by the store",

@@ -38,7 +38,7 @@ pub struct TraceConfig {
     /// Where the requests of one stamp fall, if stamps are whole seconds, or whole units of their
     /// column. If absent, all at the stamp.
     pub spread: Option<Spread>,
-    /// What the times count from.
+    /// The zero of the times.
     #[serde(default)]
     pub origin: Origin,
     /// How much faster than recorded, such as 2.0.
@@ -59,7 +59,7 @@ pub enum Spread {
     Uniform,
 }
 
-/// What the times of a trace count from.
+/// The zero of a trace's times.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -115,11 +115,11 @@ pub struct TraceError {
     pub line: usize,
     /// Which of the line's fields, from 1.
     pub column: usize,
-    /// What is wrong with it, and the mend.
+    /// The problem, and the mend.
     pub problem: Problem,
 }
 
-/// What may be wrong with a trace.
+/// Problems of a trace.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum Problem {
     /// Nothing in it but a heading.
@@ -220,7 +220,7 @@ impl Trace {
         self.keys
     }
 
-    /// What a stamp counts, in nanoseconds.
+    /// The unit of a stamp, in nanoseconds.
     pub fn unit_ns(&self) -> u64 {
         self.unit_ns
     }
@@ -240,7 +240,7 @@ struct Reader<'a> {
     trace: Trace,
 }
 
-/// What a column has in it.
+/// The content of a column.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Column {
     Time { unit_ns: u64 },
@@ -597,7 +597,9 @@ mod tests {
     fn a_key_in_quotation_marks_may_have_commas_and_doubled_marks() {
         assert_eq!(
             rows(
-                "time,key\r\n0,\"a,\"\"b\"\"\"\r\n\r\n0,\"c\"\r\n0,c\r\n0,\"a,\"\"b\"\"\"\r\n0,\n0,\"\""
+                "time,key\r\n0,\"a,\"\"b\"\"\"\r\n\r\n0,\"c\"\r\n\
+                 0,c\r\n0,\"a,\"\"b\"\"\"\r\n0,\n\
+                 0,\"\""
             ),
             [
                 (0, 0, 1),
@@ -690,7 +692,8 @@ mod tests {
 
         #[test]
         fn nearly_a_trace_is_a_trace_or_an_error(
-            text in "(time|time_ns|-),(key|cost|-)(\r?\n([0-9]{0,3}|[0-9]{19,21}|[0-9.]{1,12}),[\"a,1-9 ]{0,3}){0,20}",
+            text in "(time|time_ns|-),(key|cost|-)(\r?\n\
+            ([0-9]{0,3}|[0-9]{19,21}|[0-9.]{1,12}),[\"a,1-9 ]{0,3}){0,20}",
         ) {
             check(text.as_bytes())?;
         }

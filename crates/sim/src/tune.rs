@@ -7,9 +7,10 @@
 //! meets what the default does not, or saves store calls beyond chance, and so is each of its
 //! parts.
 //!
-//! The settings are those of `tune/space.rs`, the search is that of `tune/search.rs`, and every figure comes
-//! from runs of the real limiter: one with the load that was asked for, and one in which it drops
-//! to a tenth and comes back. On steady load alone the rarest reports would seem to be the best.
+//! The settings are those of `tune/space.rs`, the search is that of `tune/search.rs`, and every
+//! figure comes from runs of the real limiter: one with the load that was asked for, and one in
+//! which it drops to a tenth and comes back. On steady load alone the rarest reports would seem to
+//! be the best.
 
 mod answer;
 mod bench;
@@ -163,7 +164,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// What an operator should know before it happens.
+/// Warnings that an operator should know before they come true.
 const CIRCUMSTANCES: [(&str, Times); 3] = [
     (
         "2x load",

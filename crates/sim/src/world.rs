@@ -60,7 +60,7 @@ pub(crate) struct World<'a, S: Scheme> {
     recorder: Option<&'a mut dyn Recorder>,
     /// Kept between events so that nothing is allocated for each.
     out: Outbox<S::Message>,
-    /// What the store spent when it executed the message whose answer is being handled.
+    /// Tokens that the store spent for the message whose answer is being handled.
     spent: Spent,
 }
 
@@ -87,7 +87,7 @@ struct Replica<S: Scheme> {
     rung_at: (u64, u32),
 }
 
-/// What may happen.
+/// An event of the world.
 enum Event<S: Scheme> {
     Timer {
         replica: u32,
@@ -99,7 +99,7 @@ enum Event<S: Scheme> {
     },
     /// The store gets round to messages.
     Turn,
-    /// What the store says has reached the replica.
+    /// The store's reply has reached the replica.
     Reply {
         call: u64,
         reply: Reply<S>,
@@ -128,7 +128,7 @@ enum Event<S: Scheme> {
     Measure,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) findings: Findings,
     pub(crate) readings: Readings,
@@ -300,7 +300,7 @@ impl<'a, S: Scheme> World<'a, S> {
         }
     }
 
-    /// What happens to a replica that is paused happens to it later.
+    /// Holds back an event of a replica that is paused.
     fn unless_paused(&mut self, event: Event<S>) -> Option<Event<S>> {
         let replica = match &event {
             Event::Timer { replica, .. } | Event::Held { replica, .. } => Some(*replica),

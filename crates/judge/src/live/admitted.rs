@@ -19,12 +19,12 @@ use crate::tally::Volumes;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Spend(u64);
 
-/// What was admitted of all limits.
+/// The admissions under all limits.
 #[derive(Debug)]
 pub(super) struct Admitted {
     promises: Vec<Promise>,
     second: SlidingSecond,
-    /// What cannot be judged yet. The first entry is a spend that nobody has heard of.
+    /// Entries that cannot be judged yet. The first is a spend that nobody has heard of.
     held: VecDeque<Held>,
     /// The number of the first entry.
     first: u64,
@@ -50,7 +50,8 @@ enum What {
 }
 
 impl Admitted {
-    /// Limits with the numbers that come into force one after the other, and how many keys each has.
+    /// Limits with the numbers that come into force one after the other, and how many keys each
+    /// has.
     pub(super) fn new(limits: impl IntoIterator<Item = (Vec<JudgedLimit>, u32)>) -> Self {
         let promises = limits.into_iter();
         Self {

@@ -4,7 +4,8 @@
 //! overload, since each admits as many but not the same ones. So a denial is held against the
 //! limiter only where there was no contention: where the ideal admitted the request, and had no
 //! bucket of its keys short within a second of its arrival, before or after. A request that the
-//! ideal denies makes those of its keys short that had no room for it; its others it says nothing of.
+//! ideal denies makes those of its keys short that had no room for it; its others it says nothing
+//! of.
 //!
 //! # Invariant
 //!
@@ -114,8 +115,8 @@ impl Contention {
         });
     }
 
-    /// Settles all candidates whose second is over by `now_ns`. `latest` names the latest episode of
-    /// a key.
+    /// Settles all candidates whose second is over by `now_ns`. `latest` names the latest episode
+    /// of a key.
     pub(super) fn settle(&mut self, now_ns: u64, latest: impl Fn(u32) -> u32) {
         while let Some(candidate) = self.candidates.front()
             && candidate.settled_ns <= now_ns
@@ -178,7 +179,7 @@ pub(super) const NO_EPISODE: u32 = u32::MAX;
 /// replicas and store agree (milliseconds to tenths of a second), short against a run.
 const NEAR_NS: u64 = 1_000_000_000;
 
-/// Who waits for longer is not judged here; bounds what must be kept.
+/// The longest wait of a request that is judged here; bounds what must be kept.
 const WAIT_MOST_NS: u64 = 30_000_000_000;
 
 /// Then another episode begins, though the first goes on: that later ones can be forgotten in order

@@ -3,8 +3,8 @@
 //! After each mark time is cut into windows. One is kept if the tokens admitted in it differ from
 //! those that the ideal admits of the same arrivals (so that noise of the arrivals is no fault of
 //! the limiter) by at most 5 % of what the limit adds in it, or of what the ideal admits if that is
-//! more; one token is always forgiven, for its window is a matter of microseconds. Of several limits
-//! the most generous one counts, and one key's worth of it.
+//! more; one token is always forgiven, for its window is a matter of microseconds. Of several
+//! limits the most generous one counts, and one key's worth of it.
 //!
 //! The limiter has converged from the end of the last window that was not kept. If that is the last
 //! whole window before the next mark or the end, nothing shows that it ever does.
@@ -21,7 +21,7 @@ pub struct Convergence {
     pub mark_ns: u64,
     /// The time from the mark on, as windows of 100 ms show it; `None` if they show no convergence.
     pub by_tenths_ns: Option<u64>,
-    /// The same as windows of 1 s show it.
+    /// The time as windows of 1 s show it.
     pub by_seconds_ns: Option<u64>,
 }
 
@@ -41,8 +41,8 @@ struct Open {
 }
 
 impl Watch {
-    /// Something happens; `volumes` is what there was since the run began. A second mark at the same
-    /// time is the same.
+    /// Something happens; `volumes` is what there was since the run began. A second mark at the
+    /// same time is the same.
     pub(super) fn mark(&mut self, now_ns: u64, volumes: &Volumes) {
         if self
             .open
@@ -78,7 +78,7 @@ impl Watch {
         }
     }
 
-    /// What was found for each mark, in order.
+    /// The findings for each mark, in order.
     pub(super) fn finish(mut self) -> Vec<Convergence> {
         self.end();
         self.found
@@ -100,7 +100,7 @@ struct Windows {
     width_ns: u64,
     /// When the open one ends.
     next_ns: u64,
-    /// What there was when it began.
+    /// The volumes when it began.
     before: Volumes,
     /// When the last window ended that was not kept; at first, the mark.
     converged_from_ns: u64,

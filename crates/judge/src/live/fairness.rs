@@ -1,11 +1,11 @@
-//! What each replica got of what it could fairly have.
+//! Fairness: the part of its fair share that each replica got.
 //!
 //! Per second: the tokens that the ideal admitted are shared out among the replicas by max-min,
 //! what fills the smallest demands first (water-filling), and what each was admitted is taken
 //! relative to its share. Jain's index of these, `(sum x)^2 / (n * sum x^2)`, is 1 if all are
 //! treated alike and `1/n` if one gets everything. Seconds in which nobody got anything, or in
-//! which the ideal admitted nothing, say nothing of fairness and are left out; so is the last one if
-//! it is not whole.
+//! which the ideal admitted nothing, say nothing of fairness and are left out; so is the last one
+//! if it is not whole.
 //!
 //! **Starvation**: how long a replica asked in vain while the ideal admitted somebody. From the
 //! arrival of the first of a row of denied requests of one replica to the verdict of the latest,
@@ -126,7 +126,7 @@ impl Replicas {
         self.next_ns += WINDOW_NS;
     }
 
-    /// What there is to say in the end.
+    /// The findings in the end.
     #[expect(clippy::cast_precision_loss, reason = "a mean for display")]
     pub(super) fn finish(mut self) -> (Option<Fairness>, Option<Starvation>) {
         self.jain.sort_by(f64::total_cmp);

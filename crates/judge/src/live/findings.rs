@@ -1,4 +1,4 @@
-//! What there is to say about a run.
+//! Findings about a run.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::series::{Deficit, Series};
 use crate::limit::ExactTokens;
 use crate::tally::{Volumes, share};
 
-/// What the judge found.
+/// The judge's findings.
 ///
 /// Volumes and what is derived from them are of the requests that arrived after the warm-up,
 /// whenever they were decided; safety (overshoot, peaks) and the series are of the whole run.

@@ -1,8 +1,9 @@
-//! What the judge keeps of one key.
+//! State of one key in the judge.
 //!
 //! # Invariant
 //!
-//! Half a cache line, because there may be a hundred thousand keys and each request touches its own.
+//! Half a cache line, because there may be a hundred thousand keys and each request touches its
+//! own.
 
 use super::contention::NO_EPISODE;
 use crate::level::Level;
@@ -12,7 +13,7 @@ use crate::limit::JudgedLimit;
 #[derive(Clone, Debug)]
 #[repr(C, align(32))]
 pub(super) struct Key {
-    /// What the ideal bucket has spent.
+    /// The level of the ideal bucket.
     pub(super) ideal: Level,
     /// To when it is drained.
     drained_to_ns: u64,

@@ -28,10 +28,10 @@ use crate::level::VirtualQueue;
 use crate::limit::{ExactTokens, JudgedLimit};
 use crate::tally::Volumes;
 
-/// What there is to say about one limit.
+/// Findings about one limit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LimitFindings {
-    /// What became of the requests under it, after the warm-up, in its own tokens.
+    /// Counts of the requests under it, after the warm-up, in its own tokens.
     pub volumes: Volumes,
     /// Tokens admitted beyond `burst + rate * (t - s)` in the worst window of the worst key, whole
     /// run. Only what a caller was told counts as admitted, at the instant at which its tokens were
@@ -51,8 +51,8 @@ pub struct LimitFindings {
 }
 
 impl LimitFindings {
-    /// Admissions that exceeded the limit, as a share of all admissions; `None` if there was none. It
-    /// tells one short excess from a steady one, which may have the same overshoot.
+    /// Admissions that exceeded the limit, as a share of all admissions; `None` if there was none.
+    /// It tells one short excess from a steady one, which may have the same overshoot.
     pub fn share_above_burst(&self) -> Option<f64> {
         crate::tally::share(self.takes_above_burst, self.takes)
     }
@@ -76,7 +76,7 @@ pub struct WorstWindow {
 pub struct PeakSecond {
     /// Tokens taken in it.
     pub tokens: u64,
-    /// The same over burst and a second's tokens together; 0 if nothing was taken.
+    /// The tokens over burst and a second's tokens together; 0 if nothing was taken.
     pub ratio: f64,
     /// Which key.
     pub key: u32,
@@ -173,7 +173,7 @@ impl Promise {
         let limit = self.numbers[self.current];
         for bound in &mut self.bounds {
             let applied = std::mem::replace(&mut bound.applies, bound.limit.covers(limit));
-            if bound.applies && !applied {
+            if bound.applies || applied {
                 bound.queues.fill(VirtualQueue::default());
             }
         }

@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use crate::tally::Volumes;
 
-/// What there was in each slice of time.
+/// Volumes of each slice of time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Series {
     /// How long a slice is. The last may be cut short by the end of the run.
     pub slice_ns: u64,
-    /// One after the other from the beginning of the run, warm-up included. Arrivals and the ideal's
-    /// answers count when they come, verdicts when they are given.
+    /// One after the other from the beginning of the run, warm-up included. Arrivals and the
+    /// ideal's answers count when they come, verdicts when they are given.
     pub slices: Vec<Volumes>,
 }
 

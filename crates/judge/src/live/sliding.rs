@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::promise::Promise;
 use crate::Demand;
 
-/// What was taken of all keys in the last second, oldest first.
+/// Takes of all keys in the last second, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct SlidingSecond {
     taken: VecDeque<Taken>,

@@ -16,7 +16,7 @@ struct Request {
     allowed: bool,
 }
 
-/// What the judge is told, in order: the arrival or the verdict of a request.
+/// Calls of the judge, in order: the arrival or the verdict of a request.
 fn in_order(requests: &[Request]) -> Vec<(usize, bool)> {
     let arrivals = requests
         .iter()
@@ -145,7 +145,7 @@ fn overshoot_by_definition(limits: &[JudgedLimit], takes: &[Take]) -> ExactToken
     worst
 }
 
-/// What so many tokens in a window exceed its bound by.
+/// Tokens by which so many exceed the bound of a window.
 fn beyond(taken: i128, start: &Take, end: &Take, limits: &[JudgedLimit]) -> ExactTokens {
     let in_force = &limits[start.changes..=end.changes];
     let burst = in_force.iter().map(|limit| limit.burst).max().unwrap();
@@ -275,7 +275,10 @@ proptest! {
         numbers in prop::collection::vec((0_u64..6, 1_u64..20, 0_u64..8), 1..5),
         until_change in 1_usize..20,
     ) {
-        let limits: Vec<_> = numbers.iter().map(|&(t, per, burst)| limit(t, per * 700, burst)).collect();
+        let numbers = numbers.iter();
+        let limits: Vec<_> = numbers
+            .map(|&(tokens, per, burst)| limit(tokens, per * 700, burst))
+            .collect();
         let promised = Promised {
             limit: limits[0],
             later: limits[1..].to_vec(),
@@ -380,9 +383,12 @@ proptest! {
         prop_assert_eq!(found.total, volumes(0, &|_| true));
         prop_assert_eq!(found.measured, volumes(from_ns, &|_| true));
         for (number, its) in found.limits.iter().enumerate() {
-            prop_assert_eq!(its.volumes, volumes(from_ns, &|demand| demand.limit as usize == number));
+            let is_its = |demand: &Demand| demand.limit as usize == number;
+            prop_assert_eq!(its.volumes, volumes(from_ns, &is_its));
         }
-        let differ = |&n: &usize| requests[n].at_ns / 1000 * 1000 >= from_ns && requests[n].allowed != ideal[n];
+        let differ = |&n: &usize| {
+            requests[n].at_ns / 1000 * 1000 >= from_ns && requests[n].allowed != ideal[n]
+        };
         prop_assert_eq!(found.disagreements, (0..requests.len()).filter(differ).count() as u64);
 
         let sum = found.series.slices.iter().fold(Volumes::default(), |sum, &slice| sum + slice);
@@ -403,7 +409,9 @@ proptest! {
         let limits = [(limit(1, 3_000_000, 5), 3), (limit(1, 2_000_000, 9), 1)];
         let setup = JudgeSetup { measure_from_ns: from_ns, ..setup(&limits) };
         let (found, ideal) = judge(&setup, &requests, end_of(&requests));
-        let tokens = |it: &Request| it.demands.iter().map(|demand| i64::from(demand.cost)).sum::<i64>();
+        let tokens = |it: &Request| -> i64 {
+            it.demands.iter().map(|demand| i64::from(demand.cost)).sum()
+        };
         let ahead = |until: u64| {
             let mut ahead = 0;
             for (it, &ideal) in requests.iter().zip(&ideal) {
@@ -467,8 +475,8 @@ fn a_spend_is_not_settled_twice() {
     judge.settle(spend, true);
 }
 
-/// A judge that begins anew at a change forgives a limiter that does so too: a full burst before the
-/// change, and one after.
+/// A judge that begins anew at a change forgives a limiter that does so too: a full burst before
+/// the change, and one after.
 #[test]
 fn a_change_of_the_limit_is_no_second_burst() {
     let of = |from, to| {

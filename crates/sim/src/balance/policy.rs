@@ -36,7 +36,7 @@ pub enum Policy {
     Random,
     /// One after the other.
     RoundRobin,
-    /// The same for the same key, as long as it lives; when it does not, its keys go to all
+    /// Always one replica for a key, as long as it lives; when it does not, its keys go to all
     /// others, and no other key moves.
     Sticky {
         /// Which part of the requests goes to any replica instead.
@@ -51,7 +51,7 @@ pub enum Policy {
     Skewed {
         /// Which one, by position; counting goes on at the first after the last.
         to: u32,
-        /// What it gets.
+        /// The replica's weight.
         share: Share,
     },
     /// By weight, one for each position; those without one get nothing.
@@ -65,7 +65,7 @@ pub enum Policy {
     Moving {
         /// How often.
         every: Span,
-        /// What it gets.
+        /// The replica's weight.
         share: Share,
     },
 }
@@ -249,7 +249,8 @@ mod tests {
         let moving = refused("balance = { moving = { every = \"0s\", share = \"50%\" } }");
         assert!(moving.contains("`balance.moving.every`"), "{moving}");
         let order = refused(
-            "[balance]\nsteps = [{ at = \"2s\", policy = \"random\" }, { at = \"2s\", policy = \"random\" }]",
+            "[balance]\nsteps = [{ at = \"2s\", policy = \"random\" }, \
+             { at = \"2s\", policy = \"random\" }]",
         );
         assert!(order.contains("`balance.steps[1].at` is 2s"), "{order}");
     }
@@ -264,7 +265,8 @@ mod tests {
         let moving = "{ moving = { every = \"10s\", share = \"50%\" } }";
         assert_eq!(seconds(&format!("balance = {moving}")), [10, 20, 30]);
         let between = format!(
-            "[balance]\nsteps = [{{ at = \"15s\", policy = {moving} }}, {{ at = \"25s\", policy = \"random\" }}, {{ at = \"40s\", policy = \"random\" }}]"
+            "[balance]\nsteps = [{{ at = \"15s\", policy = {moving} }}, \
+             {{ at = \"25s\", policy = \"random\" }}, {{ at = \"40s\", policy = \"random\" }}]"
         );
         assert_eq!(seconds(&between), [15, 20, 25]);
     }

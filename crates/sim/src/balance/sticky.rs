@@ -1,4 +1,4 @@
-//! The same replica for the same key: rendezvous hashing.
+//! One replica for each key: rendezvous hashing.
 //!
 //! # Invariant
 //!
@@ -18,7 +18,7 @@ use crate::units::Share;
 pub(super) struct Sticky {
     spill: Bernoulli,
     salt: u64,
-    /// Who lived when `homes` was last forgotten.
+    /// The replicas that lived when `homes` was last forgotten.
     living: Vec<u32>,
     /// The position of each key's replica, or [`UNKNOWN`].
     homes: Vec<u32>,

@@ -11,7 +11,7 @@ use crate::arrival::Arrival;
 pub(super) struct Client {
     /// When its request was first sent.
     first_at_ns: u64,
-    /// What is tried again, if anything.
+    /// The request that is tried again, if any.
     key: u32,
     cost: u32,
     /// How often its request was sent before; 0 if the next one is a new one.
@@ -19,7 +19,7 @@ pub(super) struct Client {
     asking: bool,
 }
 
-/// What is sent.
+/// The request that is sent.
 pub(super) struct Sent {
     pub(super) key: u32,
     pub(super) cost: u32,

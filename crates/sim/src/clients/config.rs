@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::retry::Retry;
 use crate::units::{Count, PerSecond, Share, Span};
 
-/// What callers do with their answers.
+/// Callers, and how they react to their answers.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClientsConfig {
@@ -25,7 +25,7 @@ pub struct ClientsConfig {
     pub want: Option<PerSecond>,
     /// Clients that feel their way: faster all the time, slower on each denial.
     pub aimd: Option<AimdConfig>,
-    /// What follows a denial.
+    /// The reaction to a denial.
     pub retry: Retry,
     /// How long after the first try the last one may be.
     pub give_up: Option<Span>,
@@ -47,10 +47,10 @@ pub enum Think {
 pub struct AimdConfig {
     /// The rate at first.
     pub start: PerSecond,
-    /// What it gains, steadily.
+    /// The rate that it gains, steadily.
     #[serde(default)]
     pub step: GainConfig,
-    /// What is left of it after a denial.
+    /// The share of the rate that is left after a denial.
     #[serde(default = "half")]
     pub factor: Share,
     /// For how long after such a fall the next denials count as the same.
@@ -101,10 +101,9 @@ impl ClientsConfig {
                 ));
             }
             (Some(Count(1..=CLIENTS_MAX)), _) => {
-                return Err(
-                    "`clients.count` needs one of `think`, `want` and `aimd`: how often a client sends"
-                        .to_owned(),
-                );
+                return Err("`clients.count` needs one of `think`, \
+                     `want` and `aimd`: how often a client sends"
+                    .to_owned());
             }
             (Some(count), _) => {
                 return Err(format!(
@@ -153,7 +152,7 @@ fn check_rate(name: &str, rate: PerSecond) -> Result<(), String> {
 }
 
 impl Default for GainConfig {
-    /// What the literature takes a TCP flow for, at 100 requests per second for a megabit.
+    /// A TCP flow as the literature takes it, at 100 requests per second for a megabit.
     fn default() -> Self {
         Self {
             rate: PerSecond(1.0),

@@ -147,7 +147,7 @@ impl Flow {
 }
 
 impl AimdConfig {
-    /// What the rate gains, per second and second.
+    /// The gain of the rate, per second and second.
     fn gain(&self) -> f64 {
         self.step.rate.0 / self.step.per.as_secs_f64()
     }

@@ -6,19 +6,19 @@ use serde::Deserialize;
 use crate::stream::Stream;
 use crate::units::{Share, Span};
 
-/// What follows a denial. `times` is the number of tries after the first.
+/// The reaction to a denial. `times` is the number of tries after the first.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Retry {
     /// Nothing.
     #[default]
     None,
-    /// The same again, at once.
+    /// A retry at once.
     Immediate {
         /// So often.
         times: u16,
     },
-    /// The same again after a fixed time.
+    /// A retry after a fixed time.
     Fixed {
         /// So long after the answer.
         wait: Span,

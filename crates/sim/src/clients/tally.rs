@@ -1,4 +1,4 @@
-//! What became of requests, from the callers' side: a request is what they want, a try what they
+//! Counts from the callers' side: a request is what they want, a try what they
 //! send for it.
 
 use hdrhistogram::Histogram;

@@ -211,7 +211,8 @@ fn a_client_has_its_key_and_waits_for_its_answer() {
 #[test]
 fn a_client_that_retries_keeps_its_request_and_then_goes_on() {
     let mut clients = clients(
-        "count = 1\nthink = { fixed = \"1s\" }\nretry = { fixed = { wait = \"100ms\", times = 2 } }",
+        "count = 1\nthink = { fixed = \"1s\" }\n\
+         retry = { fixed = { wait = \"100ms\", times = 2 } }",
         100,
     );
     let mut request = clients.pop();
@@ -369,7 +370,8 @@ proptest! {
         let text = format!("count = 20\n{pace}\n{retry}");
         let (sent, clients) = run(&text, seed, 20);
         prop_assert!(sent.is_sorted_by_key(|it| it.at_ns));
-        prop_assert!(sent.iter().all(|it| it.at_ns < 20 * SECOND && it.key == it.origin.client % 7));
+        let is_sound = |it: &Arrival| it.at_ns < 20 * SECOND && it.key == it.origin.client % 7;
+        prop_assert!(sent.iter().all(is_sound));
         // Whoever was alive to the end has sent in the last seconds.
         for client in 0..20 {
             let last = sent.iter().rev().find(|it| it.origin.client == client);

@@ -18,11 +18,11 @@ pub struct FaultConfig {
     pub lasting: Option<Lasting>,
     /// How long after each time it happens again.
     pub every: Option<Span>,
-    /// What happens.
+    /// The kind of the fault.
     pub kind: FaultKind,
 }
 
-/// What happens.
+/// The kind of the fault.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
 pub enum FaultKind {
@@ -72,7 +72,7 @@ pub enum FaultKind {
     },
     /// Another server takes over.
     FailOver {
-        /// What was written in so much time before is lost; `"0s"` loses nothing.
+        /// Writes of so much time before are lost; `"0s"` loses nothing.
         lost: Option<Span>,
         /// Everything is lost.
         #[serde(default)]
@@ -86,9 +86,9 @@ pub enum FaultKind {
     },
     /// Another server takes over, and the old one does not know.
     SplitBrain {
-        /// Who goes on talking to the old one.
+        /// The replicas that go on talking to the old one.
         replicas: Targets,
-        /// What was written in so much time before is unknown to the new one.
+        /// Writes of so much time before are unknown to the new one.
         #[serde(default)]
         lost: Span,
     },
@@ -127,7 +127,7 @@ pub enum FaultKind {
         limit: Limit,
         /// Which of the scenario's limits; its only one if it has no name.
         name: Option<String>,
-        /// Who hears of it.
+        /// The replicas that hear of it.
         #[serde(default)]
         replicas: Targets,
     },
@@ -140,7 +140,7 @@ pub enum FaultKind {
     Nothing {},
 }
 
-/// What a server that starts again knows.
+/// The memory of a server that starts again.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Restart {
@@ -149,7 +149,7 @@ pub enum Restart {
     Kept,
     /// Nothing: it does not save.
     Empty,
-    /// What it had saved so long before it was killed.
+    /// The memory that it had saved so long before it was killed.
     Lost(Span),
 }
 
@@ -161,7 +161,7 @@ pub struct Mishap {
     pub weight: u32,
     /// `for`: how long it lasts.
     pub lasting: Option<Lasting>,
-    /// What happens.
+    /// The kind of the fault.
     pub kind: FaultKind,
 }
 
@@ -395,12 +395,14 @@ mod tests {
 
     /// One of each kind, as scenarios write them.
     const ALL: [&str; 18] = [
-        "at = \"1s\"\nkind = \"partition\"\nreplicas = [0, 1]\ndirection = \"to-store\"\nfor = \"5s\"",
+        "at = \"1s\"\nkind = \"partition\"\nreplicas = [0, 1]\ndirection = \"to-store\"\n\
+         for = \"5s\"",
         "at = \"1s\"\nkind = \"partition\"",
         "at = \"1s\"\nkind = \"loss\"\nshare = \"30%\"\nreplicas = 2",
         "at = \"1s\"\nkind = \"slow-network\"\ntimes = 10\ndirection = \"to-replica\"",
         "at = \"1s\"\nkind = \"store-down\"\nfor = \"5s\"\nthen = \"empty\"\nloading = \"2s\"",
-        "at = \"1s\"\nkind = \"store-down\"\nfor = [\"0s\", \"60s\"]\nthen = { lost = \"500ms\" }\nsilent = true",
+        "at = \"1s\"\nkind = \"store-down\"\nfor = [\"0s\", \"60s\"]\nthen = { lost = \"500ms\" }\n\
+         silent = true",
         "at = \"1s\"\nkind = \"fail-over\"\nlost = \"500ms\"\ndown = \"3s\"\nevery = \"20s\"",
         "at = \"1s\"\nkind = \"fail-over\"\nempty = true",
         "at = \"1s\"\nkind = \"split-brain\"\nfor = \"5s\"\nreplicas = \"50%\"\nlost = \"1s\"",
@@ -411,8 +413,10 @@ mod tests {
         "at = \"1s\"\nkind = \"store-clock\"\nstep = \"-5s\"",
         "at = \"1s\"\nkind = \"crash\"\nreplicas = [3]\nrestart-after = \"1s\"",
         "at = \"1s\"\nkind = \"pause\"\nreplicas = 1\nfor = \"5s\"",
-        "at = \"1s\"\nkind = \"limit\"\nlimit = \"300/s burst 30\"\nname = \"api\"\nreplicas = \"30%\"",
-        "at = \"1s\"\nkind = \"mishaps\"\nevery = \"60s\"\npick = [{ weight = 3, kind = \"flush\" }, \
+        "at = \"1s\"\nkind = \"limit\"\nlimit = \"300/s burst 30\"\nname = \"api\"\n\
+         replicas = \"30%\"",
+        "at = \"1s\"\nkind = \"mishaps\"\nevery = \"60s\"\n\
+         pick = [{ weight = 3, kind = \"flush\" }, \
          { kind = \"nothing\" }, { weight = 2, kind = \"hang\", for = [\"1s\", \"9s\"] }]",
     ];
 

@@ -1,4 +1,4 @@
-//! What a fault comes to: changes, each at one instant.
+//! Changes that a fault comes to, each at one instant.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub enum FaultEvent {
     Network {
         /// Whose links. Sorted.
         replicas: Arc<[u32]>,
-        /// What.
+        /// The change.
         change: NetworkChange,
     },
     /// Something happens to the store.
@@ -24,7 +24,7 @@ pub enum FaultEvent {
     Replicas {
         /// Which. Sorted. Some may be gone already, or not yet there.
         replicas: Arc<[u32]>,
-        /// What.
+        /// The change.
         change: ReplicaChange,
     },
     /// Some replicas hear of a new limit.
@@ -38,7 +38,7 @@ pub enum FaultEvent {
     },
 }
 
-/// What a fault does to a replica.
+/// Changes of a replica by a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReplicaChange {
     /// It is killed: what it held and had not reported is lost with it.

@@ -1,4 +1,4 @@
-//! What faults may add to the overshoot, at most.
+//! The most that faults may add to the overshoot.
 
 use leasehold_core::{Limit, Micros};
 
@@ -35,7 +35,7 @@ pub struct Excess {
     pub rate_ns: u64,
 }
 
-/// What replicas can know of a store that lost its memory.
+/// Circumstances under which replicas notice that a store lost its memory.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Circumstances {
     /// Nobody finds out that a server is another than it was, or is the same and was started
@@ -46,7 +46,7 @@ pub struct Circumstances {
 }
 
 impl Excess {
-    /// What the faults of a [`timeline`](crate::faults::timeline) add.
+    /// The sum of what the faults of a [`timeline`](crate::faults::timeline) add.
     pub fn of(timeline: &[(u64, FaultEvent)], circumstances: Circumstances) -> Self {
         let newcomers = circumstances.replicas_start || timeline.iter().any(starts_replicas);
         let mut excess = Self::default();

@@ -18,10 +18,10 @@ use crate::server::{FaultId, Memory, Silence, StoreChange};
 use crate::stream::Stream;
 use crate::units::Share;
 
-/// What comes first of what happens at one instant.
+/// The order of changes at one instant.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Rank {
-    /// What will be lost must not be remembered.
+    /// Memory that will be lost must not be remembered.
     Snapshot,
     /// One fault ends before the next begins.
     End,
@@ -252,7 +252,7 @@ impl Events {
         self.planned.push((at_ns, Rank::Begin, event));
     }
 
-    /// What lasts for no time at all ends after it began.
+    /// A fault that lasts for no time at all ends after it began.
     fn end(&mut self, began_ns: u64, at_ns: u64, event: FaultEvent) {
         let rank = if began_ns == at_ns {
             Rank::Begin

@@ -17,7 +17,7 @@ pub struct FaultError {
     pub position: usize,
     /// Its kind.
     pub kind: &'static str,
-    /// What is wrong, and the mend.
+    /// The problem, and the mend.
     pub problem: String,
 }
 
@@ -27,7 +27,7 @@ impl From<FaultError> for String {
     }
 }
 
-/// What goes wrong in a run of `duration` with replicas 0 to `replicas`, in order of time.
+/// The faults of a run of `duration` with replicas 0 to `replicas`, in order of time.
 ///
 /// Faults begin before the run ends, and may end after. If the number of replicas varies,
 /// `replicas` is the most there will be at a time.
@@ -171,7 +171,8 @@ mod tests {
     fn what_begins_ends_and_each_event_comes_in_its_time() {
         let events = planned(&[
             "at = \"20s\"\nkind = \"pause\"\nreplicas = [4]\nfor = \"5s\"",
-            "at = \"10s\"\nkind = \"partition\"\nreplicas = [2, 1]\ndirection = \"to-store\"\nfor = \"12s\"",
+            "at = \"10s\"\nkind = \"partition\"\nreplicas = [2, 1]\ndirection = \"to-store\"\n\
+             for = \"12s\"",
         ])
         .unwrap();
         let network = |change| FaultEvent::Network {
@@ -260,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_server_that_loads_refuses_even_if_its_machine_was_gone() {
-        let silent = "at = \"10s\"\nkind = \"store-down\"\nfor = \"5s\"\nthen = \"empty\"\nloading = \"2s\"\nsilent = true";
+        let silent = "at = \"10s\"\nkind = \"store-down\"\nfor = \"5s\"\nthen = \"empty\"\n\
+        loading = \"2s\"\nsilent = true";
         let fault = FaultId(0);
         let expected = [
             (
@@ -305,7 +307,8 @@ mod tests {
     #[test]
     fn one_more_fault_leaves_the_others_as_they_are() {
         let crash = "at = \"1s\"\nkind = \"crash\"\nreplicas = 3\nevery = \"5s\"";
-        let pause = "at = \"2s\"\nkind = \"pause\"\nreplicas = \"40%\"\nfor = [\"1s\", \"2s\"]\nevery = \"6s\"";
+        let pause = "at = \"2s\"\nkind = \"pause\"\nreplicas = \"40%\"\nfor = [\"1s\", \"2s\"]\n\
+        every = \"6s\"";
         let alone = planned(&[crash]).unwrap();
         let both = planned(&[crash, pause]).unwrap();
         assert_eq!(both, planned(&[crash, pause]).unwrap(), "of one seed");
@@ -324,11 +327,10 @@ mod tests {
 
     #[test]
     fn mishaps_happen_as_often_as_they_weigh() {
-        let mishaps = faults(&[
-            "at = \"0s\"\nevery = \"1s\"\nkind = \"mishaps\"\npick = [{ weight = 7, kind = \"nothing\" }, \
+        let mishaps = faults(&["at = \"0s\"\nevery = \"1s\"\nkind = \"mishaps\"\n\
+             pick = [{ weight = 7, kind = \"nothing\" }, \
              { weight = 2, kind = \"flush\" }, { weight = 0, kind = \"script-flush\" }, \
-             { kind = \"hang\", for = [\"0s\", \"900ms\"] }]",
-        ]);
+             { kind = \"hang\", for = [\"0s\", \"900ms\"] }]"]);
         let events = timeline(&mishaps, Span::from_secs(10_000), 10, 1).unwrap();
         let count = |wanted: &StoreChange| {
             let wanted = FaultEvent::Store(wanted.clone());

@@ -81,12 +81,12 @@ impl Clock {
         }
     }
 
-    /// What it shows when the world began.
+    /// The reading when the world began.
     pub const fn origin_ns(&self) -> u64 {
         self.origin_ns
     }
 
-    /// What it shows at a time of the world.
+    /// The reading at a time of the world.
     pub const fn reading(&self, world_ns: u64) -> Instant {
         let passed = if self.per_million == MILLION {
             world_ns
@@ -165,7 +165,10 @@ mod tests {
         }
 
         #[test]
-        fn a_clock_without_drift_only_adds(origin_ns in 0..1_u64 << 62, world_ns in 0..1_u64 << 62) {
+        fn a_clock_without_drift_only_adds(
+            origin_ns in 0..1_u64 << 62,
+            world_ns in 0..1_u64 << 62,
+        ) {
             let clock = Clock::new(origin_ns, 0);
             prop_assert_eq!(clock.reading(world_ns).as_nanos(), origin_ns + world_ns);
             prop_assert_eq!(clock.when(Instant::from_nanos(origin_ns + world_ns)), world_ns);

@@ -64,7 +64,7 @@ impl Books {
         self.taken += u64::from(demand.cost);
     }
 
-    /// What lies in cells, given what the syncer believes is `held` and knows as `spent`.
+    /// The tokens that lie in cells, given what the syncer believes is `held` and knows as `spent`.
     pub(crate) fn unspent(&self, held: u64, spent: u64) -> u64 {
         (held + spent).saturating_sub(self.taken)
     }
@@ -140,7 +140,8 @@ impl Books {
                 let deadline = entry.lease.view(now).deadline;
                 assert!(
                     deadline <= promised.unwrap_or(Instant::ORIGIN),
-                    "tokens of {key:?} may be taken until {deadline:?}, its leases end at {promised:?}"
+                    "tokens of {key:?} may be taken until {deadline:?}, \
+                     its leases end at {promised:?}"
                 );
             }
         }
@@ -160,7 +161,8 @@ impl Books {
         assert_eq!(
             tokens.granted,
             self.taken + tokens.released + tokens.expired + cells,
-            "granted is not spent + released + expired + held: {tokens:?}, taken {}, in cells {cells}",
+            "granted is not spent + released + expired + held: {tokens:?}, taken {}, \
+             in cells {cells}",
             self.taken,
         );
         // Spends that the syncer has yet to look at are among what it believes is held.

@@ -15,7 +15,7 @@ use crate::scheme::{Demand, Ticket};
 #[derive(Debug)]
 pub(crate) struct Joined {
     pub(crate) ticket: Ticket,
-    /// What it costs; no key twice.
+    /// The costs; no key twice.
     pub(crate) demands: Vec<Demand>,
     pub(crate) deadline: Instant,
     joint: Joint,

@@ -26,9 +26,9 @@ pub struct LeasedNode {
     away: Arc<Away>,
     syncer: Syncer<Caller>,
     limits: Arc<[NamedLimit]>,
-    /// What callers look at to see whether their time is over.
+    /// The clock that tells callers whether their time is over.
     clock: Rc<Cell<Instant>>,
-    /// What the request path has asked of the sync task.
+    /// Commands of the request path to the sync task.
     inbox: VecDeque<Command>,
     /// When the sync task runs next, if it has been woken.
     runs_at: Option<Instant>,
@@ -39,7 +39,7 @@ pub struct LeasedNode {
     books: Books,
 }
 
-/// What the request path asks of the sync task.
+/// A request path's command to the sync task.
 #[derive(Debug)]
 struct Command {
     demand: Demand,
@@ -429,7 +429,7 @@ pub(crate) fn key_of<'a>(demand: &Demand, subject: &'a [u8; 4]) -> KeyRef<'a> {
     }
 }
 
-/// What a call is about, and what it is to spend at once.
+/// The key that a call is about, and the cost that it is to spend at once.
 pub(crate) fn demand_of(call: &Call) -> Demand {
     let key = call.entry.key();
     let LimitId(limit) = key.limit;

@@ -1,4 +1,4 @@
-//! What a scenario says of a load: one `[[load]]` table.
+//! One `[[load]]` table of a scenario.
 //!
 //! # Invariant
 //!
@@ -37,13 +37,13 @@ pub struct LoadConfig {
     pub from: Span,
     /// When it is over; if absent, with the run.
     pub until: Option<Span>,
-    /// What requests cost; if absent 1, or what a trace says.
+    /// The cost of requests; if absent 1, or what a trace says.
     pub cost: Option<CostConfig>,
     /// Which keys they are for.
     pub keys: KeysConfig,
     /// The one replica that they all go to; if absent, the balancer decides.
     pub replica: Option<u32>,
-    /// What callers do with their answers; without it, nothing.
+    /// The callers who react to their answers; without them, nobody reacts.
     pub clients: Option<ClientsConfig>,
 }
 

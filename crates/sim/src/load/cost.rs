@@ -1,4 +1,4 @@
-//! What a request costs.
+//! The costs of requests.
 //!
 //! # Invariant
 //!
@@ -15,7 +15,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use crate::stream::{Stream, stream};
 use crate::units::Count;
 
-/// What requests cost: `1`, `{ uniform = [1, 5] }` or `{ geometric = { mean = 3 } }`.
+/// The costs of requests: `1`, `{ uniform = [1, 5] }` or `{ geometric = { mean = 3 } }`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CostConfig {
     /// All the same.

@@ -197,7 +197,7 @@ impl Tail {
         whole(self.law.sample(random)).max(1)
     }
 
-    /// What is left of the time that an observer finds: long ones are found more often. More than
+    /// The rest of the time that an observer finds: long ones are found more often. More than
     /// x is left with the chance of the tail's integral beyond x over the whole integral.
     fn rest_ns(&self, random: &mut Stream) -> u64 {
         let chance: f64 = random.sample(OpenClosed01);
@@ -236,8 +236,10 @@ mod tests {
     #[test]
     fn the_mean_level_is_one_from_the_first_moment_on() {
         for text in [
-            "{ mmpp = [{ rate = \"3000/s\", mean = \"200ms\" }, { rate = \"300/s\", mean = \"800ms\" }] }",
-            "{ mmpp = [{ rate = \"0/s\", mean = \"1s\" }, { rate = \"5/s\", mean = \"10ms\" }, { rate = \"1/s\", mean = \"2s\" }] }",
+            "{ mmpp = [{ rate = \"3000/s\", mean = \"200ms\" }, \
+             { rate = \"300/s\", mean = \"800ms\" }] }",
+            "{ mmpp = [{ rate = \"0/s\", mean = \"1s\" }, { rate = \"5/s\", mean = \"10ms\" }, \
+             { rate = \"1/s\", mean = \"2s\" }] }",
             "{ on-off = { alpha = 1.4, sources = 3, on = \"200ms\", off = \"800ms\" } }",
             "{ on-off = { alpha = 1.1, sources = 1, on = \"1s\", off = \"1ms\" } }",
         ] {
@@ -290,7 +292,8 @@ mod tests {
     #[test]
     fn states_come_in_the_order_written() {
         let arrivals = arrivals(
-            "{ mmpp = [{ rate = \"1/s\", mean = \"1s\" }, { rate = \"2/s\", mean = \"1s\" }, { rate = \"3/s\", mean = \"1s\" }] }",
+            "{ mmpp = [{ rate = \"1/s\", mean = \"1s\" }, { rate = \"2/s\", mean = \"1s\" }, \
+             { rate = \"3/s\", mean = \"1s\" }] }",
         );
         let mut modulation = Modulation::new(&arrivals, stream(1, "test", 0));
         let (mut level, mut ends_ns) = modulation.at(0);

@@ -1,4 +1,4 @@
-//! What the arrivals of whole loads promise: their laws in closed form, and who depends on whom.
+//! Promises of the arrivals of whole loads: their laws in closed form, and which depend on which.
 
 use proptest::prelude::*;
 
@@ -67,13 +67,18 @@ const KINDS: [&str; 10] = [
     "offered = \"800/s\"\narrivals = \"even\"",
     "offered = \"800/s\"",
     "offered = \"800/s\"\narrivals = { gamma = { cv = 3 } }",
-    "arrivals = { mmpp = [{ rate = \"3k/s\", mean = \"20ms\" }, { rate = \"30/s\", mean = \"80ms\" }] }",
-    "offered = \"800/s\"\narrivals = { on-off = { alpha = 1.4, sources = 5, on = \"20ms\", off = \"80ms\" } }",
+    "arrivals = { mmpp = [{ rate = \"3k/s\", mean = \"20ms\" }, \
+     { rate = \"30/s\", mean = \"80ms\" }] }",
+    "offered = \"800/s\"\narrivals = { on-off = { alpha = 1.4, sources = 5, on = \"20ms\", \
+     off = \"80ms\" } }",
     "offered = \"800/s\"\nspike = { every = \"300ms\", requests = 50, within = \"10ms\" }",
     "spike = { every = \"100ms\", requests = 50 }",
-    "offered = \"800/s\"\ndiurnal = { period = \"1s\", low = 0 }\nfrom = \"100ms\"\nuntil = \"900ms\"",
-    "offered = \"800/s\"\nflash = { at = \"200ms\", times = 9, rise = \"100ms\", fall = \"100ms\" }",
-    "offered = \"800/s\"\nsteps = [{ at = \"300ms\", offered = \"0/s\" }, { at = \"700ms\", offered = \"5k/s\" }]",
+    "offered = \"800/s\"\ndiurnal = { period = \"1s\", low = 0 }\nfrom = \"100ms\"\n\
+     until = \"900ms\"",
+    "offered = \"800/s\"\nflash = { at = \"200ms\", times = 9, rise = \"100ms\", \
+     fall = \"100ms\" }",
+    "offered = \"800/s\"\nsteps = [{ at = \"300ms\", offered = \"0/s\" }, \
+     { at = \"700ms\", offered = \"5k/s\" }]",
 ];
 
 #[test]
@@ -124,7 +129,8 @@ fn gamma_gaps_have_the_variation_that_was_asked_for() {
         let gaps = gaps(&times(&text, 200));
         assert!(mean_is_plausible(&gaps, 0.001), "{cv}");
         let (mean, variance) = moments(&gaps);
-        // A gamma has an excess kurtosis of 6 cv^2, from which its variance is as uncertain as this.
+        // A gamma has an excess kurtosis of 6 cv^2, from which its variance is as uncertain as
+        // this.
         let deviation = ((2.0 + 6.0 * cv * cv) / float(gaps.len() as u64)).sqrt();
         let found = variance / (mean * mean) / (cv * cv);
         assert!(
@@ -136,7 +142,8 @@ fn gamma_gaps_have_the_variation_that_was_asked_for() {
 
 #[test]
 fn mmpp_has_the_mean_and_the_dispersion_of_its_closed_form() {
-    let text = "arrivals = { mmpp = [{ rate = \"3000/s\", mean = \"20ms\" }, { rate = \"300/s\", mean = \"80ms\" }] }";
+    let text = "arrivals = { mmpp = [{ rate = \"3000/s\", mean = \"20ms\" }, \
+    { rate = \"300/s\", mean = \"80ms\" }] }";
     let seconds = 600;
     let times = times(text, seconds);
     let (up, down): (f64, f64) = (1.0 / 0.02, 1.0 / 0.08);
@@ -165,14 +172,16 @@ fn mmpp_has_the_mean_and_the_dispersion_of_its_closed_form() {
 
 #[test]
 fn offered_scales_the_states_of_mmpp() {
-    let text = "offered = \"42/s\"\narrivals = { mmpp = [{ rate = \"3k/s\", mean = \"20ms\" }, { rate = \"300/s\", mean = \"80ms\" }] }";
+    let text = "offered = \"42/s\"\narrivals = { mmpp = [{ rate = \"3k/s\", mean = \"20ms\" }, \
+    { rate = \"300/s\", mean = \"80ms\" }] }";
     let counts = counts(&times(text, 1000), 1_000_000_000, 1000);
     assert!(mean_is_plausible(&counts, 42.0), "{:?}", moments(&counts));
 }
 
 #[test]
 fn on_off_sources_are_bursty_at_every_scale() {
-    let text = "offered = \"1000/s\"\narrivals = { on-off = { alpha = 1.4, sources = 20, on = \"20ms\", off = \"80ms\" } }";
+    let text = "offered = \"1000/s\"\narrivals = { on-off = { alpha = 1.4, sources = 20, \
+    on = \"20ms\", off = \"80ms\" } }";
     let seconds = 1000;
     let times = times(text, seconds);
     let scales = [100_000_000_u64, 1_000_000_000, 10_000_000_000];
@@ -185,7 +194,8 @@ fn on_off_sources_are_bursty_at_every_scale() {
 
 #[test]
 fn on_off_sources_offer_what_was_asked_for() {
-    let text = "offered = \"1000/s\"\narrivals = { on-off = { alpha = 1.4, sources = 20, on = \"20ms\", off = \"80ms\" } }";
+    let text = "offered = \"1000/s\"\narrivals = { on-off = { alpha = 1.4, sources = 20, \
+    on = \"20ms\", off = \"80ms\" } }";
     let runs: Vec<f64> = (0..400)
         .map(|seed| float(arrivals(text, 1, seed).len() as u64))
         .collect();
@@ -194,7 +204,8 @@ fn on_off_sources_offer_what_was_asked_for() {
 
 #[test]
 fn a_step_is_poisson_on_either_side() {
-    let text = "offered = \"500/s\"\nsteps = [{ at = \"20s\", offered = \"10k/s\" }, { at = \"22s\", offered = \"50/s\" }]";
+    let text = "offered = \"500/s\"\nsteps = [{ at = \"20s\", offered = \"10k/s\" }, \
+    { at = \"22s\", offered = \"50/s\" }]";
     let times = times(text, 200);
     for (from, until, rate) in [(0, 20, 500.0), (20, 22, 10_000.0), (22, 200, 50.0)] {
         let within = Span::from_secs(from).0..Span::from_secs(until).0;
@@ -247,7 +258,8 @@ fn a_day_and_a_flash_offer_what_their_integrals_say() {
     let expected: Vec<f64> = (0..120).map(due).collect();
     assert!(chi_square_is_plausible(&found, &expected), "{found:?}");
 
-    let flash = "offered = \"1000/s\"\nflash = { at = \"1s\", times = 15, rise = \"1s\", hold = \"1s\", fall = \"2s\" }";
+    let flash = "offered = \"1000/s\"\nflash = { at = \"1s\", times = 15, rise = \"1s\", \
+    hold = \"1s\", fall = \"2s\" }";
     let found = counts(&times(flash, 12), 1_000_000_000, 12);
     let mut expected = vec![1000.0, 8000.0, 15_000.0];
     let left = |second: f64| 14_000.0 * 2.0 * (-second / 2.0).exp();
@@ -262,7 +274,8 @@ fn a_shape_goes_with_every_law() {
     for kind in [
         "arrivals = \"even\"",
         "arrivals = { gamma = { cv = 2 } }",
-        "arrivals = { mmpp = [{ rate = \"30/s\", mean = \"2ms\" }, { rate = \"3/s\", mean = \"8ms\" }] }",
+        "arrivals = { mmpp = [{ rate = \"30/s\", mean = \"2ms\" }, \
+         { rate = \"3/s\", mean = \"8ms\" }] }",
         "arrivals = { on-off = { alpha = 1.9, sources = 50, on = \"2ms\", off = \"2ms\" } }",
     ] {
         let text = format!(
@@ -320,7 +333,8 @@ fn costs_and_keys_leave_times_as_they_were_and_each_other() {
         1,
     );
     let skewed = arrivals(
-        "offered = \"1000/s\"\nkeys = { count = 1000, zipf = 1.2 }\ncost = { geometric = { mean = 3 } }",
+        "offered = \"1000/s\"\nkeys = { count = 1000, zipf = 1.2 }\n\
+         cost = { geometric = { mean = 3 } }",
         10,
         1,
     );
@@ -354,7 +368,7 @@ fn a_load_leaves_those_before_it_as_they_were() {
     assert_eq!(alone, first);
 }
 
-/// What the first requests of many runs are: one of each, so that rejected draws shift nothing.
+/// The first requests of many runs: one of each, so that rejected draws shift nothing.
 fn first_of_each_run(text: &str, which: fn(&Arrival) -> f64) -> Vec<f64> {
     let first = |seed| which(&load(&[text], 1, seed).pop());
     (0..2000).map(first).collect()
@@ -450,8 +464,11 @@ fn the_same_seed_gives_the_same_and_another_another() {
 
 #[test]
 fn change_points_are_in_order_each_once_and_within_the_run() {
-    let flash = "offered = \"1/s\"\nfrom = \"5s\"\nflash = { at = \"20s\", times = 2, rise = \"1s\", hold = \"2s\" }";
-    let steps = "offered = \"1/s\"\nuntil = \"60s\"\nsteps = [{ at = \"0s\", offered = \"2/s\" }, { at = \"21s\", offered = \"1/s\" }, { at = \"70s\", offered = \"1/s\" }]";
+    let flash = "offered = \"1/s\"\nfrom = \"5s\"\n\
+    flash = { at = \"20s\", times = 2, rise = \"1s\", hold = \"2s\" }";
+    let steps = "offered = \"1/s\"\nuntil = \"60s\"\n\
+    steps = [{ at = \"0s\", offered = \"2/s\" }, { at = \"21s\", offered = \"1/s\" }, \
+    { at = \"70s\", offered = \"1/s\" }]";
     let load = load(&[flash, steps], 60, 1);
     assert_eq!(
         load.change_points(),
@@ -476,7 +493,8 @@ fn what_cannot_be_is_refused_and_the_message_names_the_field() {
         ("offered = \"1/s\"\ncost = 0", "`cost`"),
         ("offered = \"1/s\"\nkeys = { count = 0 }", "`keys.count`"),
         (
-            "offered = \"1/s\"\nsteps = [{ at = \"2s\", offered = \"1/s\" }, { at = \"2s\", offered = \"1/s\" }]",
+            "offered = \"1/s\"\nsteps = [{ at = \"2s\", offered = \"1/s\" }, \
+             { at = \"2s\", offered = \"1/s\" }]",
             "`steps`",
         ),
         (
@@ -518,15 +536,18 @@ fn what_cannot_be_is_refused_and_the_message_names_the_field() {
             "`arrivals.mmpp.mean`",
         ),
         (
-            "offered = \"1/s\"\narrivals = { on-off = { alpha = 1, sources = 1, on = \"1s\", off = \"1s\" } }",
+            "offered = \"1/s\"\narrivals = { on-off = { alpha = 1, sources = 1, on = \"1s\", \
+             off = \"1s\" } }",
             "on-off.alpha",
         ),
         (
-            "offered = \"1/s\"\narrivals = { on-off = { alpha = 2, sources = 0, on = \"1s\", off = \"1s\" } }",
+            "offered = \"1/s\"\narrivals = { on-off = { alpha = 2, sources = 0, on = \"1s\", \
+             off = \"1s\" } }",
             "on-off.sources",
         ),
         (
-            "offered = \"1/s\"\narrivals = { on-off = { alpha = 2, sources = 1, on = \"0s\", off = \"1s\" } }",
+            "offered = \"1/s\"\narrivals = { on-off = { alpha = 2, sources = 1, on = \"0s\", \
+             off = \"1s\" } }",
             "on-off.on",
         ),
         (
@@ -671,7 +692,9 @@ proptest! {
         churn: bool,
     ) {
         let keys = if churn {
-            "cost = { uniform = [2, 4] }\nkeys = { count = 9, first = 4, zipf = 0.9, moving = { every = \"50ms\" }, churn = { share = 0.5, every = \"10ms\", lifetime = \"25ms\" } }"
+            "cost = { uniform = [2, 4] }\nkeys = { count = 9, first = 4, zipf = 0.9, \
+             moving = { every = \"50ms\" }, churn = { share = 0.5, every = \"10ms\", \
+             lifetime = \"25ms\" } }"
         } else {
             "cost = { uniform = [2, 4] }\nkeys = { count = 5, first = 1 }"
         };

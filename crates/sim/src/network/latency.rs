@@ -66,11 +66,13 @@ impl Latency {
                 Err("`lognormal` wants a `p50` above 0, and a `p99` no shorter".to_owned())
             }
             Self::Measured(points) if points.is_empty() => Err(
-                "`measured` wants shares and times, such as [[\"50%\", \"1ms\"], [\"99%\", \"5ms\"]]"
+                "`measured` wants shares and times, such as [[\"50%\", \"1ms\"], [\"99%\", \
+                 \"5ms\"]]"
                     .to_owned(),
             ),
             Self::Measured(points) => {
-                let falls = |pair: &[(Share, Span)]| pair[0].0 >= pair[1].0 || pair[0].1 > pair[1].1;
+                let falls =
+                    |pair: &[(Share, Span)]| pair[0].0 >= pair[1].0 || pair[0].1 > pair[1].1;
                 match points.windows(2).find(|pair| falls(pair)) {
                     None => Ok(()),
                     Some(pair) => Err(format!(

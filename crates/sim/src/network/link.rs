@@ -12,7 +12,7 @@ use crate::network::latency::{Sampler, nanos, whole_nanos};
 use crate::network::{Degradation, Direction, NetworkChange, NetworkConfig};
 use crate::stream::{Stream, stream};
 
-/// What one replica's messages go through. Times are the world's, in nanoseconds.
+/// The link that one replica's messages go through. Times are the world's, in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Link {
     sampler: Sampler,
@@ -27,11 +27,11 @@ pub struct Link {
 pub struct Delivery {
     /// When.
     pub at_ns: u64,
-    /// What its answer will take; for [`Link::to_replica`].
+    /// The time that its answer will take; for [`Link::to_replica`].
     pub back_ns: u64,
 }
 
-/// What becomes of one message to the store: it arrives, or a copy does, or both, or neither.
+/// The fate of one message to the store: it arrives, or a copy does, or both, or neither.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Deliveries {
     /// The message.
@@ -135,12 +135,12 @@ struct Way {
     reorder_delay: f64,
     cuts: u32,
     degradations: Vec<Degradation>,
-    /// What the degradations come to.
+    /// The sum of the degradations.
     times: f64,
     loss: f64,
 }
 
-/// What was drawn for one message.
+/// The random numbers drawn for one message.
 #[derive(Clone, Copy)]
 struct Fate {
     lost: bool,

@@ -5,7 +5,8 @@
 //! published, and most "hybrid" designs in articles: local buckets filled from Redis. Taken tokens
 //! count as spent, so the rate is kept; but a bucket refills while its tokens lie at the replicas,
 //! so that N replicas may spend N * (block + watermark) beyond the burst. When the bucket runs dry,
-//! what a denied replica does next decides between many vain calls and unused tokens; see [`Retry`].
+//! what a denied replica does next decides between many vain calls and unused tokens; see
+//! [`Retry`].
 //!
 //! # What is simplified
 //!
@@ -52,15 +53,15 @@ pub struct BlockLeaseConfig {
     pub expiry: Option<Span>,
     /// When a replica asks again that was denied a block.
     pub retry: Retry,
-    /// What a request meets whose tokens are not there.
+    /// The fate of a request whose tokens are not there.
     pub empty: Empty,
     /// Whether the store grants what there is of a block.
     pub partial: bool,
-    /// What becomes of those who wait for a call that fails.
+    /// The answer to requests that wait for a call that fails.
     pub on_failure: OnFailure,
 }
 
-/// What a request meets whose tokens are not there.
+/// The fate of a request whose tokens are not there.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Empty {
@@ -137,12 +138,12 @@ impl Scheme for BlockLease {
 pub struct BlockLeaseMessage {
     slot: Slot,
     want: u64,
-    /// What will do if the store does not have all.
+    /// The least that will do if the store does not have all.
     least: u64,
     limits: Arc<[Limit]>,
 }
 
-/// What the store gives.
+/// The store's grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BlockLeaseAnswer {
     granted: u64,

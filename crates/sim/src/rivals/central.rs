@@ -41,7 +41,7 @@ pub struct CentralConfig {
     /// Whether a replica remembers until when a key is denied, as upstash's and Envoy's caches do.
     /// Like theirs it knows keys, not costs: it also denies a cheaper request that would pass.
     pub deny_cache: bool,
-    /// What becomes of a request that the store did not answer.
+    /// The answer to a request that the store did not answer.
     pub on_failure: OnFailure,
 }
 
@@ -89,7 +89,7 @@ pub struct CentralMessage {
     limits: Arc<[Limit]>,
 }
 
-/// What became of each request of a message, in its order.
+/// The result of each request of a message, in its order.
 #[derive(Clone, Debug)]
 pub struct CentralAnswer(Few<Result<(), Refused>>);
 
@@ -107,7 +107,7 @@ pub struct CentralNode {
     limits: Arc<[Limit]>,
     /// Until when a key is denied; used with `deny-cache` only.
     denied: Table<Instant>,
-    /// Who waits for the message under way to come back; used with `batch` only.
+    /// Requests that wait for the message under way to come back; used with `batch` only.
     queue: Vec<Ask>,
     in_flight: u32,
 }

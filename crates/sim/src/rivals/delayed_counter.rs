@@ -46,7 +46,7 @@ pub struct DelayedCounterConfig {
     pub window: Option<Span>,
     /// How tokens are counted within it.
     pub counts: Counting,
-    /// What becomes of counts whose exchange failed.
+    /// The fate of counts whose exchange failed.
     pub lost: Lost,
 }
 
@@ -61,7 +61,7 @@ pub enum Counting {
     SlidingWindowCounter,
 }
 
-/// What a replica does with counts that it sent and that were not confirmed.
+/// The fate of counts that a replica sent and that were not confirmed.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lost {
@@ -149,7 +149,7 @@ impl Scheme for DelayedCounter {
     }
 }
 
-/// What was spent of each key since the last message.
+/// Tokens spent of each key since the last message.
 #[derive(Clone, Debug)]
 pub struct DelayedCounterMessage {
     pushes: Vec<Push>,
@@ -168,7 +168,7 @@ struct Push {
     delta: u64,
 }
 
-/// What the store says of a key.
+/// The store's word on a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Total {
     counts: Counts,

@@ -8,7 +8,7 @@
 use super::meter::Refusal;
 use super::quota::{Counts, Quota};
 
-/// What was counted in the window.
+/// The count of the window.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct FixedWindow(Counts);
 

@@ -1,12 +1,12 @@
 //! The leaky bucket as a meter: a request pours its cost in if that does not spill, and the bucket
 //! leaks at the rate.
 //!
-//! So work nginx `limit_req` with `nodelay`, gubernator's `LEAKY_BUCKET` and most Redis scripts that
-//! keep a number and a time stamp. nginx counts in thousandths of a request and milliseconds;
-//! this is exact. As a meter it admits the very same requests as the token bucket. It differs
-//! where a limit changes under way: what lies in this bucket stays so many tokens, whereas the
-//! token bucket stays as far from full, in time. (The leaky bucket as a queue, which delays
-//! requests, is not modelled.)
+//! So work nginx `limit_req` with `nodelay`, gubernator's `LEAKY_BUCKET` and most Redis scripts
+//! that keep a number and a time stamp. nginx counts in thousandths of a request and milliseconds;
+//! this is exact. As a meter it admits the very same requests as the token bucket. It differs where
+//! a limit changes under way: what lies in this bucket stays so many tokens, whereas the token
+//! bucket stays as far from full, in time. (The leaky bucket as a queue, which delays requests, is
+//! not modelled.)
 //!
 //! # Invariant
 //!
@@ -16,11 +16,11 @@ use leasehold_core::{Bucket, Limit, StoreTime};
 
 use super::meter::Refusal;
 
-/// What lies in the bucket.
+/// The bucket's content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct LeakyBucket {
     bucket: Bucket,
-    /// What a token weighs in `bucket`; 0 in a blank one.
+    /// The weight of a token in `bucket`; 0 in a blank one.
     weight: u64,
 }
 

@@ -1,9 +1,9 @@
 //! The limiter without a store: each replica counts for itself, by a token bucket.
 //!
-//! So work governor, `golang.org/x/time/rate` and Envoy's local rate limit, and, counting otherwise,
-//! the in-process limiters of Guava, Resilience4j and nginx. Either each replica applies the whole
-//! limit, and N of them admit N times as much; or each applies its Nth, and whoever meets more than
-//! an Nth of the demand denies what the others leave unused.
+//! So work governor, `golang.org/x/time/rate` and Envoy's local rate limit, and, counting
+//! otherwise, the in-process limiters of Guava, Resilience4j and nginx. Either each replica applies
+//! the whole limit, and N of them admit N times as much; or each applies its Nth, and whoever meets
+//! more than an Nth of the demand denies what the others leave unused.
 //!
 //! # What is simplified
 //!

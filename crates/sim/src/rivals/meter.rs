@@ -84,7 +84,7 @@ impl Refusal {
     }
 }
 
-/// What one key has used, by one of the algorithms.
+/// The use of one key, by one of the algorithms.
 #[derive(Clone, Debug)]
 pub(super) enum Meter {
     TokenBucket(TokenBucket),

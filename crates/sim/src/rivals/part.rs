@@ -42,7 +42,7 @@ fn limit_of((tokens, period): (u128, u128), burst: u64) -> Option<Limit> {
     Limit::new(rate, burst, 0).ok()
 }
 
-/// The same with a period of whole seconds, and no longer than can be written.
+/// A limit with a period of whole seconds, and no longer than can be written.
 fn coarse((tokens, period): (u128, u128)) -> (u128, u128) {
     let seconds = period.div_ceil(SECOND_US);
     (tokens, seconds.min(SECONDS_MAX) * SECOND_US)

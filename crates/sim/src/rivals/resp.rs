@@ -1,8 +1,9 @@
-//! What a call weighs on the wire, in bytes of the protocol that Redis speaks.
+//! The size of a call on the wire, in bytes of the protocol that Redis speaks.
 //!
-//! Calls are scripts, by their digest: `EVALSHA <sha> <n> <key>... <argument>...`. Lengths are those
-//! of real frames, with two things taken as typical: a key has 24 bytes (`rate:user:00001234:min`
-//! and a little), and a number 7 digits. Headers of TCP and below are not counted.
+//! Calls are scripts, by their digest: `EVALSHA <sha> <n> <key>... <argument>...`. Lengths are
+//! those of real frames, with two things taken as typical: a key has 24 bytes
+//! (`rate:user:00001234:min` and a little), and a number 7 digits. Headers of TCP and below are not
+//! counted.
 
 /// The bytes of a script call with so many keys and numbers.
 pub(super) const fn script_call(keys: u32, numbers: u32) -> u32 {

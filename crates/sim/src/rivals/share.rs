@@ -2,23 +2,23 @@
 //! part of the rate for a while, and applies it by a bucket of its own.
 //!
 //! So work Google's Doorman (leases of capacity, by proportional share), Envoy's RLQS (assignments
-//! of token buckets with a time to live) and, with drop ratios in place of rates, Uber's global rate
-//! limiter. No request asks the store, and the sum of the parts is kept to the whole; but a share
-//! follows demand by an interval or two, and one that lies idle is stuck until it expires.
+//! of token buckets with a time to live) and, with drop ratios in place of rates, Uber's global
+//! rate limiter. No request asks the store, and the sum of the parts is kept to the whole; but a
+//! share follows demand by an interval or two, and one that lies idle is stuck until it expires.
 //!
 //! # What is simplified
 //!
 //! One server, not a tree of them. Demand is what came in the last interval, unsmoothed. Shares are
 //! in proportion to it, counted in 65536ths of the limit, and never more than the others have left,
-//! so a newcomer waits until they have come down (Doorman's rule). A part of a burst is at least one
-//! token, so that small bursts add up to more than the limit's. A key is reported when something
-//! was asked under it, and a replica that stops does not say so: its shares expire. There is no
-//! learning period after a restart of the store.
+//! so a newcomer waits until they have come down (Doorman's rule). A part of a burst is at least
+//! one token, so that small bursts add up to more than the limit's. A key is reported when
+//! something was asked under it, and a replica that stops does not say so: its shares expire. There
+//! is no learning period after a restart of the store.
 //!
 //! # Invariant
 //!
-//! At the store, the parts of a key that have not expired sum to the whole at most. A replica's part
-//! ends later than the store's record of it only by the time the answer took.
+//! At the store, the parts of a key that have not expired sum to the whole at most. A replica's
+//! part ends later than the store's record of it only by the time the answer took.
 
 mod keeper;
 
@@ -44,11 +44,11 @@ pub struct ShareConfig {
     pub interval: Span,
     /// How long a share lasts after it was assigned.
     pub expiry: Span,
-    /// What a replica applies while it has no share.
+    /// The limit that a replica applies while it has no share.
     pub unassigned: Unassigned,
 }
 
-/// What a replica applies to a key while it has no share of it.
+/// The limit that a replica applies to a key while it has no share of it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unassigned {
@@ -101,7 +101,7 @@ impl Share {
         Self { config, replicas }
     }
 
-    /// What a replica goes by while it has no share.
+    /// The limit that a replica goes by while it has no share.
     fn fallback(&self, limit: &Limit) -> Option<Limit> {
         match self.config.unassigned {
             Unassigned::Equal => Some(part_of(limit, 1, self.replicas.max(1))),
@@ -135,7 +135,7 @@ impl Scheme for Share {
     }
 }
 
-/// What was asked of one replica since its last report.
+/// Demand at one replica since its last report.
 #[derive(Clone, Debug)]
 pub struct ShareMessage {
     replica: u64,
@@ -164,12 +164,12 @@ pub struct ShareNode {
     in_flight: bool,
 }
 
-/// What one replica may spend of one key.
+/// The part of one key that one replica may spend.
 #[derive(Clone, Debug, Default)]
 struct Portion {
     bucket: LeakyBucket,
     assigned: Option<Assigned>,
-    /// What it goes by while nothing is assigned.
+    /// The limit that it goes by while nothing is assigned.
     fallback: Option<Limit>,
     /// The version of the limits that it was reckoned by.
     version: Option<u32>,
@@ -180,7 +180,7 @@ struct Portion {
 #[derive(Clone, Copy, Debug)]
 struct Assigned {
     parts: u32,
-    /// What these come to; `None` for no part at all.
+    /// The limit of a part; `None` for no part at all.
     limit: Option<Limit>,
     until: Instant,
 }

@@ -2,14 +2,14 @@
 //! ending now would still cover.
 //!
 //! So work Cloudflare, `slidingWindow` of upstash's ratelimit and, by default, Kong's
-//! `rate-limiting-advanced`. It takes the last window's requests for evenly spread. Where they were not, up to
-//! nearly twice the quota passes within one window's length, yet not at once. Those systems use
-//! doubles; this is exact.
+//! `rate-limiting-advanced`. It takes the last window's requests for evenly spread. Where they were
+//! not, up to nearly twice the quota passes within one window's length, yet not at once. Those
+//! systems use doubles; this is exact.
 
 use super::meter::Refusal;
 use super::quota::{Counts, Quota};
 
-/// What was counted in the window and in the one before.
+/// Counts of the window and of the one before.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct SlidingCounter(Counts);
 

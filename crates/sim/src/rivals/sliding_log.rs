@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use super::meter::Refusal;
 use super::quota::Quota;
 
-/// What was admitted, and when.
+/// The admissions, each with its time.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct SlidingLog {
     log: VecDeque<(u64, u64)>,

@@ -1,4 +1,4 @@
-//! What is known of each key of each limit, and forgotten once it says no more than a blank.
+//! A table of keys of all limits. It forgets a key that says no more than a blank.
 //!
 //! # Invariant
 //!
@@ -99,7 +99,7 @@ impl<V> Table<V> {
     }
 }
 
-/// The same on every machine and in every run; no attacker chooses the keys of a simulation.
+/// One hash on every machine and in every run; no attacker chooses the keys of a simulation.
 fn hasher() -> RandomState {
     RandomState::with_seeds(1, 2, 3, 4)
 }

@@ -1,4 +1,4 @@
-//! What the models of other limiters do to one limit, side by side.
+//! Models of other limiters under one limit, side by side.
 
 use super::*;
 use crate::units::{Count, Span};

@@ -9,7 +9,7 @@ use rand::RngExt;
 use crate::scheme::{Decision, Demand, Keeper, Node, Outbox, Outcome, Scheme, Ticket};
 use crate::stream::stream;
 
-/// What happens in a tiny world.
+/// An event of a tiny world.
 pub(super) struct Setting {
     pub(super) limits: Vec<Limit>,
     pub(super) replicas: usize,
@@ -23,7 +23,7 @@ pub(super) struct Setting {
     pub(super) patience_ns: u64,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Default)]
 pub(super) struct Run {
     /// When how many tokens of which key were spent, by time.

@@ -1,7 +1,8 @@
 //! The token bucket as stores keep it: GCRA, the generic cell rate algorithm.
 //!
-//! So work redis-cell, `throttled` for Go, `redis_rate`, throttlecrab and governor. They round times
-//! to a nanosecond, a microsecond or a double; this keeps the fraction, so the model is exact.
+//! So work redis-cell, `throttled` for Go, `redis_rate`, throttlecrab and governor. They round
+//! times to a nanosecond, a microsecond or a double; this keeps the fraction, so the model is
+//! exact.
 //!
 //! # Invariant
 //!

@@ -1,4 +1,4 @@
-//! What must come out of a run: `store-calls = "<= 1.2 * rate / 10"`.
+//! Expectations of a run: `store-calls = "<= 1.2 * rate / 10"`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct Expectation {
     pub of: String,
     /// Which measure; one of [`metrics::METRICS`].
     pub metric: String,
-    /// What it must be to the bound.
+    /// The relation to the bound.
     pub relation: Relation,
     /// The bound.
     pub bound: Formula,

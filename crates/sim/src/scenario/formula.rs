@@ -16,7 +16,7 @@ pub enum Formula {
     Join(Box<Formula>, Operator, Box<Formula>),
 }
 
-/// What joins two formulas.
+/// Operators that join two formulas.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "they say what they are")]
 pub enum Operator {

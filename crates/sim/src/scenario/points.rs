@@ -13,7 +13,7 @@ use crate::scenario::{Scenario, ScenarioError};
 pub struct Points {
     /// The file's name without its ending.
     pub name: String,
-    /// What it shows.
+    /// The title.
     pub title: String,
     /// Each scenario to run, in order.
     pub points: Vec<Point>,
@@ -36,7 +36,7 @@ pub struct Vary {
 }
 
 impl Point {
-    /// What sets it apart from the other points of its file.
+    /// The settings that set it apart from the other points of its file.
     pub fn label(&self) -> String {
         label(&self.settings)
     }
@@ -221,7 +221,7 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("lease-pays", "tuning.lease-pays"),
 ];
 
-/// What a variant is called among the settings of a point.
+/// The name of a variant among the settings of a point.
 const VARIANT: &str = "variant";
 
 /// More runs than anybody waits for: a slip in a sweep.

@@ -1,4 +1,4 @@
-//! What the parts of a scenario mean together: the judge's promises, the callers, the marks.
+//! The meaning of a scenario's parts together: the judge's promises, the callers, the marks.
 
 use leasehold_core::Limit;
 
@@ -31,7 +31,7 @@ impl Scenario {
         Clients::new(&configs, self.duration, seed)
     }
 
-    /// What the judge holds a run against, in which the fleet and the world change so.
+    /// The judge's setup for a run in which the fleet and the world change so.
     pub(crate) fn judged(
         &self,
         load: &Load,
@@ -94,7 +94,7 @@ impl Scenario {
         all.filter(|at_ns| *at_ns < self.duration.0).collect()
     }
 
-    /// What a name stands for in an expectation: numbers of the first limit and load, per second.
+    /// The value of a name in an expectation: numbers of the first limit and load, per second.
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
         let limit = &self.limits[0].limit;
         let rate = limit.rate();

@@ -57,7 +57,7 @@ impl TuningConfig {
         tuning
     }
 
-    /// What a limiter cannot work with.
+    /// Refuses a tuning that a limiter cannot work with.
     pub(crate) fn check(&self) -> Result<(), String> {
         // Scenarios write with dashes what is written with underscores in Rust.
         let say = |error: TuningError| format!("[tuning] {}", error.to_string().replace('_', "-"));

@@ -1,4 +1,4 @@
-//! What the store was asked to do.
+//! An account of the store's work.
 //!
 //! # Invariant
 //!
@@ -18,7 +18,7 @@ pub struct Account {
     calls_of_tenth: u64,
 }
 
-/// What came to the store, and what it sent back.
+/// The traffic to the store and back.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Traffic {
     /// Messages executed.

@@ -22,7 +22,7 @@ impl StoreClock {
         self.step_us = self.step_us.saturating_add(micros);
     }
 
-    /// What the clock shows `now_ns` after the world began.
+    /// The reading `now_ns` after the world began.
     #[inline]
     pub(crate) fn reading(&self, now_ns: u64) -> StoreTime {
         let elapsed = i128::from(now_ns);
@@ -35,7 +35,7 @@ impl StoreClock {
     }
 }
 
-/// What the clock shows when the world begins: an ordinary date, so that large numbers are met.
+/// The reading when the world begins: an ordinary date, so that large numbers are met.
 const ORIGIN_US: i128 = 1_700_000_000_000_000;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::draft::{Draft, Policy, limit_name};
 use crate::faults::{Circumstances, Excess, FaultEvent};
 use crate::server::StoreChange;
 
-/// What a world does to its limits.
+/// The changes of a world that bear on its limits.
 pub(super) struct Troubles<'t> {
     pub(super) timeline: &'t [(u64, FaultEvent)],
     pub(super) circumstances: Circumstances,
@@ -20,10 +20,10 @@ pub(super) struct Troubles<'t> {
 
 /// The most tokens beyond the burst that each limit may have admitted, in order.
 ///
-/// That is its overshoot budget, and what [`Excess`] says of the timeline; a store's clock that runs
-/// fast adds its drift to the rate. While limits change, a replica may go by any that was in force:
-/// each is held against the largest of them. What failure policies add is bounded loosely: there the
-/// books and what follows the faults are the test.
+/// That is its overshoot budget, and what [`Excess`] says of the timeline; a store's clock that
+/// runs fast adds its drift to the rate. While limits change, a replica may go by any that was in
+/// force: each is held against the largest of them. What failure policies add is bounded loosely:
+/// there the books and what follows the faults are the test.
 pub(super) fn bounds(draft: &Draft, troubles: &Troubles<'_>) -> Vec<f64> {
     let excess = Excess::of(troubles.timeline, troubles.circumstances);
     // What a server had saved before anybody asked it anything is no memory.
@@ -59,7 +59,7 @@ pub(super) fn bounds(draft: &Draft, troubles: &Troubles<'_>) -> Vec<f64> {
         .collect()
 }
 
-/// What failure policies may add, if a replica that is alone all the time admits so much.
+/// The most that failure policies may add, if a replica that is alone all the time admits so much.
 ///
 /// Who knows too few others takes too much for its part: each is taken to know of none. It gets its
 /// burst anew when the store was back for a while.
@@ -87,7 +87,7 @@ fn mixed_seconds(index: usize, troubles: &Troubles<'_>) -> f64 {
     float(between.unwrap_or(0)) / 1e9
 }
 
-/// What a limit is changed to, and whether all that have started hear of it.
+/// The limits that it is changed to, and whether all that have started hear of it.
 fn changes_of(index: usize, troubles: &Troubles<'_>) -> Vec<(Limit, bool)> {
     let own = limit_name(index);
     let changes = troubles.timeline.iter().filter_map(|(at_ns, event)| {

@@ -1,4 +1,5 @@
-//! A world as the swarm draws it: parts that can be taken away one by one, and its scenario as text.
+//! A world as the swarm draws it: parts that can be taken away one by one, and its scenario as
+//! text.
 //!
 //! # Invariant
 //!
@@ -17,11 +18,11 @@ pub(super) struct Draft {
     pub(super) seed: u64,
     pub(super) phases: Phases,
     pub(super) replicas: u32,
-    /// What else `[fleet]` says, a line each.
+    /// Further lines of `[fleet]`.
     pub(super) fleet: Vec<String>,
     /// Each with whom it applies to.
     pub(super) limits: Vec<(Limit, String)>,
-    /// What all limits admit while the store is away.
+    /// The failure policy of all limits.
     pub(super) policy: Policy,
     pub(super) keys: u32,
     pub(super) zipf: f64,
@@ -30,12 +31,12 @@ pub(super) struct Draft {
     pub(super) loads: Vec<LoadDraft>,
     pub(super) balance: Option<String>,
     pub(super) latency: String,
-    /// What else `[network]` says.
+    /// Further lines of `[network]`.
     pub(super) network: Vec<String>,
     pub(super) store: Vec<String>,
     pub(super) tuning: Vec<String>,
     pub(super) faults: Vec<FaultDraft>,
-    /// What may be asked of it besides safety.
+    /// The demands on it besides safety.
     pub(super) asks: Asks,
 }
 
@@ -73,12 +74,12 @@ pub(super) struct Phases {
     pub(super) end_ms: u64,
 }
 
-/// What a world may be asked for after it has healed.
+/// The demands on a world after it has healed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Asks {
     /// The least part of the ideal's tokens that is to be admitted while busy.
     pub(super) busy: f64,
-    /// The same while calm.
+    /// The least utilisation while calm.
     pub(super) calm: f64,
     /// The largest part of the requests that may wait while calm.
     pub(super) waits: Option<f64>,
@@ -90,7 +91,7 @@ pub(super) struct LoadDraft {
     pub(super) from_ms: u64,
     pub(super) until_ms: u64,
     pub(super) per_second: f64,
-    /// What else it says.
+    /// Further lines of the fault.
     pub(super) lines: Vec<String>,
 }
 
@@ -197,7 +198,7 @@ impl Draft {
         self.faults.iter().filter(in_time)
     }
 
-    /// What a person wants to know of it at a glance.
+    /// A summary at a glance, for people.
     pub(super) fn summary(&self) -> String {
         let mut text = String::new();
         let limits: Vec<String> = self.limits.iter().map(|(it, _)| it.to_string()).collect();
@@ -215,10 +216,10 @@ impl Draft {
     }
 }
 
-/// What a limit is called in a scenario of the swarm.
+/// The name of a limit in a scenario of the swarm.
 pub(super) fn limit_name(index: usize) -> String {
     format!("l{index}")
 }
 
-/// What is asked for is asked by slices of this length.
+/// The length of a slice, by which demands are measured.
 pub(super) const SLICE: Span = Span::from_millis(250);

@@ -217,8 +217,8 @@ fn policy(seed: u64) -> Policy {
     }
 }
 
-/// Nothing drains at a store whose clock was set back until it has caught up: all that follows comes
-/// later by as much.
+/// Nothing drains at a store whose clock was set back until it has caught up: all that follows
+/// comes later by as much.
 fn wait_for_clock(draft: &mut Draft) {
     let back = draft.faults.iter().filter_map(|fault| {
         let step = fault.lines.first()?.strip_prefix("step = \"-")?;
@@ -242,7 +242,7 @@ fn wait_for_clock(draft: &mut Draft) {
     draft.loads[2].until_ms = end_ms;
 }
 
-/// What is fair to ask of a world once it has healed.
+/// Fair demands on a world once it has healed.
 ///
 /// A bucket that fills in the time of a few round trips is full before anybody can hear of it, and
 /// one that holds a handful of requests for each replica is shared in pieces that fit few of them:
@@ -363,7 +363,8 @@ fn chaos_lines(heal_ms: u64, random: &mut Stream) -> Vec<String> {
             log(random, 0.3, 8.0)
         )),
         2 => lines.push(format!(
-            "arrivals = {{ mmpp = [{{ rate = \"1000/s\", mean = {} }}, {{ rate = \"50/s\", mean = {} }}] }}",
+            "arrivals = {{ mmpp = [{{ rate = \"1000/s\", mean = {} }}, \
+             {{ rate = \"50/s\", mean = {} }}] }}",
             millis(log(random, 20.0, 3000.0)),
             millis(log(random, 20.0, 3000.0))
         )),
@@ -506,7 +507,8 @@ fn fleet(
                 break;
             }
             steps.push(format!(
-                "{{ at = \"{at}ms\", replicas = {}, over = \"{over}ms\", drain = \"{}ms\", kill-share = {:?} }}",
+                "{{ at = \"{at}ms\", replicas = {}, \
+                 over = \"{over}ms\", drain = \"{}ms\", kill-share = {:?} }}",
                 whole32(log(random, 1.0, 64.5)),
                 random.random_range(0..2000),
                 random.random_range(0.0..1.0)
@@ -518,7 +520,8 @@ fn fleet(
     if random.random_bool(0.25) {
         let every = random.random_range(500..5000);
         lines.push(format!(
-            "restart = {{ every = \"{every}ms\", drain = \"{}ms\", kill-share = {:?}, from = \"500ms\", until = \"{heal_ms}ms\" }}",
+            "restart = {{ every = \"{every}ms\", drain = \"{}ms\", kill-share = {:?}, \
+             from = \"500ms\", until = \"{heal_ms}ms\" }}",
             random.random_range(0..=every.min(1500)),
             random.random_range(0.0..1.0)
         ));

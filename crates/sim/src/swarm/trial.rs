@@ -21,14 +21,14 @@ use crate::server::{Memory, StoreChange, Traffic};
 use crate::world::{Outcome, World};
 use leasehold_judge::{Findings, Volumes};
 
-/// What was promised, and broken.
+/// A promise that may be broken.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Promise {
     /// No more is admitted than burst, overshoot, rate and faults together allow.
     Safety,
-    /// No assertion fails: books agree, nothing is spent past a deadline, and whatever else the code
-    /// says of itself.
+    /// No assertion fails: books agree, nothing is spent past a deadline, and whatever else the
+    /// code says of itself.
     Soundness,
     /// Once all is well, what there is to give is given.
     Liveness,
@@ -36,7 +36,7 @@ pub enum Promise {
     Answers,
     /// A lease is renewed before it runs out.
     Foresight,
-    /// The same seed is the same world, event by event.
+    /// One seed is one world, event by event.
     Determinism,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Breach {
     pub(super) what: String,
 }
 
-/// What came of one world.
+/// The result of one world.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trial {
     pub(super) breach: Option<Breach>,
@@ -211,7 +211,7 @@ impl Trial {
     }
 }
 
-/// What is known of a world before it runs.
+/// The course of a world, as far as it is known before it runs.
 struct Course {
     timeline: Vec<(u64, FaultEvent)>,
     starts_ns: Vec<u64>,
@@ -260,8 +260,8 @@ fn closest(findings: &Findings, bounds: &[f64]) -> (f64, f64) {
     both.reduce(closer).unwrap_or_default()
 }
 
-/// Tokens admitted over tokens that the ideal admits, between two times; `None` if there are too few
-/// to say anything.
+/// Tokens admitted over tokens that the ideal admits, between two times; `None` if there are too
+/// few to say anything.
 fn utilisation(findings: &Findings, from_ms: u64, until_ms: u64, mean_cost: f64) -> Option<f64> {
     let slice = |at_ms: u64| usize::try_from(at_ms * MS / SLICE.0).unwrap_or(usize::MAX);
     let slices = findings

@@ -81,7 +81,7 @@ impl Recorder for Witness {
                 match (*decided, allowed) {
                     ("budget", _) => self.see("waited in vain"),
                     ("store", true) if *cover == Some(Cover::Store) => {
-                        self.see("spent by the store")
+                        self.see("spent by the store");
                     }
                     ("store", true) => self.see("served from a reply"),
                     ("store", false) => self.see("denied by the store"),

@@ -9,10 +9,10 @@ use crate::tune::figures::{Aim, Bound, Figures, Measure, paired, spread};
 use crate::tune::search::{SEEDS, search};
 use crate::tune::space::{Setting, Space, Tunable};
 
-/// What the tuner found.
+/// The tuner's answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answer {
-    /// What to do.
+    /// The advice.
     pub advice: Advice,
     /// The setting to use: the default if that is the advice, what comes closest if not all can be
     /// met.
@@ -28,7 +28,7 @@ pub struct Answer {
     pub central: Vec<Figures>,
     /// Store calls that the setting saves, seed by seed.
     pub saved: Spread,
-    /// What each change is for.
+    /// The reason for each change.
     pub changes: Vec<Change>,
     /// Which objective keeps the store calls from being fewer.
     pub binding: Option<Binding>,
@@ -42,7 +42,7 @@ pub struct Answer {
     pub runs: u64,
 }
 
-/// What to do.
+/// The advice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Advice {
@@ -57,16 +57,16 @@ pub enum Advice {
 /// A setting as it is pasted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Setup {
-    /// What differs from the default tuning.
+    /// The differences from the default tuning.
     #[serde(skip)]
     pub tuning: TuningConfig,
-    /// The same as the table of a scenario; empty if nothing differs.
+    /// The differences as the table of a scenario; empty if nothing differs.
     pub table: String,
     /// The limit's budget for overshoot, in tokens.
     pub overshoot: u64,
 }
 
-/// What was measured of a setting.
+/// The measures of a setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measured {
     /// Calls per second that the store executed.
@@ -77,7 +77,7 @@ pub struct Measured {
     pub false_denials: Spread,
     /// Share of the ideal.
     pub deficit: Spread,
-    /// The same with a lull in the load.
+    /// The utilisation with a lull in the load.
     pub lull_deficit: Spread,
     /// Share of requests decided without waiting.
     pub local: Spread,
@@ -94,15 +94,15 @@ pub struct Change {
     pub tunable: Tunable,
     /// Its default.
     pub from: String,
-    /// What it is set to.
+    /// The recommended value.
     pub to: String,
     /// By how much store calls a second would be more without it.
     pub store_calls: Spread,
-    /// The same of false denials.
+    /// By how much false denials would be more without it.
     pub false_denials: Spread,
-    /// The same of the deficit.
+    /// By how much the deficit would be more without it.
     pub deficit: Spread,
-    /// The same of the deficit with a lull in the load.
+    /// By how much the deficit with a lull in the load would be more without it.
     pub lull_deficit: Spread,
     /// Objectives that would be missed without it.
     pub missed: Vec<Measure>,
@@ -113,9 +113,9 @@ pub struct Change {
 pub struct Binding {
     /// The objective.
     pub measure: Measure,
-    /// What it allows.
+    /// The most that it allows.
     pub most: f64,
-    /// What would be cheaper, but miss it.
+    /// The cheaper settings that miss it.
     pub cheaper: Cheaper,
 }
 
@@ -124,7 +124,7 @@ pub struct Binding {
 pub struct Cheaper {
     /// The setting.
     pub setup: Setup,
-    /// What it costs and brings.
+    /// The figures of the setting.
     pub measured: Measured,
 }
 
@@ -133,20 +133,20 @@ pub struct Cheaper {
 pub struct Conflict {
     /// The objective that is given up.
     pub measure: Measure,
-    /// What it would have allowed.
+    /// The most that it would have allowed.
     pub most: f64,
     /// Whether all others can be met then.
     pub others_met: bool,
     /// The setting that brings it lowest while it meets the others.
     pub setup: Setup,
-    /// What that brings.
+    /// The figures of the setting.
     pub measured: Measured,
 }
 
 /// Something that was not asked for, and may happen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Circumstance {
-    /// What is different.
+    /// The name of what may happen.
     pub name: &'static str,
     /// With the setting.
     pub found: Measured,
@@ -177,7 +177,7 @@ impl Setup {
 }
 
 impl Measured {
-    /// What some runs brought, without an objective.
+    /// The figures of some runs, without an objective.
     pub fn of(runs: &[Figures]) -> Self {
         let spread = |measure| spread(runs, measure);
         Self {
@@ -367,7 +367,7 @@ fn as_measured<S: serde::Serializer>(runs: &[Figures], serializer: S) -> Result<
     Measured::of(runs).serialize(serializer)
 }
 
-/// What costs so much less is worth telling of.
+/// The saving that is worth telling of.
 const CHEAPER: f64 = 0.95;
 
 /// As many are looked at more closely, with so many seeds.

@@ -16,7 +16,7 @@ use crate::tune::space::Setting;
 /// Tries one setting with one seed.
 pub(crate) type Trial<'a> = &'a (dyn Fn(&Setting, u64) -> Result<Figures, String> + Sync);
 
-/// What was found out about settings.
+/// Findings about settings.
 pub(crate) struct Bench<'a> {
     trial: Trial<'a>,
     seed: u64,

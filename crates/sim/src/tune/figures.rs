@@ -1,4 +1,4 @@
-//! What is measured of one run for tuning, and what is asked of it.
+//! Figures of one run for tuning, and the demands on it.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ pub struct Figures {
     pub overshoot: f64,
     /// Share of requests that were denied although nothing was scarce.
     pub false_denials: f64,
-    /// What is missing of the ideal, as a share of it.
+    /// The share that is missing of the ideal.
     pub deficit: f64,
-    /// The same with a lull in the load.
+    /// The deficit with a lull in the load.
     pub lull_deficit: f64,
     /// Share of requests decided without waiting.
     pub local: f64,
@@ -58,7 +58,7 @@ pub struct Bound {
     pub(crate) scale: f64,
 }
 
-/// What a search is for.
+/// The aim of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Aim {
     pub(crate) minimise: Measure,
@@ -113,7 +113,7 @@ impl Measure {
         }
     }
 
-    /// What of it is held against a bound. An overshoot that happens once happens.
+    /// The value that is held against a bound. An overshoot that happens once happens.
     pub(crate) fn judged(self, spread: &Spread, sure: bool) -> f64 {
         match self {
             Self::Overshoot => spread.max,

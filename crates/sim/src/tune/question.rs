@@ -1,4 +1,4 @@
-//! What is asked of the tuner: a limit, the load it is to meet, and what must come of it.
+//! A question to the tuner: a limit, the load it is to meet, and what must come of it.
 
 use leasehold_core::Limit;
 
@@ -6,7 +6,7 @@ use crate::scenario::{Points, Scenario};
 use crate::tune::figures::{Aim, Bound, Measure};
 use crate::units::{Count, PerSecond, Span};
 
-/// What is asked.
+/// A question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
     /// The limit; its budget for overshoot is what it has now.
@@ -21,7 +21,7 @@ pub struct Question {
     pub zipf: f64,
     /// Time of a round trip to the store.
     pub latency: Span,
-    /// What must come of it.
+    /// The bounds that must be kept.
     pub objectives: Objectives,
     /// The first seed.
     pub seed: u64,
@@ -36,7 +36,7 @@ pub struct Objectives {
     pub false_denials: f64,
     /// Share of the ideal that may be missing.
     pub deficit: f64,
-    /// The same if there is a lull in the load: it drops to a tenth, and comes back.
+    /// The bound with a lull in the load: it drops to a tenth, and comes back.
     pub lull_deficit: f64,
     /// Store calls per second, if they are bounded; the fewest are looked for in any case.
     pub store_calls: Option<f64>,

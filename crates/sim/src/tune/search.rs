@@ -243,7 +243,7 @@ const STEPS_MAX: usize = 10;
 /// A difference that one run shows, and that chance alone rarely makes.
 const NOTICEABLE: f64 = 0.02;
 
-/// What a change must gain: nobody should have to think about a setting for less.
+/// The least gain of a change: nobody should have to think about a setting for less.
 pub(crate) const WORTHWHILE: f64 = 0.03;
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::scenario::TuningConfig;
 use crate::stream::stream;
 use crate::units::Span;
 
-/// What is turned.
+/// A setting that is turned.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tunable {
@@ -43,7 +43,8 @@ pub enum Tunable {
     Overshoot,
 }
 
-/// One tunable and the values it takes, ascending. Times are in nanoseconds, the rest in tokens or requests.
+/// One tunable and the values it takes, ascending. Times are in nanoseconds, the rest in tokens or
+/// requests.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Axis {
     pub(crate) tunable: Tunable,
@@ -208,7 +209,7 @@ impl Space {
         setting.with(axis, self.axes[axis].default)
     }
 
-    /// What a setting says of a tunable, if that is not the default.
+    /// A setting's text for a tunable, if that is not the default.
     fn said(&self, setting: &Setting, tunable: Tunable) -> Option<u64> {
         let index = self.axes.iter().position(|axis| axis.tunable == tunable)?;
         let (axis, level) = (&self.axes[index], setting.0[index]);

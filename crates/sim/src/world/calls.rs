@@ -1,4 +1,4 @@
-//! What becomes of a message: it travels, is executed or lost, and is answered or given up on.
+//! Messages: each travels, is executed or lost, and is answered or given up on.
 
 use std::collections::BTreeMap;
 
@@ -34,19 +34,19 @@ struct Parcel<S: Scheme> {
     call: u64,
     replica: u32,
     message: S::Message,
-    /// What the way back takes.
+    /// The time of the way back.
     back_ns: u64,
     /// Whether the script travels with it.
     reloads: bool,
 }
 
-/// What comes back.
+/// The reply that comes back.
 pub(crate) enum Reply<S: Scheme> {
     /// The store has executed the message.
     Answer {
-        /// What it says.
+        /// The answer.
         answer: S::Answer,
-        /// What it has spent.
+        /// The tokens that it has spent.
         spent: Spent,
     },
     /// The store has refused it, or the connection broke.
@@ -64,8 +64,8 @@ impl<S: Scheme> Reply<S> {
     }
 }
 
-/// Tokens that the store has spent by itself when it executed a message, of which no caller has been
-/// told yet.
+/// Tokens that the store has spent by itself when it executed a message, of which no caller has
+/// been told yet.
 #[derive(Debug, Default)]
 pub(crate) struct Spent {
     at_ns: u64,
@@ -282,7 +282,7 @@ impl<S: Scheme> World<'_, S> {
         self.plan_turn();
     }
 
-    /// What the store says to one copy of a message goes back to its sender.
+    /// Sends the store's reply to one copy of a message back to its sender.
     pub(super) fn reply(&mut self, number: u64, reply: Reply<S>) {
         let parcel = self.calls.parcels.remove(&number);
         let Parcel {

@@ -1,4 +1,4 @@
-//! What changes while the world runs: replicas come and go, links and stores fail, limits change.
+//! Changes while the world runs: replicas come and go, links and stores fail, limits change.
 
 use crate::faults::{FaultEvent, ReplicaChange};
 use crate::fleet::FleetEvent;

@@ -1,4 +1,4 @@
-//! What the world measures by itself: waits, the store's load, tokens that lie about.
+//! Measures that the world takes itself: waits, the store's load, tokens that lie about.
 
 use crate::scenario::Scenario;
 use crate::scheme::Keeper;
@@ -38,13 +38,13 @@ pub(crate) struct StoreSlice {
     pub(crate) held: u64,
 }
 
-/// What the meters say in the end.
+/// The readings in the end.
 pub(crate) struct Readings {
     pub(crate) seconds: f64,
     pub(crate) decided: u64,
     pub(crate) local: u64,
     pub(crate) waits: Histogram<u64>,
-    /// What the store did in the measured time.
+    /// The store's work in the measured time.
     pub(crate) store: Traffic,
     pub(crate) queueing: Histogram<u64>,
     pub(crate) series: Vec<StoreSlice>,

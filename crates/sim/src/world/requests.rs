@@ -1,4 +1,4 @@
-//! What becomes of a request: it arrives, is decided or waits, and is answered.
+//! Requests: each arrives, is decided or waits, and is answered.
 
 use crate::agenda::Deadlines;
 use crate::arrival::{Arrival, Origin};
@@ -266,7 +266,7 @@ impl<S: Scheme> World<'_, S> {
         }
     }
 
-    /// What stands for the tokens that a replica has just now taken for a request.
+    /// The cover of tokens that a replica has just now taken for a request.
     fn cover(&mut self, ticket: Ticket) -> Cover {
         let by_policy = &mut self.out.by_policy;
         match by_policy.iter().position(|it| *it == ticket) {

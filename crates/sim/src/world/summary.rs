@@ -1,4 +1,4 @@
-//! What the judge found and the meters read, as one summary.
+//! A summary of what the judge found and the meters read.
 
 use crate::metrics::Summary;
 use crate::report::{Run, Slice};

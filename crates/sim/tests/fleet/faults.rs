@@ -1,4 +1,4 @@
-//! What is lost, late or gone.
+//! Messages, replicas and stores that are lost, late or gone.
 
 use leasehold_sim::fleet::ScaleConfig;
 use leasehold_sim::report::Slice;

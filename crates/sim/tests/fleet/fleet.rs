@@ -49,7 +49,7 @@ pub(crate) fn run(scenario: &Scenario) -> Run {
     run
 }
 
-/// The same, and all decisions.
+/// A run and all its decisions.
 pub(crate) fn run_and_watch(scenario: &Scenario) -> (Run, Vec<Decided>) {
     let seed = env::var("FLEET_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let mut watch = Watch(Vec::new());
@@ -97,7 +97,8 @@ impl Recorder for Watch {
 /// Printed with `--nocapture`.
 fn show(it: &Summary) {
     println!(
-        "utilisation {:.4} overshoot {} false {} local {:.4} calls {:.1}/s trips {:.1}/s held {:.1}",
+        "utilisation {:.4} overshoot {} false {} local {:.4} calls {:.1}/s trips {:.1}/s held \
+         {:.1}",
         it.utilisation.unwrap_or(1.0),
         it.overshoot,
         it.false_denials,

@@ -43,7 +43,7 @@ fn stop_and_wait() {
     );
 }
 
-/// The same below the limit: of a replica's demand a / (1 + a) comes during a round trip, where a
+/// The lease below the limit: of a replica's demand a / (1 + a) comes during a round trip, where a
 /// is what comes in one on average.
 #[test]
 fn a_one_token_lease_loses_what_comes_during_a_round_trip() {
@@ -54,8 +54,8 @@ fn a_one_token_lease_loses_what_comes_during_a_round_trip() {
     near("share lost", lost, a / (1.0 + a), 0.06);
 }
 
-/// The newsvendor's loss: a block of L is ordered at a stock of W and comes a round trip later. What
-/// is asked for beyond W meanwhile is lost, E[(D - W)+] of L + E[(D - W)+] in a cycle.
+/// The newsvendor's loss: a block of L is ordered at a stock of W and comes a round trip later.
+/// What is asked for beyond W meanwhile is lost, E[(D - W)+] of L + E[(D - W)+] in a cycle.
 #[test]
 fn a_watermark_loses_what_the_newsvendor_loses() {
     let (block, watermark) = (10, 5);

@@ -1,4 +1,4 @@
-//! What the simulator promises as a whole: runs that repeat, scenarios that can be run, one
+//! Promises of the simulator as a whole: runs that repeat, scenarios that can be run, one
 //! definition of the limiter, agreement with closed forms, laws that every run must obey, and logs
 //! that show that no token is lost or spent twice.
 

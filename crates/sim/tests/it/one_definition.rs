@@ -27,7 +27,7 @@ const STEPS: &[&str] = &[
     "reconcile",
 ];
 
-/// What tokens are called.
+/// The names of tokens.
 const TOKENS: &[&str] = &[
     "granted",
     "spent",
@@ -69,7 +69,7 @@ const LOOKS: &[&str] = &[
     "let sum: u64 = ledger.records",
 ];
 
-/// What breaks the rule in a file, as (line, why).
+/// The breaches of the rule in a file, as (line, why).
 fn violations(file: &str, text: &str) -> Vec<(usize, String)> {
     if file.starts_with("rivals") || file.starts_with("judge") {
         return Vec::new();

@@ -35,7 +35,10 @@ const MESSY: &str = r#"
     kind = "mishaps"
     at = "500ms"
     every = "600ms"
-    pick = [{ weight = 1, kind = "flush" }, { weight = 1, kind = "hang", for = "100ms" }, { weight = 1, kind = "partition", for = "200ms", replicas = "50%" }]
+    pick = [
+    { weight = 1, kind = "flush" },
+    { weight = 1, kind = "hang", for = "100ms" },
+    { weight = 1, kind = "partition", for = "200ms", replicas = "50%" }]
     [rivals.central]
     kind = "central"
     [rivals.block-lease]
@@ -83,7 +86,7 @@ fn who_looks_on_changes_nothing() {
     assert_eq!(checked.summary.requests, decided.len() as u64);
 }
 
-/// What comes later cannot have mattered: a longer run begins as the shorter one.
+/// Later events cannot have mattered: a longer run begins as the shorter one.
 #[test]
 fn a_longer_run_begins_like_a_shorter_one() {
     let of = |duration| {

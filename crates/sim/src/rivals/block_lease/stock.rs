@@ -1,4 +1,4 @@
-//! What a replica holds of one key, and who waits for more.
+//! A replica's tokens of one key, and the requests that wait for more.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ pub(super) struct Stock {
     pub(super) asked: bool,
     /// When the store may next be asked, after it denied.
     pub(super) ask_from: Instant,
-    /// Who waits for the answer, in order.
+    /// The requests that wait for the answer, in order.
     pub(super) waiters: VecDeque<Waiter>,
 }
 

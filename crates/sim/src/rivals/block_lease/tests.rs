@@ -44,8 +44,8 @@ fn the_excess_is_what_replicas_hold_at_most() {
 }
 
 /// Twice the rate is offered. After a pause in which the rate yields a block the limit is used, and
-/// calls grow with the replicas; after one that is as long for the whole fleet calls stay where they
-/// are, and part of the limit is lost while all are away.
+/// calls grow with the replicas; after one that is as long for the whole fleet calls stay where
+/// they are, and part of the limit is lost while all are away.
 #[test]
 fn under_overload_the_pause_trades_calls_for_use() {
     let measure = |retry, replicas| {

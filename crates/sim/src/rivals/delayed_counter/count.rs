@@ -1,4 +1,4 @@
-//! What a replica knows of one key: the fleet's total as last heard, and its own spending since.
+//! Counts of one key at a replica: the fleet's total as last heard, and its own spending since.
 //!
 //! # Invariant
 //!
@@ -21,7 +21,7 @@ pub(super) struct Count {
     ends: Instant,
     /// Tokens spent in the window by everyone, as last heard.
     known: u64,
-    /// The same of the window before.
+    /// The total of the window before.
     previous: u64,
     /// Tokens spent here in the window that `known` does not count.
     own: u64,
@@ -94,7 +94,7 @@ impl Count {
         }
     }
 
-    /// The same by a window that ends now, with `left_us` of the store's window to come.
+    /// The count by a window that ends now, with `left_us` of the store's window to come.
     fn slide(&self, cost: u64, quota: Quota, left_us: u64) -> Result<(), Refusal> {
         let counts = Counts {
             index: 0,

@@ -8,7 +8,7 @@ use crate::rivals::resp;
 use crate::rivals::table::Table;
 use crate::scheme::{Demand, Keeper, Weight};
 
-/// What all replicas together have spent, as far as they said.
+/// Totals of all replicas together, as far as they reported.
 #[derive(Clone, Debug)]
 pub struct DelayedCounterKeeper {
     counts: Table<Counts>,

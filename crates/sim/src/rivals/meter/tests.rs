@@ -208,8 +208,8 @@ fn at_the_end_of_a_window_a_fixed_window_admits_double_and_the_others_do_not() {
     assert_eq!(admitted_in_two_seconds(Algorithm::LeakyBucket), 10);
 }
 
-/// Constant overload that begins in the middle of a window: at first there is no window before it to
-/// hold it back, and what the estimate takes for evenly spread was not.
+/// Constant overload that begins in the middle of a window: at first there is no window before it
+/// to hold it back, and what the estimate takes for evenly spread was not.
 #[test]
 fn under_overload_a_sliding_counter_errs_at_the_start_and_settles_on_the_quota() {
     let most_in_a_minute = |algorithm, from_us| {
