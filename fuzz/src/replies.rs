@@ -4,7 +4,8 @@
 //!
 //! An answer that is taken for one says just what was sent, and what it says can be sent back. A
 //! replica never holds or admits more than the capacity on one answer's word, whatever that is,
-//! and can always say what it wants to say next.
+//! and can always say what it wants to say next. That holds for what a codec lets through, and for
+//! any number at all, because a store may be somebody else's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,13 +66,17 @@ struct Talk {
     cache: Arc<QuotaCache>,
     syncer: Syncer<Asker>,
     limit: Limit,
-    ledger: Option<Ledger>,
+    ledgers: [Option<Ledger>; KEYS],
+    policy: FailurePolicy,
+    /// The store is one without a codec, and may answer anything.
+    is_wild: bool,
     birth: Birth,
     now: Instant,
 }
 
 /// A request that waits, for as long as it takes.
 struct Asker {
+    key: usize,
     cost: u32,
 }
 
@@ -83,7 +88,15 @@ impl Waiter for Asker {
 
 impl Talk {
     fn new(reader: &mut Reader<'_>) -> Self {
-        let limit = LIMITS[usize::from(reader.byte()) % LIMITS.len()];
+        let kind = usize::from(reader.byte());
+        let limit = LIMITS[kind % LIMITS.len()];
+        let is_wild = kind & 0x10 != 0;
+        let policy = [
+            FailurePolicy::Closed,
+            FailurePolicy::Local,
+            FailurePolicy::Open,
+            FailurePolicy::Closed,
+        ][if is_wild { kind >> 6 } else { 0 }];
         let limit: Limit = limit.parse().expect("a good limit");
         let cache = Arc::new(QuotaCache::new(Config {
             keys_max: 4,
@@ -93,14 +106,16 @@ impl Talk {
         let named = NamedLimit {
             name: "api".into(),
             limit,
-            policy: FailurePolicy::Closed,
+            policy,
         };
         let syncer = Syncer::new(Arc::clone(&cache), [named].into(), Tuning::default(), 1, 7);
         Self {
             cache,
             syncer,
             limit,
-            ledger: None,
+            ledgers: [const { None }; KEYS],
+            policy,
+            is_wild,
             birth: Birth {
                 since: StoreTime::from_micros(EPOCH_MICROS),
                 emptied: StoreTime::ZERO,
@@ -119,7 +134,11 @@ impl Talk {
             self.syncer.handle_signals(self.now);
             self.syncer.handle_timeout(self.now);
             while let Some(batch) = self.syncer.poll_batch(self.now) {
-                let answer = self.answer(&batch, reader);
+                let answer = if self.is_wild {
+                    self.wild_answer(&batch, reader)
+                } else {
+                    self.answer(&batch, reader)
+                };
                 match answer {
                     Some(answer) => self.hear(&batch, &answer),
                     None => self.syncer.handle_failure(&batch, self.now),
@@ -135,10 +154,16 @@ impl Talk {
     fn ask(&mut self, reader: &mut Reader<'_>) {
         let burst = u32::try_from(self.limit.burst()).expect("a small limit");
         let cost = 1 + u32::from(reader.byte()) % burst;
-        let said = self.cache.try_acquire(KEY, cost, self.now);
+        let key = if self.is_wild {
+            usize::from(reader.byte()) % KEYS
+        } else {
+            0
+        };
+        let said = self.cache.try_acquire(key_of(key), cost, self.now);
         if matches!(said, Local::Unknown | Local::Short { .. }) {
+            let asker = Asker { key, cost };
             self.syncer
-                .acquire(KEY, cost, Purpose::Spend, Asker { cost }, self.now);
+                .acquire(key_of(key), cost, Purpose::Spend, asker, self.now);
         }
     }
 
@@ -153,15 +178,7 @@ impl Talk {
             let key = names.bucket(0, "api", asked.entry.key().subject);
             let pushed = call.push(key, &self.limit, &asked.request);
             pushed.expect("what was said is said back");
-            let ledger = &mut self.ledger;
-            let reply =
-                Ledger::exchange(ledger, &asked.request, &self.limit, self.birth, store_now);
-            assert!(
-                reply.answers(&asked.request),
-                "{:?}: {reply:?}",
-                asked.request
-            );
-            replies.push(reply);
+            replies.push(self.true_reply(asked, store_now));
         }
         let answer = Answer {
             birth: self.birth,
@@ -179,26 +196,77 @@ impl Talk {
         Some(sync::Answer { birth, replies })
     }
 
+    fn true_reply(&mut self, asked: &sync::Call, store_now: StoreTime) -> Reply {
+        let ledger = &mut self.ledgers[number_of(asked.entry.key())];
+        let reply = Ledger::exchange(ledger, &asked.request, &self.limit, self.birth, store_now);
+        assert!(
+            reply.answers(&asked.request),
+            "{:?}: {reply:?}",
+            asked.request
+        );
+        reply
+    }
+
+    /// The answer of a store that somebody else wrote: some replies are true, others hold any
+    /// number; there may be too few, too many, or they stand for other calls.
+    fn wild_answer(&mut self, batch: &Batch, reader: &mut Reader<'_>) -> Option<sync::Answer> {
+        if reader.below(4) == 0 {
+            return None;
+        }
+        let store_now = StoreTime::from_micros(EPOCH_MICROS + self.now.as_nanos() / 1000);
+        let mut replies = Vec::new();
+        for asked in &batch.calls {
+            let truth = self.true_reply(asked, store_now);
+            let lie = wild_reply(reader, truth);
+            replies.push(match reader.below(4) {
+                0 => truth,
+                1 => lie,
+                _ => believable(reader, lie, &asked.request),
+            });
+        }
+        match reader.below(8) {
+            0 => drop(replies.pop()),
+            1 => replies.extend(replies.first().copied()),
+            2 => replies.reverse(),
+            _ => {}
+        }
+        let birth = Birth {
+            since: StoreTime::from_micros(wild(reader, self.birth.since.as_micros())),
+            emptied: StoreTime::from_micros(wild(reader, 0)),
+        };
+        Some(sync::Answer { birth, replies })
+    }
+
     fn hear(&mut self, batch: &Batch, answer: &sync::Answer) {
+        let is_counted = batch.calls.len() == answer.replies.len();
         let mut pairs = batch.calls.iter().zip(&answer.replies);
-        let believed = pairs.all(|(call, reply)| reply.answers(&call.request));
+        let believed = pairs.any(|(call, reply)| reply.answers(&call.request));
         let before = self.syncer.tokens().granted;
-        self.syncer.handle_answer(batch, answer, self.now);
+        let heard = self.syncer.handle_answer(batch, answer, self.now);
+        assert_eq!(heard.is_ok(), is_counted, "{heard:?}");
         let granted = self.syncer.tokens().granted - before;
-        assert!(believed || granted == 0, "{granted} granted by {answer:?}");
+        let nothing = granted == 0;
+        assert!(
+            (believed && is_counted) || nothing,
+            "{granted} granted by {answer:?}"
+        );
     }
 
     fn admits_no_more_than_the_capacity(&mut self) {
-        let verdicts = std::iter::from_fn(|| self.syncer.poll_verdict());
-        let allowed = verdicts.filter(|(_, verdict)| verdict.is_allowed());
-        let admitted: u64 = allowed.map(|(asker, _)| u64::from(asker.cost)).sum();
-        let entry = self.cache.get(KEY);
-        let live = entry.map_or(0, |entry| entry.lease.view(self.now).live);
+        let mut admitted = [0; KEYS];
+        while let Some((asker, verdict)) = self.syncer.poll_verdict() {
+            admitted[asker.key] += u64::from(asker.cost) * u64::from(verdict.is_allowed());
+        }
         let capacity = self.limit.capacity();
-        assert!(
-            admitted + u64::from(live) <= capacity,
-            "{admitted} admitted and {live} held of {capacity}"
-        );
+        for (key, admitted) in admitted.into_iter().enumerate() {
+            let entry = self.cache.get(key_of(key));
+            let live = entry.map_or(0, |entry| entry.lease.view(self.now).live);
+            // What a replica grants itself while the store is away has another bound, or none.
+            assert!(
+                self.policy != FailurePolicy::Closed || admitted + u64::from(live) <= capacity,
+                "{admitted} admitted and {live} held of {capacity}"
+            );
+        }
         let tokens = self.syncer.tokens();
         assert!(tokens.spent + tokens.released + tokens.expired <= tokens.granted);
     }
@@ -215,6 +283,94 @@ fn lie(reader: &mut Reader<'_>, truth: f64) -> f64 {
         4 => 2_f64.powi(i32::from(reader.byte() % 64)) - small,
         _ => f64::from_bits(reader.number()),
     }
+}
+
+/// A number in place of another: itself, near it, or any, the ends of the range among them.
+fn wild(reader: &mut Reader<'_>, truth: u64) -> u64 {
+    let small = u64::from(reader.byte());
+    match reader.below(6) {
+        0 | 1 => truth,
+        2 => truth.wrapping_add(small),
+        3 => u64::MAX - small,
+        4 => (1 << (small % 64)) - 1 + small / 64,
+        _ => reader.number(),
+    }
+}
+
+fn wild_reply(reader: &mut Reader<'_>, truth: Reply) -> Reply {
+    let time = |reader: &mut Reader<'_>, time: StoreTime| {
+        StoreTime::from_micros(wild(reader, time.as_micros()))
+    };
+    Reply {
+        status: match reader.below(16) {
+            0 => Status::Leased,
+            1 => Status::Reasserted,
+            2 => Status::Left,
+            3 => Status::Over,
+            4 => Status::Spent,
+            5 => Status::Denied,
+            6 => Status::Charged,
+            _ => truth.status,
+        },
+        granted: wild(reader, truth.granted),
+        expiry: time(reader, truth.expiry),
+        wait: match reader.below(6) {
+            0 => Wait::None,
+            1 => Wait::Held,
+            2 | 3 => Wait::For(Micros(wild(reader, 1000))),
+            _ => truth.wait,
+        },
+        level: wild(reader, truth.level),
+        outstanding: wild(reader, truth.outstanding),
+        replicas: wild(reader, truth.replicas),
+        demand: wild(reader, truth.demand),
+        now: time(reader, truth.now),
+    }
+}
+
+/// The lie with as little of it mended as makes it an answer to `request`: a reply that no ledger
+/// would give goes no further than the first check.
+fn believable(reader: &mut Reader<'_>, lie: Reply, request: &Request) -> Reply {
+    let mut reply = lie;
+    let end = (1 << 52) - 1;
+    reply.granted = reply.granted.min(end);
+    reply.replicas = reply.replicas.clamp(1, end);
+    reply.demand = reply
+        .demand
+        .min(reply.replicas.saturating_mul(u64::from(u16::MAX)));
+    reply.now = reply.now.min(StoreTime::from_micros(end));
+    if let Wait::For(wait) = reply.wait {
+        reply.wait = Wait::For(Micros(wait.0.clamp(1, end)));
+    }
+    match request {
+        Request::Lease(request) => {
+            let done = request.spent + request.released;
+            reply.status = Status::Leased;
+            reply.granted = reply.granted.max(request.granted);
+            reply.outstanding = reply.outstanding.max(reply.granted - done);
+            let now = reply.now.as_micros().min(end - request.lease.0);
+            reply.now = StoreTime::from_micros(now);
+            let expiry = reply.expiry.as_micros().clamp(now + request.lease.0, end);
+            reply.expiry = StoreTime::from_micros(expiry);
+            if reader.below(8) == 0 && request.granted > 0 {
+                (reply.status, reply.granted) = (Status::Over, 0);
+                (reply.expiry, reply.wait) = (StoreTime::ZERO, Wait::None);
+            }
+        }
+        Request::Spend { .. } | Request::Charge { .. } => {
+            (reply.granted, reply.expiry) = (0, StoreTime::ZERO);
+            reply.status = match request {
+                Request::Charge { .. } => Status::Charged,
+                _ if reader.below(2) == 0 => Status::Denied,
+                _ => Status::Spent,
+            };
+            if reply.status != Status::Denied {
+                reply.wait = Wait::None;
+            }
+        }
+    }
+    assert!(reply.answers(request), "{request:?}: {reply:?}");
+    reply
 }
 
 fn f64_at(bytes: &[u8], place: usize) -> f64 {
@@ -273,10 +429,21 @@ fn server() -> RunId {
     RunId::from_info(b"run_id:0123abcd\r\n")
 }
 
-const KEY: KeyRef<'_> = KeyRef {
-    limit: leasehold_cache::LimitId::FIRST,
-    subject: b"k",
-};
+/// The key of this number.
+fn key_of(number: usize) -> KeyRef<'static> {
+    KeyRef {
+        limit: leasehold_cache::LimitId::FIRST,
+        subject: SUBJECTS[number],
+    }
+}
+
+fn number_of(key: KeyRef<'_>) -> usize {
+    let known = SUBJECTS.iter().position(|subject| *subject == key.subject);
+    known.expect("a key of ours")
+}
+
+const KEYS: usize = 3;
+const SUBJECTS: [&[u8]; KEYS] = [b"k", b"l", b"m"];
 /// In 2026.
 const EPOCH_MICROS: u64 = 1_780_000_000_000_000;
 /// Leased, central, and with an overshoot.

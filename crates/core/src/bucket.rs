@@ -6,6 +6,7 @@
 //! reading before the bucket's time drains nothing.
 
 use crate::limit::Limit;
+use crate::message::WAIT_MAX;
 use crate::time::{Micros, StoreTime};
 
 /// A level and the time it was exact at.
@@ -54,9 +55,6 @@ impl Bucket {
         Micros(drained.saturating_sub(now.as_micros()).min(WAIT_MAX))
     }
 }
-
-/// The longest time that is told, 142 years: beyond, a double would round it.
-const WAIT_MAX: u64 = 1 << 52;
 
 #[cfg(test)]
 mod tests {

@@ -106,17 +106,38 @@ impl Reply {
     ///
     /// A store is input. What it says and no ledger would is believed as little as silence is.
     pub fn answers(&self, request: &Request) -> bool {
+        self.is_countable() && self.is_fitting(request)
+    }
+
+    /// Whether every number is one that a store can count and a replica can send back.
+    fn is_countable(&self) -> bool {
+        let wait = match self.wait {
+            Wait::For(wait) => (1..=WAIT_MAX).contains(&wait.0),
+            Wait::None | Wait::Held => true,
+        };
+        // A replica has at least one lease for the demand that is counted.
+        let demand_max = self.replicas.saturating_mul(u64::from(u16::MAX));
+        let times = [self.expiry, self.now].map(StoreTime::as_micros);
+        let counts = [self.granted, self.replicas];
+        wait && self.demand <= demand_max
+            && times.into_iter().chain(counts).all(|it| it < COUNT_END)
+    }
+
+    /// Whether the status and the grant are those of an answer to `request`.
+    fn is_fitting(&self, request: &Request) -> bool {
         let unleased = self.granted == 0 && self.expiry == StoreTime::ZERO;
+        let waits = self.wait != Wait::None;
         if self.status.refusal().is_some() {
-            return unleased;
+            return unleased && !waits;
         }
         match request {
-            Request::Spend { .. } => {
-                matches!(self.status, Status::Spent | Status::Denied) && unleased
-            }
-            Request::Charge { .. } => self.status == Status::Charged && unleased,
+            Request::Spend { .. } => match self.status {
+                Status::Spent => unleased && !waits,
+                status => status == Status::Denied && unleased,
+            },
+            Request::Charge { .. } => self.status == Status::Charged && unleased && !waits,
             Request::Lease(request) => match self.status {
-                Status::Over => request.granted > 0 && unleased,
+                Status::Over => request.granted > 0 && unleased && !waits,
                 Status::Left => {
                     let done = request.spent + request.released;
                     request.wanted == 0 && self.granted == done && self.expiry == StoreTime::ZERO
@@ -124,7 +145,6 @@ impl Reply {
                 Status::Leased | Status::Reasserted => {
                     let held = self.granted.checked_sub(request.spent + request.released);
                     self.granted >= request.granted
-                        && self.granted < COUNT_END
                         && held.is_some_and(|held| held <= self.outstanding)
                         && self.expiry >= self.now + request.lease
                         && self.replicas > 0
@@ -152,6 +172,9 @@ impl Reply {
 
 /// Counts beyond this are not exact in the store, and could not be sent back to it.
 const COUNT_END: u64 = 1 << 52;
+
+/// The longest wait that is told, 142 years: beyond, a double would round it.
+pub(crate) const WAIT_MAX: u64 = 1 << 52;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -689,6 +689,32 @@ fn a_reply_answers_its_own_request_and_no_other() {
             status: Status::Left,
             ..second
         },
+        // What could not be sent back, or counted.
+        Reply {
+            expiry: StoreTime::from_micros(1 << 52),
+            ..second
+        },
+        Reply {
+            now: StoreTime::from_micros(1 << 52),
+            ..second
+        },
+        Reply {
+            replicas: 1 << 52,
+            ..second
+        },
+        // More than the replicas can have between them.
+        Reply {
+            demand: 1 << 16,
+            ..second
+        },
+        Reply {
+            wait: Wait::For(Micros((1 << 52) + 1)),
+            ..second
+        },
+        Reply {
+            wait: Wait::For(Micros(0)),
+            ..second
+        },
     ];
     for lie in lies {
         assert!(!lie.answers(&Request::Lease(claim)), "{lie:?}");

@@ -579,7 +579,8 @@ impl Limiter {
         let answer = answer.inspect_err(|_| shared.counters.count_failure())?;
         shared.learn_birth(partition, answer.birth.since);
         let reply = answer.replies.first().copied();
-        reply.ok_or_else(|| StoreError::new("no reply to a call"))
+        let reply = reply.filter(|reply| reply.answers(&request));
+        reply.ok_or_else(|| StoreError::new("no reply that a ledger would give"))
     }
 
     /// The verdict on several requests if it can be had here and now, or else one that lacks tokens.

@@ -193,12 +193,17 @@ impl SyncTask {
         let batch = self.under_way.remove(&id).expect("what flies is noted");
         let now = self.shared.now();
         match answer {
-            Ok(answer) => {
-                self.shared.learn_birth(batch.partition, answer.birth.since);
-                self.syncer.handle_answer(&batch, &answer, now);
-                self.tell_answers(now);
-                self.tell_clocks(now);
-            }
+            Ok(answer) => match self.syncer.handle_answer(&batch, &answer, now) {
+                Ok(()) => {
+                    self.shared.learn_birth(batch.partition, answer.birth.since);
+                    self.tell_answers(now);
+                    self.tell_clocks(now);
+                }
+                Err(error) => {
+                    self.shared.counters.count_failure();
+                    self.tell_away(&StoreError::new(error), now);
+                }
+            },
             Err(error) => {
                 self.shared.counters.count_failure();
                 self.syncer.handle_failure(&batch, now);
@@ -287,18 +292,7 @@ async fn send_batch(
 ) -> Result<Answer, StoreError> {
     let answer = tokio::time::timeout(call_timeout, store.exchange(&batch)).await;
     let late = |_| StoreError::new(format_args!("no answer within {call_timeout:?}"));
-    check(&batch, answer.map_err(late).and_then(|answer| answer))
-}
-
-/// A store that answers with another number of replies than it was asked for has no answer.
-fn check(batch: &Batch, answer: Result<Answer, StoreError>) -> Result<Answer, StoreError> {
-    let answer = answer?;
-    let (asked, got) = (batch.calls.len(), answer.replies.len());
-    if asked == got {
-        Ok(answer)
-    } else {
-        Err(StoreError::new(format!("{got} replies to {asked} calls")))
-    }
+    answer.map_err(late).and_then(|answer| answer)
 }
 
 async fn sleep_until(at: Option<Instant>, now: Instant) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use leasehold_cache::{Entry, LimitId};
 use leasehold_core::{Birth, Instant, Limit, Micros, Reply, Request, StoreTime};
+use thiserror::Error;
 
 use crate::fallback::FailurePolicy;
 
@@ -56,6 +57,16 @@ pub struct Answer {
     pub birth: Birth,
     /// One reply per call, in order.
     pub replies: Vec<Reply>,
+}
+
+/// An answer with another number of replies than its batch has calls.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("{replies} replies to {calls} calls")]
+pub struct Miscounted {
+    /// Calls in the batch.
+    pub calls: usize,
+    /// Replies to them.
+    pub replies: usize,
 }
 
 impl Batch {

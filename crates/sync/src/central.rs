@@ -20,13 +20,22 @@ pub fn central_verdict(
         // Nothing is held: what is free at the store follows from the time until the bucket is full.
         return Verdict::allow(Decided::Store, 0, reset);
     }
-    let retry_after = match reply.wait {
+    let retry_after = match known_wait(reply, limit) {
         // Exact: no sooner can it fit, counted from before the store looked.
-        Wait::For(wait) => wait.as_duration().saturating_sub(elapsed),
-        Wait::None | Wait::Held => patience,
+        Some(wait) => wait.saturating_sub(elapsed),
+        None => patience,
     };
     let retry = Retry::After(retry_after.max(RETRY_AFTER_MIN));
     Verdict::deny(Decided::Store, Reason::Exhausted, retry).with_reset(reset)
+}
+
+/// How long draining takes to make room, if the store knows that. No longer than the bucket takes to
+/// fill: what the store says of later times, a frozen bucket or a store in error, is asked again.
+pub(crate) fn known_wait(reply: &Reply, limit: &Limit) -> Option<Duration> {
+    match reply.wait {
+        Wait::For(wait) => Some(wait.as_duration().min(limit.time_for(limit.capacity()))),
+        Wait::None | Wait::Held => None,
+    }
 }
 
 /// A denial never advises to come back at once: that is how storms begin.

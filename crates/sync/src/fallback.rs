@@ -59,8 +59,13 @@ impl Fallback {
         self.owed
     }
 
-    pub(crate) fn owe(&mut self, tokens: u64) {
-        self.owed += tokens;
+    /// Records that so many tokens were admitted. No more than `capacity` is ever owed: a bucket
+    /// cannot be charged more, and the store would forgive the rest. Returns what is forgiven.
+    pub(crate) fn owe(&mut self, tokens: u64, capacity: u64) -> u64 {
+        let owed = self.owed.saturating_add(tokens);
+        // A debt from before the limit was lowered stays as it was.
+        self.owed = owed.min(capacity.max(self.owed));
+        owed - self.owed
     }
 
     /// The store has charged so many.

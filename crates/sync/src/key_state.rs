@@ -27,7 +27,8 @@ use crate::clock_drift::ClockDrift;
 use crate::demand_meter::{DemandMeter, as_float};
 use crate::fallback::{FailurePolicy, Fallback};
 use crate::jitter::Jitter;
-use crate::tokens::Tokens;
+use crate::looks::Looks;
+use crate::tokens::{Tokens, add};
 use crate::tuning::{SPARE_DOUBT, Sizing, Tuning};
 use crate::typical_cost::TypicalCost;
 use crate::unserved::Unserved;
@@ -61,8 +62,10 @@ pub(crate) struct KeyState<W> {
     pressure: Pressure,
     /// Time for which tokens are leased ahead.
     hold: Duration,
-    /// No call before this, unless to give back.
+    /// No call before this, unless to look or to give back.
     quiet_until: Instant,
+    /// What the store last refused, while that is remembered.
+    refusal: Option<Refusal>,
     /// While the key stands alone, and until the store has been told what it admitted then.
     fallback: Option<Box<Fallback>>,
     /// Since the store last answered without serving the key.
@@ -71,6 +74,20 @@ pub(crate) struct KeyState<W> {
     refusals: u32,
     /// Alarms in a row at which nothing had happened.
     idle: u32,
+}
+
+/// A denial that is remembered, as the entry does for the requests.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    until: Instant,
+    /// So many free tokens before its time disprove it.
+    disproof: u64,
+    /// The next call only looks whether it still holds.
+    looking: bool,
+    /// When the store last said so.
+    heard: Instant,
+    /// Whether anybody has asked in vain since.
+    asked: bool,
 }
 
 /// How the bucket did when last heard of.
@@ -105,8 +122,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) jitter: &'a mut Jitter,
     /// Numbers the leases of this replica.
     pub(crate) generations: &'a mut u64,
+    /// The looks of all keys.
+    pub(crate) looks: &'a mut Looks,
     /// The replica's count of where its tokens went.
     pub(crate) tokens: &'a mut Tokens,
+    /// The capacity of the whole limit, whatever the part of it is that `sizing` is for.
+    pub(crate) capacity: u64,
+    /// The replica's count of tokens admitted without the store that are no longer owed.
+    pub(crate) settled: &'a mut u64,
 }
 
 /// Those who need wait no longer, with what they are to be told.
@@ -145,6 +168,7 @@ impl<W: Waiter> KeyState<W> {
             pressure: Pressure::Calm,
             hold: sizing.interval,
             quiet_until: Instant::ORIGIN,
+            refusal: None,
             fallback: None,
             unserved: None,
             refusals: 0,
@@ -181,9 +205,17 @@ impl<W: Waiter> KeyState<W> {
         self.fallback.as_ref().map_or(0, |fallback| fallback.owed())
     }
 
-    /// So many tokens were admitted without the store's leave.
-    pub(crate) fn owe(&mut self, tokens: u64) {
-        self.fallback.get_or_insert_default().owe(tokens);
+    /// Records that so many tokens were admitted without the store's leave, under a limit of this
+    /// `capacity`. Returns how many of them are forgiven.
+    pub(crate) fn owe(&mut self, tokens: u64, capacity: u64) -> u64 {
+        self.fallback.get_or_insert_default().owe(tokens, capacity)
+    }
+
+    /// Records tokens that the key admitted, if it stands alone; otherwise nothing is owed.
+    fn owe_alone(&mut self, tokens: u64, around: &mut Surroundings<'_>) {
+        if self.is_alone() {
+            *around.settled += self.owe(tokens, around.capacity);
+        }
     }
 
     /// Somebody waits for `cost` tokens. Returns the verdict if it is known already: since the
@@ -252,7 +284,7 @@ impl<W: Waiter> KeyState<W> {
 
     /// Whether a call may go now.
     pub(crate) fn may_call(&self, closing: bool, now: Instant) -> bool {
-        !self.in_flight && (closing || self.quiet_until <= now)
+        !self.in_flight && (closing || self.is_looking() || self.quiet_until <= now)
     }
 
     /// The alarm rang: what now?
@@ -263,6 +295,22 @@ impl<W: Waiter> KeyState<W> {
         let asked = self.observe(around, now);
         self.line.drop_gone();
         let waits = self.is_waited_for();
+        if !waits && self.is_look_due(asked, around, now) {
+            return Next::Call;
+        }
+        match self.next_at_alarm(asked, waits, around, now) {
+            Next::Nothing => self.kept_for_look(now),
+            next => next,
+        }
+    }
+
+    fn next_at_alarm(
+        &mut self,
+        asked: u64,
+        waits: bool,
+        around: &mut Surroundings<'_>,
+        now: Instant,
+    ) -> Next {
         self.idle = if asked > 0 || waits { 0 } else { self.idle + 1 };
         if self.fallback.is_some() && !around.away && !self.is_unserved(now) {
             // The store is back, and is told what was admitted without it.
@@ -304,6 +352,49 @@ impl<W: Waiter> KeyState<W> {
         }
     }
 
+    /// Whether the next call is to look whether a denial that has been remembered for long still
+    /// holds: if somebody asked meanwhile, and the looks of other keys leave room.
+    fn is_look_due(&mut self, asked: u64, around: &mut Surroundings<'_>, now: Instant) -> bool {
+        if self.is_alone() || around.closing {
+            return false;
+        }
+        let Some(refusal) = self.refusal.as_mut().filter(|it| it.until > now) else {
+            return false;
+        };
+        refusal.asked |= asked > 0;
+        let is_due = refusal.asked && now.since(refusal.heard) >= LOOK_EVERY;
+        refusal.looking = is_due && around.looks.may_look(now);
+        refusal.looking
+    }
+
+    /// Keeps a key without other work for as long as its denial is young, so that somebody looks
+    /// whether the denial holds.
+    fn kept_for_look(&self, now: Instant) -> Next {
+        let refusal = self.refusal.filter(|it| it.until > it.heard + LOOK_EVERY);
+        let left = refusal.map(|it| (it.heard + LOOK_EVERY).since(now));
+        match left {
+            Some(left) if !left.is_zero() => Next::Alarm(left),
+            _ => Next::Nothing,
+        }
+    }
+
+    /// Ends a long denial before the key is forgotten here, because nobody would look any more
+    /// whether the denial still holds. The next request asks the store.
+    pub(crate) fn let_go(&self, now: Instant) {
+        if (self.refusal).is_some_and(|it| it.until > now && now.since(it.heard) >= LOOK_EVERY) {
+            self.entry.denial.clear();
+        }
+    }
+
+    fn is_looking(&self) -> bool {
+        self.refusal.is_some_and(|refusal| refusal.looking)
+    }
+
+    fn take_look(&mut self) -> bool {
+        let refusal = self.refusal.as_mut();
+        refusal.is_some_and(|refusal| std::mem::take(&mut refusal.looking))
+    }
+
     /// The request to send, if there is anything to say.
     pub(crate) fn poll_request(
         &mut self,
@@ -312,7 +403,10 @@ impl<W: Waiter> KeyState<W> {
     ) -> Option<Request> {
         self.observe(around, now);
         self.line.drop_gone();
-        let needed = self.line.needed() + self.stock;
+        if self.take_look() && !around.closing && !self.is_waited_for() {
+            return Some(self.call(Request::Spend { cost: 0 }));
+        }
+        let needed = (self.line.needed() + self.stock).min(NEEDED_MAX);
         self.choose_mode(around, needed);
         let central = self.books.is_none() && !self.leasing && self.stock == 0;
         if let Some(waiting) = self.line.pop_central(central, COST_LEASED_MAX) {
@@ -350,6 +444,7 @@ impl<W: Waiter> KeyState<W> {
         }
         self.in_flight = false;
         match request {
+            Request::Spend { cost: 0 } => self.handle_looked(reply, around, now),
             Request::Spend { cost } => self.handle_spent(*cost, reply, sent, around, verdicts, now),
             Request::Charge { tokens } => self.handle_charged(*tokens, around, now),
             Request::Lease(request) => {
@@ -445,13 +540,9 @@ impl<W: Waiter> KeyState<W> {
             None => self.metered,
         };
         let allowed = spent - self.metered;
-        if let Some(fallback) = &mut self.fallback
-            && fallback.is_active()
-        {
-            fallback.owe(allowed);
-        }
+        self.owe_alone(allowed, around);
         let asked = allowed + u64::from(self.entry.lease.take_denied());
-        around.tokens.spent += allowed;
+        add(&mut around.tokens.spent, allowed);
         self.metered = spent;
         self.meter.observe(asked, now);
         self.slow_meter.observe(asked, now);
@@ -540,7 +631,7 @@ impl<W: Waiter> KeyState<W> {
         }
         let demand = self.demand().rate();
         let ahead = Sizing::tokens_for(demand, self.ahead(around));
-        let ahead = ahead + Self::watermark(demand, around);
+        let ahead = ahead.saturating_add(Self::watermark(demand, around));
         ahead.max(needed).clamp(1, TOKENS_LEASED_MAX)
     }
 
@@ -569,8 +660,8 @@ impl<W: Waiter> KeyState<W> {
         let keep = u32::try_from(wanted * 2).unwrap_or(Lease::TOKENS_MAX);
         let out = self.entry.lease.withdraw(keep, now);
         books.release(u64::from(out.live + out.dead));
-        around.tokens.released += u64::from(out.live);
-        around.tokens.expired += u64::from(out.dead);
+        add(&mut around.tokens.released, u64::from(out.live));
+        add(&mut around.tokens.expired, u64::from(out.dead));
         let account = self.entry.account(now);
         Request::Lease(LeaseRequest {
             record: books.record,
@@ -596,7 +687,7 @@ impl<W: Waiter> KeyState<W> {
         self.observe(around, now);
         if self.books.take().is_some() {
             let left = self.entry.lease.renew_generation();
-            around.tokens.expired += u64::from(left);
+            add(&mut around.tokens.expired, u64::from(left));
             self.entry.set_watermark(0);
             self.metered = 0;
         }
@@ -608,8 +699,20 @@ fn exhausted(retry_after: Duration) -> Verdict {
     Verdict::deny(Decided::Store, Reason::Exhausted, retry)
 }
 
+/// Time from one look at a denied key to the next: so long that looks cost nothing beside the calls
+/// of a key whose denials are shorter.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
 /// Alarms in a row without a request after which a lease is given back.
 const IDLE_ALARMS: u32 = 2;
+
+/// The most tokens that one request asks for, whatever waits: half of what one lease is granted in
+/// all, so that the store can count every number in a request.
+const NEEDED_MAX: u64 = GRANTED_MAX / 2;
+
+/// Tokens granted to one lease in all, after which the next begins: half of what the store can
+/// count, so that no reply comes near the end of that.
+const GRANTED_MAX: u64 = 1 << 51;
 
 /// Half a cell, so that a renewal always fits beside what is left.
 const TOKENS_LEASED_MAX: u64 = (Lease::TOKENS_MAX / 2) as u64;

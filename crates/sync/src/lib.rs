@@ -17,6 +17,7 @@ mod demand_meter;
 mod fallback;
 mod jitter;
 mod key_state;
+mod looks;
 mod pace;
 mod partition;
 mod request_path;
@@ -30,7 +31,7 @@ mod unserved;
 mod waiting;
 
 pub use away::Away;
-pub use batch::{Answer, Batch, Call, NamedLimit};
+pub use batch::{Answer, Batch, Call, Miscounted, NamedLimit};
 pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
 pub use fallback::FailurePolicy;
 pub use key_state::COST_LEASED_MAX;

@@ -29,15 +29,16 @@ use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Decided, Instant, Reason, Request, Retry, Verdict};
 
 use crate::away::{Away, unavailable};
-use crate::batch::{Answer, Batch, Call, NamedLimit};
+use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
 use crate::clock_drift::ClockDrift;
 use crate::fallback::{FailurePolicy, Fleet};
 use crate::jitter::Jitter;
 use crate::key_state::{KeyState, Next, Surroundings, alone};
+use crate::looks::Looks;
 use crate::partition::{Partition, partition_of};
 use crate::sweep::{Mercy, Sweep};
 use crate::timers::Timers;
-use crate::tokens::Tokens;
+use crate::tokens::{Tokens, add};
 use crate::tuning::{Sizing, Tuning};
 use crate::waiting::{Purpose, Waiter};
 
@@ -55,6 +56,7 @@ pub struct Syncer<W> {
     replica: u64,
     generations: u64,
     jitter: Jitter,
+    looks: Looks,
     keys: Vec<Option<KeyState<W>>>,
     vacant: Vec<u32>,
     /// Slots of keys that the cache forgets when their states go: it had no room for them.
@@ -112,6 +114,7 @@ impl<W: Waiter> Syncer<W> {
             replica,
             generations: 0,
             jitter: Jitter::new(seed),
+            looks: Looks::default(),
             keys: Vec::new(),
             vacant: Vec::new(),
             guests: BTreeSet::new(),
@@ -311,15 +314,25 @@ impl<W: Waiter> Syncer<W> {
 
     /// The store's answer to a batch.
     ///
-    /// # Panics
+    /// An answer is input, whatever it says. A reply that no ledger would give counts as none.
     ///
-    /// If there is not one reply per call. Whoever decodes replies checks that.
-    pub fn handle_answer(&mut self, batch: &Batch, answer: &Answer, now: Instant) {
-        assert_eq!(
-            batch.calls.len(),
-            answer.replies.len(),
-            "one reply per call"
-        );
+    /// # Errors
+    ///
+    /// [`Miscounted`] if there is not one reply per call. Nothing of the answer is believed then, and
+    /// the batch counts as failed: there is no need for [`handle_failure`](Self::handle_failure).
+    pub fn handle_answer(
+        &mut self,
+        batch: &Batch,
+        answer: &Answer,
+        now: Instant,
+    ) -> Result<(), Miscounted> {
+        if batch.calls.len() != answer.replies.len() {
+            self.handle_failure(batch, now);
+            return Err(Miscounted {
+                calls: batch.calls.len(),
+                replies: answer.replies.len(),
+            });
+        }
         let part = &mut self.partitions[batch.partition as usize];
         let was_away = part.breaker.is_open();
         part.handle_answer(answer.birth.since);
@@ -331,7 +344,9 @@ impl<W: Waiter> Syncer<W> {
             self.away.set(batch.partition, None);
             self.call_back(batch.partition, now);
         }
-        let most = answer.replies.iter().map(|reply| reply.replicas).max();
+        let pairs = batch.calls.iter().zip(&answer.replies);
+        let believed = pairs.filter(|(call, reply)| reply.answers(&call.request));
+        let most = believed.map(|(_, reply)| reply.replicas).max();
         self.fleet.observe(most.unwrap_or(0), now);
         // The mean of about the last eight.
         self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
@@ -351,7 +366,7 @@ impl<W: Waiter> Syncer<W> {
             if let Request::Charge { tokens } = call.request
                 && reply.answers(&call.request)
             {
-                self.settled += tokens;
+                add(&mut self.settled, tokens);
             }
             let (state, mut around) = self.parts(slot);
             let (request, sent) = (&call.request, batch.sent);
@@ -362,6 +377,7 @@ impl<W: Waiter> Syncer<W> {
         if let Some(current) = current {
             self.sizings = current;
         }
+        Ok(())
     }
 
     /// A batch failed, or nobody knows what became of it.
@@ -608,7 +624,10 @@ impl<W: Waiter> Syncer<W> {
             away,
             clock,
             policy,
+            capacity: self.sizings[index as usize].limit.capacity(),
+            settled: &mut self.settled,
             jitter: &mut self.jitter,
+            looks: &mut self.looks,
             generations: &mut self.generations,
             tokens: if state.is_alone() {
                 &mut self.alone
@@ -676,6 +695,7 @@ impl<W: Waiter> Syncer<W> {
             return;
         }
         if let Some(state) = self.keys[slot as usize].take() {
+            state.let_go(now);
             state.entry.clear_slot();
             self.unserved.remove(&slot);
             if self.guests.remove(&slot) {

@@ -24,18 +24,26 @@ impl Add for Tokens {
 
     fn add(self, other: Self) -> Self {
         Self {
-            granted: self.granted + other.granted,
-            spent: self.spent + other.spent,
-            released: self.released + other.released,
-            expired: self.expired + other.expired,
+            granted: self.granted.saturating_add(other.granted),
+            spent: self.spent.saturating_add(other.spent),
+            released: self.released.saturating_add(other.released),
+            expired: self.expired.saturating_add(other.expired),
         }
     }
+}
+
+/// Adds to a count of tokens. It stays at the end of its range: a store in error may grant what it
+/// likes, again and again.
+pub(crate) fn add(count: &mut u64, tokens: u64) {
+    *count = count.saturating_add(tokens);
 }
 
 impl Tokens {
     /// Tokens granted of which nothing has been heard since.
     pub const fn held(&self) -> u64 {
-        let gone = self.spent + self.released + self.expired;
+        let gone = (self.spent)
+            .saturating_add(self.released)
+            .saturating_add(self.expired);
         // Counts read while they change may be a moment apart.
         self.granted.saturating_sub(gone)
     }

@@ -70,7 +70,7 @@ fn lease_times(percent: u64, seconds: u64) -> (Duration, Duration) {
         while let Some(batch) = syncer.poll_batch(now) {
             let answer = store.exchange(&batch, now);
             expiry = answer.replies[0].expiry;
-            syncer.handle_answer(&batch, &answer, now);
+            syncer.handle_answer(&batch, &answer, now).unwrap();
         }
         while syncer
             .poll_verdict()

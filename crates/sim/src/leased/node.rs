@@ -342,12 +342,15 @@ impl Node for LeasedNode {
     ) {
         self.clock.set(now);
         self.books.hear(message, answer);
-        self.syncer.handle_answer(message, answer, now);
+        let heard = self.syncer.handle_answer(message, answer, now);
+        heard.expect("a store has a reply to each call");
         let replies = message.calls.iter().zip(&answer.replies);
         // Verdicts come in the order of the calls, so the first is the one that is looked for.
         let mut by_store: VecDeque<Demand> = replies
             .filter(|(_, reply)| reply.status == Status::Spent)
             .map(|(call, _)| demand_of(call))
+            // Nobody waits for a look.
+            .filter(|demand| demand.cost > 0)
             .collect();
         self.pump(&mut by_store, now, out);
     }

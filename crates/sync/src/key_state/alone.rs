@@ -64,6 +64,7 @@ impl<W: Waiter> KeyState<W> {
         self.pressure = Pressure::Calm;
         self.hold = around.sizing.interval;
         self.quiet_until = Instant::ORIGIN;
+        self.refusal = None;
         self.refusals = 0;
         self.entry.denial.clear();
         self.entry.set_alone(self.is_alone());

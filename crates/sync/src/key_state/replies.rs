@@ -11,8 +11,9 @@ use std::time::Duration;
 use leasehold_cache::Lease;
 use leasehold_core::{Decided, Demand, Instant, LeaseRequest, Reply, Status, Verdict, Wait};
 
-use super::{KeyState, Next, Pressure, Surroundings, Verdicts, exhausted};
-use crate::central::{central_verdict, reset};
+use super::{GRANTED_MAX, KeyState, Next, Pressure, Refusal, Surroundings, Verdicts, exhausted};
+use crate::central::{central_verdict, free, known_wait, reset};
+use crate::tokens::add;
 use crate::tuning::Sizing;
 use crate::waiting::{Purpose, Waiter, Waiting};
 
@@ -40,15 +41,12 @@ impl<W: Waiter> KeyState<W> {
         match verdict.denial() {
             None => {
                 verdicts.push_back((waiting.waiter, verdict));
-                around.tokens.granted += cost;
-                around.tokens.spent += cost;
-                if let Some(fallback) = &mut self.fallback
-                    && fallback.is_active()
-                {
-                    fallback.owe(cost);
-                }
+                add(&mut around.tokens.granted, cost);
+                add(&mut around.tokens.spent, cost);
+                self.owe_alone(cost, around);
                 self.pressure = Pressure::Calm;
                 self.refusals = 0;
+                self.refusal = None;
             }
             Some(denial) => {
                 self.pressure = Pressure::Short;
@@ -56,7 +54,7 @@ impl<W: Waiter> KeyState<W> {
                 let retry_after = told.max(self.give_way(sizing));
                 let verdict = exhausted(retry_after).with_reset(verdict.reset());
                 verdicts.push_back((waiting.waiter, verdict));
-                self.entry.denial.deny(waiting.cost, now + retry_after);
+                self.refuse(waiting.cost, cost, now + retry_after, now);
                 let as_costly = |other: &Waiting<W>| other.cost >= waiting.cost;
                 for other in self.line.take_served(as_costly) {
                     self.meter_denied(other.cost);
@@ -65,6 +63,46 @@ impl<W: Waiter> KeyState<W> {
             }
         }
         self.next_central(around)
+    }
+
+    /// Denies requests for at least `cost` tokens in place, and remembers what would disprove it.
+    fn refuse(&mut self, cost: u32, disproof: u64, until: Instant, now: Instant) {
+        self.entry.denial.deny(cost, until);
+        self.refusal = Some(Refusal {
+            until,
+            disproof,
+            looking: false,
+            heard: now,
+            asked: false,
+        });
+    }
+
+    /// The store says how the bucket does, and nothing was asked of it. If there is what it had
+    /// refused for longer, somebody has reset the bucket, or it was forgotten.
+    pub(super) fn handle_looked(
+        &mut self,
+        reply: &Reply,
+        around: &Surroundings<'_>,
+        now: Instant,
+    ) -> Next {
+        let limit = &around.sizing.limit;
+        self.entry.set_full_at(now + reset(reply, limit));
+        let free = free(reply, limit);
+        if self.refusal.is_some_and(|refusal| free >= refusal.disproof) {
+            self.entry.denial.clear();
+            self.refusal = None;
+            self.refusals = 0;
+            self.quiet_until = Instant::ORIGIN;
+            return Next::Call;
+        }
+        if let Some(refusal) = &mut self.refusal {
+            (refusal.heard, refusal.asked) = (now, false);
+        }
+        match self.books {
+            _ if self.is_waited_for() => Next::Call,
+            Some(_) if self.quiet_until > now => self.next_quiet(around, now),
+            _ => Next::Alarm(self.remembered(around)),
+        }
     }
 
     /// How long to stay away from a bucket that refused again after the time at which it promised
@@ -110,7 +148,7 @@ impl<W: Waiter> KeyState<W> {
         books.confirm(request.spent, request.released);
         let end = sent + around.clock.used(request.lease);
         let granted = books.grant(reply.granted, reply.expiry, end);
-        around.tokens.granted += granted;
+        add(&mut around.tokens.granted, granted);
         // No ledger of a store grants more than its capacity to be held. One that did all the same, or
         // granted it when the limit was larger, gets the rest back. An open policy knows no capacity.
         let held = books.granted() - request.spent - request.released;
@@ -121,7 +159,7 @@ impl<W: Waiter> KeyState<W> {
         };
         let beyond = held.saturating_sub(most).min(granted);
         books.release(beyond);
-        around.tokens.released += beyond;
+        add(&mut around.tokens.released, beyond);
         let lease_end = books.deadline;
         self.serve(granted - beyond, lease_end, reply, around, verdicts, now);
         if reply.status == Status::Left {
@@ -170,8 +208,8 @@ impl<W: Waiter> KeyState<W> {
         if let Some(books) = &mut self.books {
             books.release(dead + overflow);
         }
-        around.tokens.expired += dead;
-        around.tokens.released += overflow;
+        add(&mut around.tokens.expired, dead);
+        add(&mut around.tokens.released, overflow);
         let left = u64::from(deposit);
         let verdict = Verdict::allow(Decided::Store, left, reset(reply, &around.sizing.limit));
         let served = served.into_iter();
@@ -180,7 +218,7 @@ impl<W: Waiter> KeyState<W> {
 
     /// Learns how the bucket does.
     fn judge(&mut self, reply: &Reply, around: &Surroundings<'_>) {
-        let busy = reply.demand * 10 >= u64::from(Demand::ONE.0) * 9;
+        let busy = reply.demand.saturating_mul(10) >= u64::from(Demand::ONE.0) * 9;
         self.replicas = reply.replicas.max(1);
         self.pressure = match reply.wait {
             Wait::For(_) | Wait::Held => Pressure::Short,
@@ -221,9 +259,13 @@ impl<W: Waiter> KeyState<W> {
         }
         let wanted = Sizing::tokens_for(demand, around.sizing.gap_max);
         let gap = around.sizing.gap(reply.replicas, wanted);
-        let known = match reply.wait {
-            Wait::For(wait) => (sent + wait.as_duration()).since(now),
-            Wait::None | Wait::Held => Duration::ZERO,
+        let known = known_wait(reply, &around.sizing.limit);
+        let known = known.map_or(Duration::ZERO, |wait| (sent + wait).since(now));
+        // Of a bucket that was left alone, so much free is more than a trickle that nobody took.
+        let disproof = if known > gap {
+            1
+        } else {
+            around.sizing.limit.capacity().div_ceil(2)
         };
         // Replicas that ran short together come back apart.
         let gap = gap.max(known) + around.jitter.within(gap / 8);
@@ -233,7 +275,7 @@ impl<W: Waiter> KeyState<W> {
         self.entry.set_watermark(0);
         // Until the next call is answered: whoever comes before finds nothing either.
         let answered = self.quiet_until.max(around.next_batch) + around.round_trip;
-        self.entry.denial.deny(1, answered);
+        self.refuse(1, disproof, answered, now);
         let verdict = exhausted(gap).with_reset(reset(reply, &around.sizing.limit));
         while let Some(waiting) = self.line.pop() {
             self.meter_denied(waiting.cost);
@@ -263,10 +305,6 @@ impl<W: Waiter> KeyState<W> {
             .clamp(soonest, self.hold)
     }
 }
-
-/// Tokens granted to one lease in all, after which the next begins: half of what the store can
-/// count, so that no reply comes near the end of that.
-const GRANTED_MAX: u64 = 1 << 51;
 
 /// Refusals beyond this change nothing: a quarter of an interval doubled so often is longer than the longest
 /// time between two calls.

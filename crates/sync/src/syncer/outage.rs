@@ -37,7 +37,7 @@ impl<W: Waiter> Syncer<W> {
 
     /// Tokens admitted while the store was away that it has not charged yet.
     pub fn owed(&self) -> u64 {
-        self.alone.spent - self.settled
+        self.alone.spent.saturating_sub(self.settled)
     }
 
     /// How many parts of the store are away: they failed some times in a row, and were not heard of
@@ -83,8 +83,9 @@ impl<W: Waiter> Syncer<W> {
             return;
         };
         let slot = self.slot_of(&entry, now);
+        let capacity = self.sizing_of(key.limit).limit.capacity();
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
-        state.owe(cost64);
+        self.settled += state.owe(cost64, capacity);
         self.enqueue(slot, now);
     }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use leasehold_cache::{Config, Local};
-use leasehold_core::{Birth, Ledger, StoreTime};
+use leasehold_core::{Birth, Ledger, Micros, Reply, Retry, Status, StoreTime, Wait};
 
 use super::*;
 
@@ -64,7 +64,7 @@ impl Store {
     fn serve(&mut self, syncer: &mut Syncer<Caller>, now: Instant) {
         while let Some(batch) = syncer.poll_batch(now) {
             let answer = self.answer(&batch, now);
-            syncer.handle_answer(&batch, &answer, now);
+            syncer.handle_answer(&batch, &answer, now).unwrap();
         }
     }
 
@@ -157,7 +157,7 @@ fn what_a_key_without_room_had_leased_is_written_off_when_the_store_is_away() {
     let batch = syncer.poll_batch(NOW).unwrap();
     is_gone.set(true);
     let answer = Store::default().answer(&batch, NOW);
-    syncer.handle_answer(&batch, &answer, NOW);
+    syncer.handle_answer(&batch, &answer, NOW).unwrap();
     assert_eq!(syncer.tokens().held(), 80, "nobody took what was granted");
     for millis in 0..500 {
         // The questions that find the store away are another's.
@@ -249,7 +249,7 @@ fn what_a_moment_of_requests_leaves_behind_goes_with_the_cold_keys() {
         while let Some(batch) = syncer.poll_batch(now) {
             calls += u32::from(call_of_alice(&batch).is_some());
             let answer = store.answer(&batch, now);
-            syncer.handle_answer(&batch, &answer, now);
+            syncer.handle_answer(&batch, &answer, now).unwrap();
         }
     }
     assert!(calls > 0, "Alice's lease was never reported on");
@@ -385,4 +385,226 @@ fn a_key_that_was_asked_for_once_is_forgotten_at_its_first_alarm() {
     let alarm = NOW + syncer.sizings[0].time_constant * 4;
     syncer.handle_timeout(alarm);
     assert!(syncer.keys.iter().all(Option::is_none));
+}
+
+/// Answers the one call of the only batch with `reply`.
+fn answer_with(syncer: &mut Syncer<Caller>, reply: Reply, now: Instant) {
+    let batch = syncer.poll_batch(now).unwrap();
+    assert_eq!(batch.calls.len(), 1);
+    let birth = Birth {
+        since: StoreTime::from_micros(1),
+        emptied: StoreTime::ZERO,
+    };
+    let replies = vec![reply];
+    let answer = Answer { birth, replies };
+    syncer.handle_answer(&batch, &answer, now).unwrap();
+}
+
+const DENIED: Reply = Reply {
+    status: Status::Denied,
+    granted: 0,
+    expiry: StoreTime::ZERO,
+    wait: Wait::None,
+    level: 0,
+    outstanding: 0,
+    replicas: 0,
+    demand: 0,
+    now: StoreTime::from_micros(1_000_000),
+};
+
+/// It was denied for 142 years.
+#[test]
+fn a_wait_is_believed_for_as_long_as_the_bucket_takes_to_fill() {
+    let mut syncer = replica("10/s burst 20", FailurePolicy::Closed, 4);
+    syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), NOW);
+    let wait = Wait::For(Micros((1 << 52) - 1));
+    answer_with(&mut syncer, Reply { wait, ..DENIED }, NOW);
+    let fill = Duration::from_secs(2);
+    let told = verdicts(&mut syncer)[0].denial().unwrap().retry;
+    assert_eq!(told, Retry::After(fill));
+    let said = |at| syncer.cache.try_acquire(ALICE, 1, at);
+    assert!(matches!(said(NOW + fill / 2), Local::Deny(_)));
+    assert!(!matches!(said(NOW + fill), Local::Deny(_)));
+}
+
+/// Asks for one of Alice's tokens every `gap` milliseconds until one is had; returns after how many
+/// milliseconds that was, and how many calls were made for it.
+fn ask_until_allowed(
+    syncer: &mut Syncer<Caller>,
+    store: &mut Store,
+    start: Instant,
+    gap: u64,
+) -> (u64, usize) {
+    let mut calls = 0;
+    for millis in 0..60_000 {
+        let now = start + Duration::from_millis(millis);
+        if millis % gap == 0 {
+            match syncer.cache.try_acquire(ALICE, 1, now) {
+                Local::Allow { .. } => return (millis, calls),
+                Local::Deny(_) => {}
+                _ => syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), now),
+            }
+        }
+        syncer.handle_signals(now);
+        syncer.handle_timeout(now);
+        while let Some(batch) = syncer.poll_batch(now) {
+            calls += batch.calls.len();
+            let answer = store.answer(&batch, now);
+            syncer.handle_answer(&batch, &answer, now).unwrap();
+        }
+        if verdicts(syncer).iter().any(Verdict::is_allowed) {
+            return (millis, calls);
+        }
+    }
+    panic!("denied for a minute");
+}
+
+/// Whatever had made room meanwhile, the key was denied here for the time that was told once.
+#[test]
+fn a_bucket_that_was_deleted_is_found_full_by_a_look_though_the_told_wait_was_long() {
+    for gap in [1, 20, 300] {
+        let mut syncer = replica("10/h burst 10", FailurePolicy::Closed, 4);
+        let mut store = Store::default();
+        for _ in 0..11 {
+            syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), NOW);
+            store.serve(&mut syncer, NOW);
+        }
+        let denied = verdicts(&mut syncer).last().unwrap().denial().unwrap();
+        let denied = denied.retry.wait();
+        assert!(denied >= Some(Duration::from_secs(360)), "{denied:?}");
+        let start = NOW + Duration::from_millis(1);
+        let later = start + Duration::from_secs(40);
+        for millis in 0..40_000 {
+            let now = start + Duration::from_millis(millis);
+            if millis % gap == 0 {
+                let said = syncer.cache.try_acquire(ALICE, 1, now);
+                assert!(matches!(said, Local::Deny(_)), "{said:?}");
+            }
+            syncer.handle_timeout(now);
+            store.serve(&mut syncer, now);
+        }
+        store.0.clear();
+        let (millis, calls) = ask_until_allowed(&mut syncer, &mut store, later, gap);
+        // One question is denied here, by the time of the next the store was asked.
+        assert!(
+            millis <= 20_000 + 2 * gap,
+            "{millis} ms, asked for every {gap}"
+        );
+        assert!(calls <= 6, "{calls} calls");
+    }
+}
+
+/// Its denial would have outlived the state that looks whether it holds.
+#[test]
+fn a_denied_key_that_nobody_asks_for_is_forgotten_with_its_denial() {
+    let mut syncer = replica("10/h burst 10", FailurePolicy::Closed, 4);
+    let mut store = Store::default();
+    for _ in 0..11 {
+        syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), NOW);
+        store.serve(&mut syncer, NOW);
+    }
+    let mut calls = 0;
+    for millis in 1..40_000 {
+        let now = NOW + Duration::from_millis(millis);
+        syncer.handle_timeout(now);
+        while let Some(batch) = syncer.poll_batch(now) {
+            calls += batch.calls.len();
+            let answer = store.answer(&batch, now);
+            syncer.handle_answer(&batch, &answer, now).unwrap();
+        }
+    }
+    assert!(
+        calls <= 2,
+        "{calls} calls, to give back what is left of a lease"
+    );
+    assert!(syncer.keys.iter().all(Option::is_none));
+    store.0.clear();
+    let later = NOW + Duration::from_secs(40);
+    assert_eq!(
+        ask_until_allowed(&mut syncer, &mut store, later, 1),
+        (0, 1),
+        "the store is asked at once"
+    );
+}
+
+/// The codec refused it, and with it the batch that it was in, for ever: 12 000 tasks for ten seconds.
+#[test]
+fn a_debt_is_no_more_than_the_capacity_and_is_paid() {
+    let mut syncer = replica("10/s burst 4000000000", FailurePolicy::Open, 4);
+    syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), NOW);
+    fail(&mut syncer, 0..200);
+    assert_eq!(syncer.parts_away(), 1);
+    let later = NOW + Duration::from_millis(200);
+    for _ in 0..12_000 {
+        syncer.admitted(ALICE, 4_000_000_000, later);
+        syncer.acquire(
+            ALICE,
+            4_000_000_000,
+            Purpose::Spend,
+            Caller::default(),
+            later,
+        );
+    }
+    fail(&mut syncer, 200..900);
+    let admitted = verdicts(&mut syncer);
+    assert!(admitted.iter().all(Verdict::is_allowed));
+    let capacity = 4_000_000_000;
+    assert_eq!(syncer.owed(), capacity);
+    let mut store = Store::default();
+    for millis in 900..5000 {
+        let now = NOW + Duration::from_millis(millis);
+        syncer.handle_timeout(now);
+        while let Some(batch) = syncer.poll_batch(now) {
+            for call in &batch.calls {
+                if let Request::Charge { tokens } = call.request {
+                    assert!(tokens <= capacity, "{tokens}");
+                }
+            }
+            let answer = store.answer(&batch, now);
+            syncer.handle_answer(&batch, &answer, now).unwrap();
+        }
+    }
+    assert_eq!(syncer.owed(), 0);
+}
+
+#[test]
+fn however_much_is_waited_for_the_store_can_count_what_is_asked() {
+    let mut syncer = replica("10/s burst 4000000000", FailurePolicy::Closed, 4);
+    let waiter = Caller::default();
+    let is_gone = Rc::clone(&waiter.is_gone);
+    syncer.acquire(ALICE, 1, Purpose::Spend, waiter, NOW);
+    for _ in 0..1_200_000 {
+        let is_gone = Rc::clone(&is_gone);
+        let waiter = Caller { is_gone };
+        syncer.acquire(ALICE, u32::MAX, Purpose::Spend, waiter, NOW);
+    }
+    let batch = syncer.poll_batch(NOW).unwrap();
+    let Request::Lease(request) = batch.calls[0].request else {
+        panic!("many wait");
+    };
+    let end = 1 << 52;
+    assert!(request.needed < end && request.wanted < end, "{request:?}");
+}
+
+#[test]
+fn an_answer_with_too_few_or_too_many_replies_is_none() {
+    for replies in [vec![], vec![DENIED; 2]] {
+        let mut syncer = replica("10/s", FailurePolicy::Closed, 4);
+        syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), NOW);
+        let batch = syncer.poll_batch(NOW).unwrap();
+        let birth = Birth {
+            since: StoreTime::from_micros(1),
+            emptied: StoreTime::ZERO,
+        };
+        let miscounted = Miscounted {
+            calls: 1,
+            replies: replies.len(),
+        };
+        let answer = Answer { birth, replies };
+        let heard = syncer.handle_answer(&batch, &answer, NOW);
+        assert_eq!(heard, Err(miscounted));
+        let later = NOW + Duration::from_millis(50);
+        Store::default().serve(&mut syncer, later);
+        assert!(verdicts(&mut syncer)[0].is_allowed(), "it is asked again");
+    }
 }

@@ -36,7 +36,7 @@ impl Partial {
                     answer.replies.insert(place, Reply::unserved(status, now));
                 }
             }
-            syncer.handle_answer(&batch, &answer, now);
+            syncer.handle_answer(&batch, &answer, now).unwrap();
         }
     }
 }
