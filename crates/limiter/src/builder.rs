@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Config, QuotaCache};
+use leasehold_cache::{Config, LimitId, QuotaCache};
 use leasehold_core::Limit;
 use leasehold_sync::{FailurePolicy, NamedLimit, Syncer, Tuning, TuningError};
 use thiserror::Error;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::limiter::{Limiter, Mode};
 use crate::memory_store::MemoryStore;
+use crate::names::Names;
 use crate::shared::Shared;
 use crate::store::Store;
 use crate::sync_task::SyncTask;
@@ -160,7 +161,8 @@ impl Builder {
     /// [`BuildError`] says which setting cannot be.
     pub fn build(mut self) -> Result<Limiter, BuildError> {
         self.check()?;
-        self.apply_policies()?;
+        let names = self.names()?;
+        self.apply_policies(&names)?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let limits: Arc<[NamedLimit]> = self.limits.into();
         let cache = Arc::new(QuotaCache::new(Config {
@@ -176,6 +178,7 @@ impl Builder {
         let shared = Arc::new(Shared::new(
             cache,
             limits,
+            names,
             self.shutdown_patience,
             partitions,
             syncer.away(),
@@ -199,29 +202,39 @@ impl Builder {
         ))
     }
 
-    fn apply_policies(&mut self) -> Result<(), BuildError> {
+    /// The names of the limits.
+    fn names(&self) -> Result<Names, BuildError> {
+        let bad = self.limits.iter().find(|limit| !is_name(&limit.name));
+        if let Some(NamedLimit { name, .. }) = bad {
+            return Err(BuildError::BadName(name.to_string()));
+        }
+        Names::of(&self.limits).map_err(|name| BuildError::NameTwice(name.to_owned()))
+    }
+
+    fn apply_policies(&mut self, names: &Names) -> Result<(), BuildError> {
         for (name, policy) in &self.policies {
-            let Some(limit) = self.limits.iter_mut().find(|limit| limit.name == *name) else {
-                let names = self.limits.iter().map(|limit| format!("`{}`", limit.name));
-                let names = names.collect::<Vec<_>>().join(", ");
-                return Err(BuildError::NoSuchLimit(name.to_string(), names));
+            let Some(LimitId(index)) = names.find(name) else {
+                return Err(BuildError::NoSuchLimit(name.to_string(), self.some_names()));
             };
-            limit.policy = *policy;
+            self.limits[index as usize].policy = *policy;
         }
         Ok(())
+    }
+
+    /// The names of the limits for a message, or the first of them.
+    fn some_names(&self) -> String {
+        let quoted = |limit: &NamedLimit| format!("`{}`", limit.name);
+        let names = self.limits.iter().map(quoted).take(NAMES_SAID);
+        let names = names.collect::<Vec<_>>().join(", ");
+        match self.limits.len().checked_sub(NAMES_SAID) {
+            Some(more @ 1..) => format!("{names} and {more} more"),
+            _ => names,
+        }
     }
 
     fn check(&self) -> Result<(), BuildError> {
         if self.limits.is_empty() {
             return Err(BuildError::NoLimit);
-        }
-        for (index, NamedLimit { name, .. }) in self.limits.iter().enumerate() {
-            if !is_name(name) {
-                return Err(BuildError::BadName(name.to_string()));
-            }
-            if self.limits[..index].iter().any(|other| other.name == *name) {
-                return Err(BuildError::NameTwice(name.to_string()));
-            }
         }
         let sizes = [
             (self.keys_max == 0, "keys_max"),
@@ -248,6 +261,9 @@ fn is_name(name: &str) -> bool {
 fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
+
+/// Names that a message lists: enough to see a slip of the pen among.
+const NAMES_SAID: usize = 20;
 
 /// Commands that may wait for the task; [`Limiter::acquire_all`] tells the number. Beyond, requests are denied rather than queued: at ten
 /// thousand misses a millisecond's budget is long gone.

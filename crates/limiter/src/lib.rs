@@ -35,6 +35,7 @@ mod clock;
 mod key_handle;
 mod limiter;
 mod memory_store;
+mod names;
 mod shared;
 mod state_log;
 mod stats;

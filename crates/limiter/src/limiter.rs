@@ -137,9 +137,7 @@ impl Limiter {
 
     /// The limit named `name`, to name in keys: `(limiter.limit("global")?, "all")`.
     pub fn limit(&self, name: &str) -> Option<LimitId> {
-        let mut limits = self.inner.shared.limits.iter();
-        let index = limits.position(|named| *named.name == *name)?;
-        Some(LimitId(u32::try_from(index).expect("limits are few")))
+        self.inner.shared.names.find(name)
     }
 
     /// A handle of one key, for callers that keep it: it decides faster.

@@ -11,12 +11,14 @@ use leasehold_sync::{Away, NamedLimit};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::names::Names;
 use crate::stats::Counters;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) cache: Arc<QuotaCache>,
     pub(crate) limits: Arc<[NamedLimit]>,
+    pub(crate) names: Names,
     /// What the sync task says of the store.
     pub(crate) away: Arc<Away>,
     pub(crate) counters: Counters,
@@ -33,6 +35,7 @@ impl Shared {
     pub(crate) fn new(
         cache: Arc<QuotaCache>,
         limits: Arc<[NamedLimit]>,
+        names: Names,
         shutdown_patience: Duration,
         partitions: u32,
         away: Arc<Away>,
@@ -42,6 +45,7 @@ impl Shared {
             away,
             counters: Counters::new(&limits),
             limits,
+            names,
             wake: Notify::new(),
             shutdown_patience,
             clock: Clock::start(),

@@ -1,7 +1,7 @@
 //! What a limiter has done so far, counted by its sync task and readable at any time.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use leasehold_cache::LimitId;
@@ -54,7 +54,34 @@ pub(crate) struct Counters {
     keys_evicted: AtomicU64,
     /// By limit.
     overshoot_bounds: Box<[AtomicU64]>,
+    bounds: BoundsState,
 }
+
+/// When the bounds of all limits are worked out anew: not at each turn of the task, because there
+/// may be many limits. Written by the sync task alone.
+#[derive(Debug, Default)]
+struct BoundsState {
+    /// They are more than the limits' own overshoot: the store is away, or something is owed.
+    raised: AtomicBool,
+    published_nanos: AtomicU64,
+}
+
+impl BoundsState {
+    /// Whether bounds that are `raised` now, or not, are worked out at `now`.
+    fn are_due(&self, raised: bool, limits: usize, now: Instant) -> bool {
+        let changed = self.raised.swap(raised, Relaxed) != raised;
+        let published = Instant::from_nanos(self.published_nanos.load(Relaxed));
+        let pause = BOUND_PAUSE.saturating_mul(u32::try_from(limits).unwrap_or(u32::MAX));
+        let due = changed || (raised && now.since(published) >= pause);
+        if due {
+            self.published_nanos.store(now.as_nanos(), Relaxed);
+        }
+        due
+    }
+}
+
+/// So much time between two publications for each limit, of which the work takes a fiftieth.
+const BOUND_PAUSE: Duration = Duration::from_micros(1);
 
 #[derive(Debug, Default)]
 struct TokenCounters {
@@ -102,9 +129,15 @@ impl Counters {
     }
 
     pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>, now: Instant) {
-        for (index, bound) in (0..).zip(&self.overshoot_bounds) {
-            let tokens = syncer.overshoot_bound(LimitId(index), now);
-            bound.store(tokens.unwrap_or(NO_BOUND), Relaxed);
+        let raised = syncer.parts_away() > 0 || syncer.owed() > 0;
+        if self
+            .bounds
+            .are_due(raised, self.overshoot_bounds.len(), now)
+        {
+            for (index, bound) in (0..).zip(&self.overshoot_bounds) {
+                let tokens = syncer.overshoot_bound(LimitId(index), now);
+                bound.store(tokens.unwrap_or(NO_BOUND), Relaxed);
+            }
         }
         let nanos = u64::try_from(syncer.round_trip().as_nanos()).unwrap_or(u64::MAX);
         self.round_trip_nanos.store(nanos, Relaxed);
