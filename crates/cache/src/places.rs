@@ -111,6 +111,19 @@ impl Places {
         self.entries.load(Relaxed)
     }
 
+    /// All entries.
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        let _writer = self.writer();
+        let guard = self.collector.enter();
+        let newest = self.newest(&guard);
+        let arrays = newest.before(&guard).into_iter().chain([newest]);
+        let places = arrays.flat_map(|array| &array.places);
+        let entries = places.filter_map(|place| Place::entry(guard.protect(place, Acquire)));
+        // SAFETY: each was found in a place while the guard was there, which is there still.
+        let kept = entries.map(|entry| unsafe { Kept::new(entry) });
+        kept.map(|entry| Arc::clone(&entry)).collect()
+    }
+
     /// Adds an entry whose hash this is. `hash_of` tells that of others.
     pub(crate) fn insert(&self, hash: u64, entry: Arc<Entry>, hash_of: impl Fn(&Entry) -> u64) {
         let mut writer = self.writer();

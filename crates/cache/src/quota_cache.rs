@@ -382,6 +382,17 @@ impl QuotaCache {
         removed
     }
 
+    /// Forgets every key and drops what is leased of it, as an owner does that has lost its books.
+    /// What a thread refunds later is lost until the lease expires. For the owner only.
+    pub fn forget_all(&self) {
+        for entry in self.table.all() {
+            self.remove(&entry);
+            entry.clear_slot();
+            entry.lease.renew_generation();
+        }
+        while self.signals.next().is_some() {}
+    }
+
     /// The next entry that wants the owner's attention. For the owner only, which looks at the
     /// entry afterwards: what happens from here on raises a new signal.
     ///
@@ -763,5 +774,35 @@ mod tests {
         assert!(alice.take_touched());
         all(&cache, &[(ALICE, 1)]);
         assert!(alice.take_touched());
+    }
+
+    #[test]
+    fn what_is_forgotten_at_once_is_neither_found_nor_spent() {
+        let cache = QuotaCache::new(Config {
+            keys_max: 5000,
+            seed: 1,
+            signals: 4,
+        });
+        // So many that their array has grown, and entries lie in two of them.
+        let keys = if cfg!(miri) { 100 } else { 3000_u32 };
+        let subjects: Vec<_> = (0..keys).map(u32::to_be_bytes).collect();
+        let insert = |subject| cache.insert(key(subject)).unwrap();
+        let entries: Vec<_> = subjects.iter().map(|it| insert(it)).collect();
+        for entry in &entries {
+            entry.lease.deposit(5, DEADLINE, NOW);
+            entry.set_slot(1);
+            cache.raise(entry);
+        }
+        cache.forget_all();
+        assert_eq!(cache.len(), 0);
+        assert!(cache.next_signal().is_none());
+        for (entry, subject) in entries.iter().zip(&subjects) {
+            assert!(entry.is_forgotten() && entry.slot().is_none());
+            assert_eq!(cache.try_acquire(key(subject), 1, NOW), Local::Unknown);
+            let short = Local::Short { tokens: 0 };
+            assert_eq!(cache.try_acquire_at(entry, 1, NOW), short);
+        }
+        let again = cache.insert(key(&subjects[0])).unwrap();
+        assert!(!Arc::ptr_eq(&again, &entries[0]));
     }
 }

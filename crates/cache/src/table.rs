@@ -90,6 +90,11 @@ impl Table {
         self.pin().find(key).map(|entry| Arc::clone(&entry))
     }
 
+    /// The entries of all keys, to be kept.
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        self.places.all()
+    }
+
     /// Adds the entry of a key that is not there yet.
     pub(crate) fn insert(&self, entry: Arc<Entry>) {
         let hash_of = |entry: &Entry| self.hasher.of(entry.key());

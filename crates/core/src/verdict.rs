@@ -129,6 +129,12 @@ pub enum Reason {
     KeyTooLong,
     /// The limiter is shutting down.
     ShutDown,
+    /// The limiter's background task is gone: the runtime that it ran on has ended, or it panicked
+    /// and is being restarted. A restart is told by a time after which to come back.
+    TaskEnded,
+    /// This process is a forked child of the one that built the limiter, and holds nothing: what is
+    /// leased is the parent's to spend. Build a limiter in the child.
+    Forked,
 }
 
 /// Where a verdict was reached.
@@ -424,7 +430,7 @@ const fn nanos(duration: Duration) -> u64 {
 
 impl Reason {
     /// Every reason, for metrics that name them all from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Exhausted,
         Self::TooCostly,
         Self::NotLeased,
@@ -433,6 +439,8 @@ impl Reason {
         Self::Overloaded,
         Self::KeyTooLong,
         Self::ShutDown,
+        Self::TaskEnded,
+        Self::Forked,
     ];
 
     /// The position of this reason in [`ALL`](Self::ALL), for arrays with a count of each.
@@ -465,6 +473,8 @@ impl fmt::Display for Reason {
             Self::Overloaded => "too many requests wait for the store, or too many keys are in use",
             Self::KeyTooLong => "the key is too long",
             Self::ShutDown => "the limiter is shutting down",
+            Self::TaskEnded => "the limiter's background task is gone",
+            Self::Forked => "the limiter was built before this process was forked",
         })
     }
 }

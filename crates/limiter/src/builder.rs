@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::panic;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,12 @@ pub enum BuildError {
     /// There is no tokio runtime to run the background task on.
     #[error("a limiter is built within a tokio runtime, on which its background task runs")]
     NoRuntime,
+    /// The tokio runtime has no timers.
+    #[error(
+        "the tokio runtime has no timers: build it with `enable_time` or `enable_all`, because a \
+         limiter waits for its store no longer than it is told to"
+    )]
+    NoTimers,
     /// A duration or size of zero makes no sense.
     #[error("`{0}` is zero: nothing could be done in no time or no space")]
     Zero(&'static str),
@@ -156,6 +163,12 @@ impl Builder {
 
     /// Builds the limiter and starts its background task on the current tokio runtime.
     ///
+    /// The limiter lives as long as that runtime: when the runtime ends, every request is denied as
+    /// [`TaskEnded`](leasehold_core::Reason::TaskEnded). Shut the limiter down before, to give back
+    /// what is leased. A current-thread runtime runs the task only while somebody drives it, by
+    /// `block_on`; [`Health::overdue`](crate::Health::overdue) tells if nobody does. Requests may
+    /// come from any executor and any thread.
+    ///
     /// # Errors
     ///
     /// [`BuildError`] says which setting cannot be.
@@ -164,6 +177,7 @@ impl Builder {
         let names = self.names()?;
         self.apply_policies(&names)?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        check_timers()?;
         let limits: Arc<[NamedLimit]> = self.limits.into();
         let cache = Arc::new(QuotaCache::new(Config {
             keys_max: self.keys_max,
@@ -182,10 +196,12 @@ impl Builder {
             self.shutdown_patience,
             partitions,
             syncer.away(),
+            runtime.clone(),
         ));
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let task = SyncTask::new(
             syncer,
+            tuning,
             Arc::clone(&store),
             Arc::clone(&shared),
             inbox,
@@ -257,8 +273,14 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
+/// Whether the current runtime has timers. Tokio answers by a panic, and prints it.
+fn check_timers() -> Result<(), BuildError> {
+    let timer = panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO)));
+    timer.map_err(|_| BuildError::NoTimers)
+}
+
 /// A number that nobody can guess: the standard library's hash keys come from the system.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 

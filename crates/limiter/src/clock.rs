@@ -12,12 +12,12 @@
 //! `leasehold faults --only replica-paused` is there for whoever tries it.
 
 mod counter;
+mod process;
 mod tsc_clock;
-
-use std::sync::LazyLock;
 
 use leasehold_core::Instant;
 
+use self::process::Process;
 use self::tsc_clock::TscClock;
 
 /// A monotonic clock whose origin is a second before it was made.
@@ -26,14 +26,17 @@ pub struct Clock {
     origin_nanos: u64,
     /// Where the kernel trusts the counter.
     tsc: Option<&'static TscClock>,
+    process: Process,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
+        // Here, and not in a request: it takes 2 ms.
+        let process = Process::current(|| tsc_clock::calibrated(machine_nanos));
         Self {
-            // Here, and not in a request: it takes 2 ms.
-            tsc: COUNTER.as_ref(),
+            tsc: process.tsc(),
+            process,
             origin_nanos: machine_nanos().saturating_sub(LEAD),
         }
     }
@@ -44,7 +47,8 @@ impl Clock {
         self.since_origin(machine_nanos())
     }
 
-    /// The time now for a request: what [`now`](Self::now) says, or up to 20 us later.
+    /// The time now for a request: what [`now`](Self::now) says, or up to 20 us later. In a forked
+    /// child of the process in which the clock was started, a time after all deadlines.
     #[inline]
     pub(crate) fn now_approx(self) -> Instant {
         let counted = self.tsc.and_then(|tsc| tsc.at(counter::ticks()));
@@ -54,10 +58,19 @@ impl Clock {
     /// A reading of the machine's clock, for those that come soon after too.
     #[cold]
     fn read(self) -> u64 {
+        if self.is_forked() {
+            return u64::MAX;
+        }
         if let Some(tsc) = self.tsc {
             tsc.renew(|| tsc_clock::read(machine_nanos, counter::ticks));
         }
         machine_nanos()
+    }
+
+    /// Whether this process is a forked child of the one in which the clock was started.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process.is_forked()
     }
 
     #[inline]
@@ -65,9 +78,6 @@ impl Clock {
         Instant::from_nanos(nanos.saturating_sub(self.origin_nanos))
     }
 }
-
-/// One for the process: its readings serve all limiters.
-static COUNTER: LazyLock<Option<TscClock>> = LazyLock::new(|| tsc_clock::calibrated(machine_nanos));
 
 /// The machine's own reading, the same for all processes on it, in nanoseconds.
 #[cfg(target_os = "linux")]

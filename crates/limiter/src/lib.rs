@@ -31,7 +31,9 @@
 //! ```
 
 mod builder;
+mod caught;
 mod clock;
+mod health;
 mod key_handle;
 mod limiter;
 mod memory_store;
@@ -44,6 +46,7 @@ mod sync_task;
 
 pub use builder::{BuildError, Builder};
 pub use clock::{Clock, machine_nanos};
+pub use health::{Health, TaskState};
 pub use key_handle::KeyHandle;
 pub use leasehold_cache::{Entry, KeyRef, LimitId};
 pub use leasehold_core::{

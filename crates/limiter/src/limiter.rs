@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -22,9 +23,10 @@ use leasehold_sync::{
 use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::error::Elapsed;
 
 use crate::builder::Builder;
+use crate::caught::caught;
+use crate::health::Health;
 use crate::key_handle::KeyHandle;
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -331,8 +333,8 @@ impl Limiter {
     pub async fn peek<'a>(&self, key: impl Into<KeyRef<'a>>) -> Result<Peek, StoreError> {
         let (key, now) = (key.into(), self.inner.shared.now());
         let limit = *self.limit_of(key);
-        let is_closed = self.inner.shared.is_closed();
-        let known = self.path().without_tokens(key, 0, is_closed);
+        let closed = self.inner.shared.closed();
+        let known = self.path().without_tokens(key, 0, closed);
         if let Some(denial) = known.and_then(|verdict| verdict.denial()) {
             return Err(StoreError::new(denial.reason));
         }
@@ -376,24 +378,46 @@ impl Limiter {
     /// Gives back all that is leased, so that a deployment loses no capacity, and ends the
     /// background task. Requests that wait are denied, and so are all that come after.
     ///
+    /// All who call this wait for the same end, and hear the same of it. In a forked child there is
+    /// nothing to give back: what is leased is the parent's.
+    ///
     /// # Errors
     ///
-    /// [`NotReleased`] if the store did not confirm within the patience of the builder.
+    /// [`NotReleased`] if the store did not confirm within the patience of the builder, or if the
+    /// runtime of the background task ended first.
     pub async fn shutdown(&self) -> Result<(), NotReleased> {
-        let (told, done) = oneshot::channel();
-        if self
-            .inner
-            .commands
-            .send(Command::ShutDown(told))
-            .await
-            .is_err()
-        {
+        let shared = &*self.inner.shared;
+        if shared.is_forked() {
             return Ok(());
         }
-        match done.await {
-            Ok(0) | Err(_) => Ok(()),
-            Ok(tokens) => Err(NotReleased { tokens }),
+        if !shared.has_ended() {
+            // Nobody hears it if the task is ending already.
+            let _ = self.inner.commands.send(Command::ShutDown).await;
         }
+        match shared.ended().await {
+            0 => Ok(()),
+            tokens => Err(NotReleased { tokens }),
+        }
+    }
+
+    /// Whether the limiter works, and what is amiss if it does not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold::{Limiter, TaskState};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder().limit("api", "100/s".parse()?).build()?;
+    /// assert!(limiter.health().is_good());
+    /// limiter.shutdown().await?;
+    /// assert_eq!(limiter.health().task, TaskState::ShutDown);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn health(&self) -> Health {
+        self.inner.shared.health()
     }
 
     /// The verdict if it can be had here and now.
@@ -401,7 +425,7 @@ impl Limiter {
     pub(crate) fn decide(&self, key: KeyRef<'_>, cost: u32) -> Option<Verdict> {
         let shared = &*self.inner.shared;
         let now = shared.now_approx();
-        let step = (self.path()).acquire(key, cost, || shared.is_closed(), now);
+        let step = (self.path()).acquire(key, cost, || shared.closed(), now);
         self.follow(step).ok()
     }
 
@@ -414,7 +438,7 @@ impl Limiter {
     pub(crate) fn decide_at(&self, entry: &Arc<Entry>, cost: u32) -> Option<Verdict> {
         let shared = &*self.inner.shared;
         let now = shared.now_approx();
-        let step = (self.path()).acquire_at(entry, cost, || shared.is_closed(), now);
+        let step = (self.path()).acquire_at(entry, cost, || shared.closed(), now);
         self.follow(step).ok()
     }
 
@@ -495,9 +519,10 @@ impl Limiter {
             Ok(verdict) => verdict,
             Err(denied) => return denied,
         };
-        match timeout(self.inner.budget, verdict).await {
-            Ok(verdict) => verdict.unwrap_or(SHUT_DOWN),
-            Err(_) if self.named(key).policy == FailurePolicy::Open => {
+        match self.within_budget(verdict).await {
+            Some(verdict) => verdict.unwrap_or_else(|_| self.inner.shared.dropped()),
+            None if self.inner.shared.closed().is_some() => self.inner.shared.dropped(),
+            None if self.named(key).policy == FailurePolicy::Open => {
                 let key = key.into();
                 // If the task is too busy to hear it, it is admitted and not charged.
                 let _ = self
@@ -506,7 +531,7 @@ impl Limiter {
                     .try_send(Command::Admitted { key, cost });
                 Verdict::allow_unknown(Decided::Fallback)
             }
-            Err(_) => self.budget_spent(),
+            None => self.budget_spent(),
         }
     }
 
@@ -530,7 +555,7 @@ impl Limiter {
                 let soon = Retry::After(self.inner.budget);
                 Err(Verdict::deny(Decided::Fallback, Reason::Overloaded, soon))
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(SHUT_DOWN),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(self.inner.shared.dropped()),
         }
     }
 
@@ -570,10 +595,15 @@ impl Limiter {
             sent: now,
         };
         shared.counters.count_batch(1);
-        let exchange = self.inner.store.exchange(&batch);
-        let answer = timeout(self.inner.budget, exchange).await;
-        let late = |_| StoreError::new(format!("no answer within {:?}", self.inner.budget));
-        let answer = answer.map_err(late).and_then(|answer| answer);
+        let exchange = caught(async { self.inner.store.exchange(&batch).await });
+        let answer = match self.within_budget(exchange).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(panic)) => Err(StoreError::new(format_args!("the store panicked: {panic}"))),
+            None => {
+                let budget = self.inner.budget;
+                Err(StoreError::new(format_args!("no answer within {budget:?}")))
+            }
+        };
         let answer = answer.inspect_err(|_| shared.counters.count_failure())?;
         shared.learn_birth(partition, answer.birth.since);
         let reply = answer.replies.first().copied();
@@ -585,8 +615,8 @@ impl Limiter {
     #[inline]
     fn decide_all<'k>(&self, requests: &[(KeyRef<'k>, u32)]) -> Result<Verdict, (KeyRef<'k>, u32)> {
         let (requests, shared) = (merged(requests), &*self.inner.shared);
-        let (is_closed, now) = (shared.is_closed(), shared.now_approx());
-        let step = self.path().acquire_all(&requests, is_closed, now);
+        let (closed, now) = (shared.closed(), shared.now_approx());
+        let step = self.path().acquire_all(&requests, closed, now);
         self.follow(step).map_err(|index| requests[index])
     }
 
@@ -597,9 +627,9 @@ impl Limiter {
         // Of the key whose tokens are awaited.
         let awaited = AtomicU32::new(requests.first().map_or(0, |(key, _)| key.limit.0));
         let work = self.ask_all_unbounded(&requests, &awaited);
-        match timeout(self.inner.budget, work).await {
-            Ok(verdict) => verdict,
-            Err(_) => self
+        match self.within_budget(work).await {
+            Some(verdict) => verdict,
+            None => self
                 .budget_spent()
                 .with_limit(LimitId(awaited.load(Relaxed))),
         }
@@ -613,8 +643,8 @@ impl Limiter {
         let mut joint = Joint::default();
         loop {
             let shared = &*self.inner.shared;
-            let (is_closed, now) = (shared.is_closed(), shared.now_approx());
-            let step = joint.step(self.path(), requests, is_closed, now);
+            let (closed, now) = (shared.closed(), shared.now_approx());
+            let step = joint.step(self.path(), requests, closed, now);
             let lacking = match self.follow(step) {
                 Ok(verdict) => return verdict,
                 Err(lacking) => lacking,
@@ -627,7 +657,10 @@ impl Limiter {
             for (limit, asked) in asked.collect::<Vec<_>>() {
                 awaited.store(limit.0, Relaxed);
                 let verdict = match asked {
-                    Ok(verdict) => verdict.await.unwrap_or(SHUT_DOWN),
+                    Ok(verdict) => {
+                        let verdict = verdict.await;
+                        verdict.unwrap_or_else(|_| self.inner.shared.dropped())
+                    }
                     Err(denied) => denied,
                 };
                 let verdict = verdict.with_limit(limit);
@@ -648,6 +681,14 @@ impl Limiter {
 
     fn limit_of(&self, key: KeyRef<'_>) -> &Limit {
         self.path().limit(key.limit)
+    }
+
+    /// Waits no longer than the budget. The runtime counts in whole milliseconds and rounds up, twice;
+    /// so this asks for less, and ends up to 1.5 ms before what was meant or half a millisecond after.
+    async fn within_budget<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let budget = self.inner.budget;
+        let less = budget.saturating_sub(ROUNDED_UP).max(budget / 2);
+        self.inner.shared.timeout(less, work).await
     }
 
     fn budget_spent(&self) -> Verdict {
@@ -724,14 +765,13 @@ type Few<'k> = SmallVec<[(KeyRef<'k>, u32); FEW]>;
 /// Requests under more limits than this at once are rare, and allocate.
 const FEW: usize = 8;
 
-/// The sync task has ended.
-const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);
-
-/// Waits no longer than `budget`. The runtime counts in whole milliseconds and rounds up, twice; so
-/// this asks for less, and ends up to 1.5 ms before what was meant or half a millisecond after.
-async fn timeout<T>(budget: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
-    let less = budget.saturating_sub(ROUNDED_UP).max(budget / 2);
-    tokio::time::timeout(less, work).await
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.shared.is_forked() {
+            // What they have open is the parent's, and whoever held their locks is not there.
+            mem::forget((self.commands.clone(), Arc::clone(&self.store)));
+        }
+    }
 }
 
 const ROUNDED_UP: Duration = Duration::from_micros(1500);

@@ -1,16 +1,19 @@
-//! What the request path and the sync task share: the cache, the clock, the limits, the counts.
+//! What the request path and the sync task share: the cache, the clock, the limits, the counts,
+//! and whether the limiter decides anything any more.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use leasehold_cache::QuotaCache;
-use leasehold_core::{Instant, StoreTime};
+use leasehold_core::{Decided, Instant, Reason, Retry, StoreTime, Verdict};
 use leasehold_sync::{Away, NamedLimit};
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
+use crate::health::{Health, HealthCell, TaskState};
 use crate::names::Names;
 use crate::stats::Counters;
 
@@ -22,13 +25,19 @@ pub(crate) struct Shared {
     /// What the sync task says of the store.
     pub(crate) away: Arc<Away>,
     pub(crate) counters: Counters,
+    pub(crate) health: HealthCell,
     /// Wakes the task: a key runs low.
     pub(crate) wake: Notify,
     pub(crate) shutdown_patience: Duration,
     clock: Clock,
+    /// Where the task runs. Its timers serve callers on any executor.
+    runtime: Handle,
     /// Of each part of the store.
     known_births: Box<[AtomicU64]>,
-    closed: AtomicBool,
+    /// [`OPEN`] at first.
+    phase: AtomicU8,
+    /// Once the task has ended: the tokens that it did not give back.
+    left: watch::Sender<Option<u64>>,
 }
 
 impl Shared {
@@ -39,18 +48,22 @@ impl Shared {
         shutdown_patience: Duration,
         partitions: u32,
         away: Arc<Away>,
+        runtime: Handle,
     ) -> Self {
         Self {
             cache,
             away,
             counters: Counters::new(&limits),
+            health: HealthCell::default(),
             limits,
             names,
             wake: Notify::new(),
             shutdown_patience,
             clock: Clock::start(),
+            runtime,
             known_births: (0..partitions.max(1)).map(|_| AtomicU64::new(0)).collect(),
-            closed: AtomicBool::new(false),
+            phase: AtomicU8::new(OPEN),
+            left: watch::Sender::new(None),
         }
     }
 
@@ -59,10 +72,23 @@ impl Shared {
         self.clock.now()
     }
 
-    /// The same for a request that is decided here.
+    /// The time now for a request that is decided here: see [`Clock::now_approx`].
     #[inline]
     pub(crate) fn now_approx(&self) -> Instant {
         self.clock.now_approx()
+    }
+
+    /// What comes of `work`, if it comes within `time`. The caller may run on any executor.
+    pub(crate) async fn timeout<T>(
+        &self,
+        time: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let timeout = {
+            let _timers = self.runtime.enter();
+            tokio::time::timeout(time, work)
+        };
+        timeout.await.ok()
     }
 
     /// The birth of a part of the store as far as it is known here.
@@ -74,12 +100,82 @@ impl Shared {
         self.known_births[partition as usize].fetch_max(since.as_micros(), Relaxed);
     }
 
+    /// Why the limiter decides nothing any more, if it does not.
     #[inline]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+    pub(crate) fn closed(&self) -> Option<Reason> {
+        if self.is_forked() {
+            return Some(Reason::Forked);
+        }
+        match self.phase.load(Relaxed) {
+            OPEN => None,
+            SHUT_DOWN => Some(Reason::ShutDown),
+            _ => Some(Reason::TaskEnded),
+        }
     }
 
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Relaxed);
+    /// Whether this process is a forked child of the one that built the limiter.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.clock.is_forked()
+    }
+
+    /// The denial of a request that the task let go of without a verdict.
+    pub(crate) fn dropped(&self) -> Verdict {
+        let (reason, retry_after) = match self.closed() {
+            Some(reason) => (reason, Retry::Never),
+            None => (Reason::TaskEnded, Retry::After(RESTARTED_SOON)),
+        };
+        Verdict::deny(Decided::Local, reason, retry_after)
+    }
+
+    /// From now on requests are denied: the limiter is shutting down.
+    pub(crate) fn shut_down(&self) {
+        self.phase.store(SHUT_DOWN, Relaxed);
+    }
+
+    /// The task has ended, with so many tokens not given back.
+    pub(crate) fn end(&self, left: u64) {
+        self.left.send_replace(Some(left));
+    }
+
+    /// The task is gone, and nobody asked it to be: its runtime has ended. Nothing is spent from now
+    /// on, because nobody could report it.
+    pub(crate) fn end_early(&self, left: u64) {
+        let _ = (self.phase).compare_exchange(OPEN, ENDED, Relaxed, Relaxed);
+        self.cache.forget_all();
+        self.end(left);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.left.borrow().is_some()
+    }
+
+    /// Waits for the end of the task: the tokens that it did not give back.
+    pub(crate) async fn ended(&self) -> u64 {
+        let mut left = self.left.subscribe();
+        let left = left.wait_for(Option::is_some).await;
+        let left = left.expect("its sender lives as long as this");
+        left.expect("it is waited for")
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let task = match self.closed() {
+            Some(Reason::Forked) => TaskState::Forked,
+            Some(Reason::ShutDown) => TaskState::ShutDown,
+            Some(_) => TaskState::Ended,
+            None if self.health.is_restarting() => TaskState::Restarting,
+            None => TaskState::Running,
+        };
+        let parts = u32::try_from(self.known_births.len()).unwrap_or(u32::MAX);
+        self.health.read(task, parts, self.now())
     }
 }
+
+/// The phases of a limiter's life.
+const OPEN: u8 = 0;
+const SHUT_DOWN: u8 = 1;
+/// The task's runtime has ended.
+const ENDED: u8 = 2;
+
+/// What a request is told that was lost in a panic of the task: it restarts about as fast.
+const RESTARTED_SOON: Duration = Duration::from_millis(10);

@@ -8,6 +8,8 @@ use leasehold_cache::LimitId;
 use leasehold_core::Instant;
 use leasehold_sync::{NamedLimit, Syncer, Tokens, Waiter};
 
+use crate::sync_task::Past;
+
 /// Stands for no bound.
 const NO_BOUND: u64 = u64::MAX;
 
@@ -128,7 +130,7 @@ impl Counters {
         self.failed_batches.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>, now: Instant) {
+    pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>, past: &Past, now: Instant) {
         let raised = syncer.parts_away() > 0 || syncer.owed() > 0;
         if self
             .bounds
@@ -143,10 +145,12 @@ impl Counters {
         self.round_trip_nanos.store(nanos, Relaxed);
         let drift = syncer.clock_drift_ppm();
         self.clock_drift_ppm.store(drift, Relaxed);
-        self.tokens.publish(syncer.tokens());
-        self.tokens_alone.publish(syncer.tokens_alone());
+        self.tokens.publish(past.tokens + syncer.tokens());
+        self.tokens_alone
+            .publish(past.tokens_alone + syncer.tokens_alone());
         self.owed.store(syncer.owed(), Relaxed);
-        self.keys_evicted.store(syncer.keys_evicted(), Relaxed);
+        let keys_evicted = past.keys_evicted + syncer.keys_evicted();
+        self.keys_evicted.store(keys_evicted, Relaxed);
     }
 
     /// [`NO_BOUND`] if there is none.

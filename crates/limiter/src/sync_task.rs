@@ -5,16 +5,19 @@
 
 use std::collections::HashMap;
 use std::future;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{KeyRef, LimitId};
-use leasehold_core::{Instant, Verdict};
-use leasehold_sync::{Answer, Batch, Purpose, Syncer, Waiter};
+use leasehold_core::{Instant, Reason, Verdict};
+use leasehold_sync::{Answer, Batch, Purpose, Syncer, Tokens, Tuning, Waiter};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinError, JoinSet};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::builder::random;
+use crate::caught::caught;
 use crate::shared::Shared;
 use crate::state_log::StateLog;
 use crate::store::{Store, StoreError};
@@ -34,7 +37,7 @@ pub(crate) enum Command {
     /// A request stopped waiting and was admitted, as its limit is open while the store is away.
     Admitted { key: Key, cost: u32 },
     /// Give everything back and end.
-    ShutDown(oneshot::Sender<u64>),
+    ShutDown,
 }
 
 /// A key that its owner may drop meanwhile.
@@ -76,6 +79,7 @@ type Completed = Result<(task::Id, Result<Answer, StoreError>), JoinError>;
 
 pub(crate) struct SyncTask {
     syncer: Syncer<Caller>,
+    tuning: Tuning,
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
@@ -86,11 +90,15 @@ pub(crate) struct SyncTask {
     call_timeout: Duration,
     away: StateLog,
     clocks_differ: StateLog,
+    /// What syncers before this one did, which are gone by a panic.
+    past: Past,
+    restarts: Restarts,
 }
 
 impl SyncTask {
     pub(crate) fn new(
         syncer: Syncer<Caller>,
+        tuning: Tuning,
         store: Arc<dyn Store>,
         shared: Arc<Shared>,
         commands: mpsc::Receiver<Command>,
@@ -98,6 +106,7 @@ impl SyncTask {
     ) -> Self {
         Self {
             syncer,
+            tuning,
             store,
             shared,
             commands,
@@ -106,30 +115,78 @@ impl SyncTask {
             call_timeout,
             away: StateLog::default(),
             clocks_differ: StateLog::default(),
+            past: Past::default(),
+            restarts: Restarts::default(),
         }
     }
 
-    /// Runs until told to shut down, or until every handle to the limiter is gone.
+    /// Runs until told to shut down, or until every handle to the limiter is gone. Begins anew after
+    /// a panic.
     pub(crate) async fn run(mut self) {
+        while let Err(panic) = caught(self.work()).await {
+            let now = self.shared.now();
+            let pause = self.restarts.next(now);
+            if self.shared.closed().is_some() {
+                error!(target: "leasehold", %panic, "the background task panicked at its end");
+                break;
+            }
+            error!(
+                target: "leasehold", %panic, ?pause,
+                "the background task panicked; it begins anew, and what was leased ends by itself"
+            );
+            self.shared.health.count_panic(panic, now + pause);
+            self.begin_anew();
+            tokio::time::sleep(pause).await;
+            self.shared.health.restarted();
+        }
+        if self.shared.is_forked() {
+            // What the store and the runtime have open is the parent's: closing it here would end it
+            // there too.
+            mem::forget(self);
+        }
+    }
+
+    /// After a panic nothing that the syncer says of itself is believed: another takes its place,
+    /// under another name, with nothing leased. The store ends the leases of the old name.
+    fn begin_anew(&mut self) {
+        self.shared.cache.forget_all();
+        self.past.add(&self.syncer);
+        let (cache, limits) = (&self.shared.cache, &self.shared.limits);
+        let (cache, limits) = (Arc::clone(cache), Arc::clone(limits));
+        self.syncer = Syncer::new(cache, limits, self.tuning, random(), random())
+            .in_place_of(Arc::clone(&self.shared.away));
+        self.flights = JoinSet::new();
+        self.under_way.clear();
+        self.away = StateLog::default();
+        self.clocks_differ = StateLog::default();
+    }
+
+    /// Runs until the task is to end.
+    async fn work(&mut self) {
         let mut inbox = Vec::with_capacity(COMMANDS_AT_ONCE);
         loop {
+            if self.shared.is_forked() {
+                return;
+            }
             let wake_up = self.drive();
             tokio::select! {
                 heard = self.commands.recv_many(&mut inbox, COMMANDS_AT_ONCE) => {
                     let now = self.shared.now();
-                    let told: Vec<_> = inbox
-                        .drain(..)
-                        .filter_map(|command| self.handle_command(command, now))
-                        .collect();
-                    if heard == 0 || !told.is_empty() {
-                        return self.drain(told).await;
+                    let mut is_last = heard == 0;
+                    for command in inbox.drain(..) {
+                        is_last |= self.handle_command(command, now) == Then::ShutDown;
+                    }
+                    if is_last {
+                        return self.drain().await;
                     }
                 }
                 () = self.shared.wake.notified() => {
                     let now = self.shared.now();
                     self.syncer.handle_signals(now);
                 }
-                Some(completed) = self.flights.join_next_with_id() => self.handle_completion(completed),
+                Some(completed) = self.flights.join_next_with_id() => {
+                    self.handle_completion(completed);
+                }
                 () = sleep_until(wake_up, self.shared.now()) => {
                     let now = self.shared.now();
                     self.syncer.handle_timeout(now);
@@ -156,12 +213,16 @@ impl SyncTask {
             // Whoever stopped waiting in this very moment does not hear it.
             let _ = caller.send(verdict);
         }
-        self.shared.counters.publish(&self.syncer, now);
-        self.syncer.poll_timeout(now).map(|(at, _)| at)
+        self.shared.counters.publish(&self.syncer, &self.past, now);
+        let due = self.syncer.poll_timeout(now).map(|(at, _)| at);
+        let parts_away = self.syncer.parts_away();
+        // What is due already is due now.
+        let runs_by = due.map(|due| due.max(now));
+        self.shared.health.publish(parts_away, runs_by);
+        due
     }
 
-    /// Returns whom to tell when a shut-down is asked for.
-    fn handle_command(&mut self, command: Command, now: Instant) -> Option<oneshot::Sender<u64>> {
+    fn handle_command(&mut self, command: Command, now: Instant) -> Then {
         match command {
             Command::Acquire {
                 key,
@@ -171,18 +232,12 @@ impl SyncTask {
             } => {
                 self.syncer
                     .acquire(key.borrow(), cost, purpose, waiter, now);
-                None
             }
-            Command::Prefetch { key, cost } => {
-                self.syncer.prefetch(key.borrow(), cost, now);
-                None
-            }
-            Command::Admitted { key, cost } => {
-                self.syncer.admitted(key.borrow(), cost, now);
-                None
-            }
-            Command::ShutDown(told) => Some(told),
+            Command::Prefetch { key, cost } => self.syncer.prefetch(key.borrow(), cost, now),
+            Command::Admitted { key, cost } => self.syncer.admitted(key.borrow(), cost, now),
+            Command::ShutDown => return Then::ShutDown,
         }
+        Then::GoOn
     }
 
     fn handle_completion(&mut self, completed: Completed) {
@@ -254,13 +309,13 @@ impl SyncTask {
         }
     }
 
-    /// Gives everything back, for as long as patience lasts; tells how many tokens were not.
-    async fn drain(mut self, mut told: Vec<oneshot::Sender<u64>>) {
-        self.shared.close();
+    /// Gives everything back, for as long as patience lasts.
+    async fn drain(&mut self) {
+        self.shared.shut_down();
         self.commands.close();
         let now = self.shared.now();
         while let Ok(command) = self.commands.try_recv() {
-            told.extend(self.handle_command(command, now));
+            self.handle_command(command, now);
         }
         self.syncer.shut_down(now);
         let patience = now + self.shared.shutdown_patience;
@@ -276,13 +331,76 @@ impl SyncTask {
                 () = sleep_until(Some(wake_up), now) => self.syncer.handle_timeout(self.shared.now()),
             }
         }
+    }
+}
+
+impl Drop for SyncTask {
+    /// Says that the task has ended: because it was told to, or because its runtime ends.
+    fn drop(&mut self) {
         let left = self.syncer.unsettled();
-        for told in told {
-            // Whoever asked may have stopped waiting.
-            let _ = told.send(left);
+        if self.shared.closed() == Some(Reason::ShutDown) {
+            self.shared.end(left);
+        } else {
+            self.shared.end_early(left);
         }
     }
 }
+
+/// What a command says of what comes next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Then {
+    GoOn,
+    ShutDown,
+}
+
+/// What syncers did that are gone.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    pub(crate) tokens: Tokens,
+    pub(crate) tokens_alone: Tokens,
+    pub(crate) keys_evicted: u64,
+}
+
+impl Past {
+    fn add(&mut self, syncer: &Syncer<Caller>) {
+        // What it held expires.
+        let ended = |mut tokens: Tokens| {
+            tokens.expired += tokens.held();
+            tokens
+        };
+        self.tokens = self.tokens + ended(syncer.tokens());
+        self.tokens_alone = self.tokens_alone + ended(syncer.tokens_alone());
+        self.keys_evicted += syncer.keys_evicted();
+    }
+}
+
+/// How long to wait before the task begins anew: longer each time, if it does not last.
+#[derive(Debug, Default)]
+struct Restarts {
+    in_a_row: u32,
+    last: Option<Instant>,
+}
+
+impl Restarts {
+    fn next(&mut self, now: Instant) -> Duration {
+        let lasted = self
+            .last
+            .is_some_and(|last| now.since(last) > RESTART_FORGOTTEN);
+        self.in_a_row = if lasted { 0 } else { self.in_a_row + 1 };
+        self.last = Some(now);
+        let doubled = RESTART_PAUSE_MIN.saturating_mul(1 << self.in_a_row.min(10));
+        doubled.min(RESTART_PAUSE_MAX)
+    }
+}
+
+/// After a first panic requests hardly notice.
+const RESTART_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// What panics at each start logs no more than a line in so much time.
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A task that has run for so long does so no thanks to a pause.
+const RESTART_FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Sends a batch, and waits no longer than `call_timeout` for its answer.
 async fn send_batch(

@@ -101,7 +101,7 @@ impl Warm {
             is_allowed(
                 &self
                     .path()
-                    .acquire_all(black_box(&both), false, black_box(NOW)),
+                    .acquire_all(black_box(&both), None, black_box(NOW)),
             )
         };
         (0..count).map(decide).sum()
@@ -109,7 +109,7 @@ impl Warm {
 
     fn decide(&self, key: &str) -> u64 {
         let key = black_box(key).into();
-        is_allowed(&self.path().acquire(key, 1, || false, black_box(NOW)))
+        is_allowed(&self.path().acquire(key, 1, || None, black_box(NOW)))
     }
 
     fn path(&self) -> RequestPath<'_> {

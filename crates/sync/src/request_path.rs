@@ -49,8 +49,8 @@ pub enum Step<Lacking> {
 }
 
 impl<'a> RequestPath<'a> {
-    /// Decides a request under one limit. `is_closed`, whether the limiter shuts down, is looked
-    /// at only off the common path.
+    /// Decides a request under one limit. `closed`, why the limiter decides nothing any more if it
+    /// does not, is looked at only off the common path.
     ///
     /// # Panics
     ///
@@ -60,11 +60,11 @@ impl<'a> RequestPath<'a> {
         self,
         key: KeyRef<'_>,
         cost: u32,
-        is_closed: impl FnOnce() -> bool,
+        closed: impl FnOnce() -> Option<Reason>,
         now: Instant,
     ) -> Step<()> {
         let said = self.cache.try_acquire(key, cost, now);
-        self.judge(said, || key, cost, is_closed, now)
+        self.judge(said, || key, cost, closed, now)
     }
 
     /// The same for a key whose entry was found before and is not forgotten.
@@ -81,11 +81,11 @@ impl<'a> RequestPath<'a> {
         self,
         entry: &Arc<Entry>,
         cost: u32,
-        is_closed: impl FnOnce() -> bool,
+        closed: impl FnOnce() -> Option<Reason>,
         now: Instant,
     ) -> Step<()> {
         let said = self.cache.try_acquire_at(entry, cost, now);
-        self.judge(said, || entry.key(), cost, is_closed, now)
+        self.judge(said, || entry.key(), cost, closed, now)
     }
 
     #[inline(always)]
@@ -98,7 +98,7 @@ impl<'a> RequestPath<'a> {
         said: Local,
         key: impl Fn() -> KeyRef<'k>,
         cost: u32,
-        is_closed: impl FnOnce() -> bool,
+        closed: impl FnOnce() -> Option<Reason>,
         now: Instant,
     ) -> Step<()> {
         match said {
@@ -113,7 +113,7 @@ impl<'a> RequestPath<'a> {
             }
             Local::Deny(_) | Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
                 let KeyRef { limit, subject } = key();
-                self.not_here(limit, subject, cost, is_closed(), now)
+                self.not_here(limit, subject, cost, closed(), now)
             }
         }
     }
@@ -127,11 +127,11 @@ impl<'a> RequestPath<'a> {
         limit: LimitId,
         subject: &[u8],
         cost: u32,
-        is_closed: bool,
+        closed: Option<Reason>,
         now: Instant,
     ) -> Step<()> {
         let key = KeyRef { limit, subject };
-        let known = self.without_tokens(key, cost, is_closed);
+        let known = self.without_tokens(key, cost, closed);
         let known = match known {
             Some(verdict) if verdict.is_allowed() => self.known_of(key, now).or(known),
             None => self.without_store(key, now),
@@ -151,18 +151,18 @@ impl<'a> RequestPath<'a> {
     pub fn acquire_all(
         self,
         requests: &[(KeyRef<'_>, u32)],
-        is_closed: bool,
+        closed: Option<Reason>,
         now: Instant,
     ) -> Step<usize> {
-        if is_closed {
-            return Step::known(SHUT_DOWN);
+        if let Some(reason) = closed {
+            return Step::known(denied_for_good(reason));
         }
         if requests.is_empty() {
             return Step::known(Verdict::allow_unknown(Decided::Local));
         }
         for &(key, cost) in requests {
             if !self.needs_tokens(key, cost) {
-                let known = self.without_tokens(key, cost, false);
+                let known = self.without_tokens(key, cost, None);
                 return Step::known(known.expect("it needs no tokens"));
             }
         }
@@ -200,11 +200,15 @@ impl<'a> RequestPath<'a> {
     ///
     /// If the key names no limit.
     #[cold]
-    pub fn without_tokens(self, key: KeyRef<'_>, cost: u32, is_closed: bool) -> Option<Verdict> {
-        let deny =
-            |reason| Verdict::deny(Decided::Local, reason, Retry::Never).with_limit(key.limit);
-        if is_closed {
-            Some(SHUT_DOWN.with_limit(key.limit))
+    pub fn without_tokens(
+        self,
+        key: KeyRef<'_>,
+        cost: u32,
+        closed: Option<Reason>,
+    ) -> Option<Verdict> {
+        let deny = |reason| denied_for_good(reason).with_limit(key.limit);
+        if let Some(reason) = closed {
+            Some(deny(reason))
         } else if self.needs_tokens(key, cost) {
             None
         } else if u64::from(cost) > self.limit(key.limit).burst() {
@@ -321,11 +325,11 @@ impl Joint {
         &mut self,
         path: RequestPath<'_>,
         requests: &[(KeyRef<'_>, u32)],
-        is_closed: bool,
+        closed: Option<Reason>,
         now: Instant,
     ) -> Step<Vec<usize>> {
         assert_eq!(self.awaited, 0, "who waits does not try");
-        let short = match path.acquire_all(requests, is_closed, now) {
+        let short = match path.acquire_all(requests, closed, now) {
             Step::Decided { verdict, wake } => {
                 let verdict = verdict.with_decided(self.decided.unwrap_or(verdict.decided()));
                 return Step::Decided { verdict, wake };
@@ -363,7 +367,10 @@ impl Joint {
     }
 }
 
-const SHUT_DOWN: Verdict = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);
+/// A denial here, of what no wait will make allowed.
+const fn denied_for_good(reason: Reason) -> Verdict {
+    Verdict::deny(Decided::Local, reason, Retry::Never)
+}
 
 /// Longer subjects are nobody's name. The store keeps each in a key of its own.
 const SUBJECT_BYTES_MAX: usize = 1024;
@@ -430,11 +437,11 @@ mod tests {
         }
 
         fn acquire(&self, key: KeyRef<'_>, cost: u32) -> Step<()> {
-            self.path().acquire(key, cost, || false, NOW)
+            self.path().acquire(key, cost, || None, NOW)
         }
 
         fn step(&self, joint: &mut Joint, requests: &[(KeyRef<'_>, u32)]) -> Step<Vec<usize>> {
-            joint.step(self.path(), requests, false, NOW)
+            joint.step(self.path(), requests, None, NOW)
         }
     }
 
@@ -464,10 +471,10 @@ mod tests {
         let all = [(ALICE, 1), (BOB, 1)];
         let path = replica.path();
         assert!(
-            matches!(path.acquire_all(&all, false, NOW), Step::Decided { verdict, .. } if !verdict.is_allowed())
+            matches!(path.acquire_all(&all, None, NOW), Step::Decided { verdict, .. } if !verdict.is_allowed())
         );
         assert_eq!(
-            path.acquire(ALICE, 1, || false, LATER),
+            path.acquire(ALICE, 1, || None, LATER),
             Step::Undecided(()),
             "somebody looks"
         );
@@ -521,7 +528,7 @@ mod tests {
         let verdict = denied(until.since(NOW));
         assert_eq!(replica.acquire(ALICE, 1), decided(verdict, false));
         let requests = [(ALICE, 1), (BOB, 1)];
-        let all = replica.path().acquire_all(&requests, false, NOW);
+        let all = replica.path().acquire_all(&requests, None, NOW);
         assert_eq!(all, decided(verdict, false));
 
         let too_costly = replica.acquire(ALICE, 4_000_000_001);
@@ -529,7 +536,7 @@ mod tests {
 
         let just_before = Instant::from_nanos(until.as_nanos() - 1);
         let path = replica.path();
-        let Step::Decided { verdict, .. } = path.acquire(ALICE, 1, || false, just_before) else {
+        let Step::Decided { verdict, .. } = path.acquire(ALICE, 1, || None, just_before) else {
             panic!("it is denied still");
         };
         let retry = verdict.denial().unwrap().retry;
@@ -552,13 +559,16 @@ mod tests {
             assert_eq!(replica.acquire(key, cost), expected);
         }
         let path = replica.path();
-        assert_eq!(path.acquire(BOB, 0, || true, NOW), deny(Reason::ShutDown));
-        let all = |is_closed| path.acquire_all(&[], is_closed, NOW);
-        assert_eq!(all(true), Step::known(SHUT_DOWN));
-        assert_eq!(all(false), Step::known(nothing));
+        for reason in [Reason::ShutDown, Reason::Forked] {
+            assert_eq!(path.acquire(BOB, 0, || Some(reason), NOW), deny(reason));
+            let denied = Step::known(denied_for_good(reason));
+            assert_eq!(path.acquire_all(&[], Some(reason), NOW), denied);
+        }
+        let all = |closed| path.acquire_all(&[], closed, NOW);
+        assert_eq!(all(None), Step::known(nothing));
         let requests = [(ALICE, 1), (BOB, 4_000_000_001)];
         assert_eq!(
-            path.acquire_all(&requests, false, NOW),
+            path.acquire_all(&requests, None, NOW),
             deny(Reason::TooCostly)
         );
         assert!(!replica.cache.lacks(ALICE, 5, NOW), "nothing is spent");

@@ -145,6 +145,18 @@ impl<W: Waiter> Syncer<W> {
         self
     }
 
+    /// This syncer in the place of another that is gone, whose word the request path goes by. Before
+    /// its first key.
+    #[must_use]
+    pub fn in_place_of(mut self, away: Arc<Away>) -> Self {
+        self = self.with_partitions(away.partitions());
+        for partition in 0..away.partitions() {
+            away.set(partition, None);
+        }
+        self.away = away;
+        self
+    }
+
     /// Which parts of the store are away, for the request path.
     pub fn away(&self) -> Arc<Away> {
         Arc::clone(&self.away)

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leasehold_cache::{Config, KeyRef, LimitId, QuotaCache};
-use leasehold_core::{self as core, Decided, Instant, Limit, Request, Status};
+use leasehold_core::{self as core, Decided, Instant, Limit, Reason, Request, Status};
 use leasehold_sync::{Away, Batch, Call, NamedLimit, Purpose, RequestPath, Step, Syncer, Waiter};
 
 use crate::leased::Leased;
@@ -458,7 +458,7 @@ fn nanos(duration: std::time::Duration) -> u64 {
 }
 
 /// A node that shuts down is asked nothing more.
-pub(crate) const NEVER_CLOSED: fn() -> bool = || false;
+pub(crate) const NEVER_CLOSED: fn() -> Option<Reason> = || None;
 
 /// As many as a real limiter has.
 const SIGNALS: usize = 4096;
