@@ -13,6 +13,7 @@ use leasehold_sync::{FailurePolicy, NamedLimit, Syncer, Tuning, TuningError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::limiter::{Limiter, Mode};
 use crate::memory_store::MemoryStore;
@@ -107,7 +108,8 @@ impl Builder {
     }
 
     /// What the limit of that name admits while the store is away and its leases have ended:
-    /// nothing unless set. In [`Mode::Central`] there are no leases, and every limit is closed.
+    /// nothing unless set. [`FailurePolicy::Local`] needs to know how many replicas there are before the
+    /// store has told: set [`Tuning::max_replicas`]. In [`Mode::Central`] there are no leases, and every limit is closed.
     pub fn failure_policy(mut self, name: &str, policy: FailurePolicy) -> Self {
         self.policies.push((name.into(), policy));
         self
@@ -176,6 +178,7 @@ impl Builder {
         self.check()?;
         let names = self.names()?;
         self.apply_policies(&names)?;
+        self.warn_of_unknown_parts();
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         check_timers()?;
         let limits: Arc<[NamedLimit]> = self.limits.into();
@@ -235,6 +238,22 @@ impl Builder {
             self.limits[index as usize].policy = *policy;
         }
         Ok(())
+    }
+
+    /// One line if a limit cannot follow its policy from the start.
+    fn warn_of_unknown_parts(&self) {
+        let is_local = |named: &&NamedLimit| named.policy == FailurePolicy::Local;
+        // The store of its own is never away.
+        let known = self.tuning.max_replicas.is_some() || self.store.is_none();
+        if !known && let Some(NamedLimit { name, .. }) = self.limits.iter().find(is_local) {
+            let limits = self.limits.iter().filter(is_local).count();
+            warn!(
+                target: "leasehold", limit = %name, limits,
+                "a limit has the failure policy `local`, and `Tuning::max_replicas` is not set: while \
+                 the store is away from the start, the limit is closed, because this replica's part \
+                 of it is unknown"
+            );
+        }
     }
 
     /// The names of the limits for a message, or the first of them.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use leasehold::{Builder, Decided, FailurePolicy, Limiter, MemoryStore, Reason, Tuning};
 
 use crate::fault_store::{Fault, FaultStore};
+use crate::log::Log;
 use crate::world::{PATIENCE, beside, build, clock, denial, eventually, one_limit};
 
 /// Beyond the budget: a busy machine may be late by this.
@@ -300,6 +301,33 @@ async fn a_local_limit_without_a_known_number_of_replicas_is_closed() {
         let builder = of_four(limit, FailurePolicy::Local).tuning(tuning);
         let limiter = build(builder.store(FaultStore::new(Fault::Fails)));
         assert_eq!(admitted(&limiter, 20).await, 0, "{limit}");
+    }
+}
+
+/// Such a limit was closed at the start, and nobody was told.
+#[tokio::test]
+async fn whoever_builds_a_local_limit_without_a_number_of_replicas_is_warned() {
+    let policies = [
+        FailurePolicy::Closed,
+        FailurePolicy::Local,
+        FailurePolicy::Open,
+    ];
+    for policy in policies {
+        for replicas in [None, std::num::NonZeroU32::new(4)] {
+            let log = Log::new();
+            let listening = log.listen();
+            let mut tuning = Tuning::default();
+            tuning.max_replicas = replicas;
+            let builder = of_four("1000/s", policy).tuning(tuning);
+            let _limiter = build(builder.store(FaultStore::new(Fault::Fails)));
+            drop(listening);
+            let lines = log.lines();
+            let warned = lines.iter().any(|line| {
+                line.contains("WARN") && line.contains("max_replicas") && line.contains("limit=api")
+            });
+            let right = policy == FailurePolicy::Local && replicas.is_none();
+            assert_eq!(warned, right, "{policy:?}, {replicas:?}: {lines:?}");
+        }
     }
 }
 
