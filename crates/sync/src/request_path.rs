@@ -624,7 +624,7 @@ mod tests {
             limits: &limits,
             ..replica.path()
         };
-        let told = |requests: &[(KeyRef<'_>, u32)]| match path.acquire_all(requests, false, NOW) {
+        let told = |requests: &[(KeyRef<'_>, u32)]| match path.acquire_all(requests, None, NOW) {
             Step::Decided { verdict, .. } => (verdict.limit().unwrap(), verdict.held()),
             undecided @ Step::Undecided(_) => panic!("{undecided:?}"),
         };
@@ -636,7 +636,7 @@ mod tests {
         assert_eq!(told(&[(other, 1), (ALICE, 1)]), (LimitId(0), 2));
         alice.lease.withdraw(0, NOW);
         alice.denial.deny(1, LATER);
-        let denied = path.acquire_all(&[(other, 1), (ALICE, 1)], false, NOW);
+        let denied = path.acquire_all(&[(other, 1), (ALICE, 1)], None, NOW);
         assert!(
             matches!(denied, Step::Decided { verdict, .. } if verdict.limit() == Some(LimitId(0)))
         );
