@@ -611,7 +611,9 @@ mod tests {
             | Reason::BudgetSpent
             | Reason::Overloaded
             | Reason::KeyTooLong
-            | Reason::ShutDown => assert_eq!(Reason::ALL.len(), 8),
+            | Reason::ShutDown
+            | Reason::TaskEnded
+            | Reason::Forked => assert_eq!(Reason::ALL.len(), 10),
         }
     }
 
