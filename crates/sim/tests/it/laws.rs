@@ -237,22 +237,3 @@ fn whatever_the_setting_nothing_is_admitted_beyond_the_limit() {
         );
     }
 }
-
-/// Load that a process sends itself comes by the timers of its own runtime. Without that, the sync
-/// task rings between requests, and tokens lie ready that really are asked for when the next
-/// request comes: too many requests count as decided locally.
-#[test]
-fn a_request_that_wakes_the_runtime_finds_no_tokens_that_a_timer_would_have_fetched_before() {
-    let local = |wakes: bool, seed| {
-        let text = format!(
-            "[[limit]]\nlimit = \"1900/s burst 300\"\n[[load]]\noffered = \"3300/s\"\n\
-             [fleet]\nreplicas = 4\nrequests-wake = {wakes}\n\
-             [network]\nlatency = {{ lognormal = {{ p50 = \"0.4ms\", p99 = \"1.4ms\" }} }}\n"
-        );
-        lab::leased(&lab::scenario("5s", &text), seed).summary.local
-    };
-    let mean = |wakes| (1..=3).map(|seed| local(wakes, seed)).sum::<f64>() / 3.0;
-    let (awake, asleep) = (mean(true), mean(false));
-    println!("decided locally: {awake:.4} if requests wake the runtime, {asleep:.4} if not");
-    assert!(awake < asleep - 0.002, "{awake} and {asleep}");
-}
