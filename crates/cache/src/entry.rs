@@ -16,10 +16,8 @@ use leasehold_core::Instant;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use crate::denial_cell::DenialCell;
-use crate::held::Held;
 use crate::key::{KeyRef, LimitId};
 use crate::lease::{Account, Lease};
-use crate::lease_cell::Shortfall;
 use crate::signal_flag::SignalFlag;
 use crate::subject::Subject;
 
@@ -75,15 +73,6 @@ impl Entry {
     #[inline]
     pub(crate) fn is_of(&self, key: KeyRef<'_>) -> bool {
         self.limit == key.limit && self.subject.is(key.subject)
-    }
-
-    /// Takes `cost` tokens that may yet be refunded.
-    ///
-    /// # Errors
-    ///
-    /// [`Shortfall`] if fewer than `cost` tokens are live at `now`. Nothing is taken then.
-    pub fn hold(&self, cost: u32, now: Instant) -> Result<Held<'_>, Shortfall> {
-        Held::take(self, cost, now)
     }
 
     /// What a report to the store needs, read so that it never claims a token as spent that may
@@ -187,6 +176,7 @@ const NO_SLOT: u32 = u32::MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease_cell::Shortfall;
 
     const NOW: Instant = Instant::ORIGIN;
     const DEADLINE: Instant = Instant::from_millis(100);

@@ -22,8 +22,20 @@ pub struct Held<'a> {
     hold: Option<Hold>,
 }
 
+// Here, so that an entry need not know of holds.
+impl Entry {
+    /// Takes `cost` tokens that may yet be refunded.
+    ///
+    /// # Errors
+    ///
+    /// [`Shortfall`] if fewer than `cost` tokens are live at `now`. Nothing is taken then.
+    pub fn hold(&self, cost: u32, now: Instant) -> Result<Held<'_>, Shortfall> {
+        Held::take(self, cost, now)
+    }
+}
+
 impl<'a> Held<'a> {
-    pub(crate) fn take(entry: &'a Entry, cost: u32, now: Instant) -> Result<Self, Shortfall> {
+    fn take(entry: &'a Entry, cost: u32, now: Instant) -> Result<Self, Shortfall> {
         // Keeps what cannot succeed, and costs of any size, out of the pending tokens.
         let live = entry.lease.view(now).live;
         if live < cost {
