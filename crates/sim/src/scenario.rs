@@ -9,6 +9,7 @@
 pub mod expect;
 pub mod formula;
 mod points;
+mod proposal;
 mod setup;
 mod tuning;
 
@@ -30,6 +31,7 @@ use crate::server::StoreConfig;
 use crate::units::{Count, Span};
 
 pub use self::points::{Point, Points, Vary};
+pub use self::proposal::{nearest, with_proposal};
 pub(crate) use self::setup::judged;
 pub use self::tuning::TuningConfig;
 

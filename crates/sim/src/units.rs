@@ -123,7 +123,18 @@ impl FromStr for PerSecond {
 
 impl fmt::Display for PerSecond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", self.0)
+        // In the unit in which it is short, as it will have been written: 100/min, and not
+        // 1.6666666666666667/s.
+        let short = |number: f64| (number * 1000.0).round() / 1000.0;
+        let is_short = |number: f64| (number - short(number)).abs() <= number * 1e-15;
+        let units = [("s", 1.0), ("min", 60.0), ("h", 3600.0), ("day", 86400.0)];
+        let found = units
+            .into_iter()
+            .find(|(_, seconds)| is_short(self.0 * seconds));
+        match found {
+            Some((unit, seconds)) => write!(f, "{}/{unit}", short(self.0 * seconds)),
+            None => write!(f, "{}/s", self.0),
+        }
     }
 }
 
@@ -149,18 +160,18 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let part = match text.trim().strip_suffix('%') {
-            Some(percent) => percent.trim().parse().map(|percent: f64| percent / 100.0),
-            None => text.trim().parse(),
+            Some(percent) => shifted(percent, -2),
+            None => shifted(text, 0),
         };
-        part.ok()
-            .and_then(Self::new)
+        part.and_then(Self::new)
             .ok_or_else(|| UnitError::new(text, "a share from 0 to 1, such as `0.05` or `5%`"))
     }
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}%", self.0 * 100.0)
+        // Without the digits that the multiplication makes up.
+        write!(f, "{}%", (self.0 * 1e14).round() / 1e12)
     }
 }
 
@@ -188,13 +199,28 @@ impl fmt::Display for Count {
 /// A number that may end in `k` or `M`, and may have underscores.
 fn scaled(text: &str) -> Option<f64> {
     let text = text.trim().replace('_', "");
-    let (digits, factor) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 1e3),
-        b'M' => (&text[..text.len() - 1], 1e6),
-        _ => (&*text, 1.0),
+    let (digits, zeros) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 3),
+        b'M' => (&text[..text.len() - 1], 6),
+        _ => (&*text, 0),
     };
-    let number: f64 = digits.trim().parse().ok()?;
-    number.is_finite().then_some(number * factor)
+    shifted(digits, zeros)
+}
+
+/// A number times ten to the power of `zeros`, exactly as it is written: `4.35` times 100 is not
+/// 434.99999999999994.
+fn shifted(digits: &str, zeros: i32) -> Option<f64> {
+    let digits = digits.trim();
+    let is_plain = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b".+-".contains(&byte));
+    let number: f64 = if is_plain {
+        format!("{digits}e{zeros}").parse().ok()?
+    } else {
+        // With an exponent of its own.
+        digits.parse::<f64>().ok()? * 10_f64.powi(zeros)
+    };
+    number.is_finite().then_some(number)
 }
 
 /// Reads text with a unit, or a bare number where that can mean only one thing.
@@ -280,6 +306,35 @@ mod tests {
         assert_eq!(all.count, Count(100_000));
         assert_eq!("120/min".parse(), Ok(PerSecond(2.0)));
         assert_eq!("1_000".parse(), Ok(Count(1000)));
+    }
+
+    #[test]
+    fn a_number_is_written_as_people_write_it() {
+        let rate = |text: &str| text.parse::<PerSecond>().unwrap().to_string();
+        for text in [
+            "100/min",
+            "2.3/s",
+            "5/day",
+            "7/h",
+            "0.001/s",
+            "0/s",
+            "1000000/s",
+        ] {
+            assert_eq!(rate(text), text);
+        }
+        assert_eq!(rate("4.35k/s"), "4350/s");
+        for text in ["0.7%", "7%", "29%", "0.05%", "100%"] {
+            let share = text.parse::<Share>().unwrap();
+            assert_eq!(share.to_string(), text);
+            let number = text.trim_end_matches('%').parse::<f64>().unwrap();
+            assert!(
+                share.get().to_string().len() <= 6,
+                "{text}: {number} is {}",
+                share.get()
+            );
+        }
+        assert_eq!("2.3k".parse(), Ok(Count(2300)));
+        assert_eq!("1e3/s".parse(), Ok(PerSecond(1000.0)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError, with_proposal};
 
 /// A scenario file with all its points.
 #[derive(Clone, Debug)]
@@ -59,8 +59,9 @@ impl Points {
     pub fn parse(file: &str, text: &str, vary: &[Vary]) -> Result<Self, ScenarioError> {
         let error = |message: String| ScenarioError::new(file, message);
         // Read as a whole first: these errors know the line.
-        let whole: Scenario = toml::from_str(text).map_err(|it| error(it.to_string()))?;
-        let mut table: Table = toml::from_str(text).map_err(|it| error(it.to_string()))?;
+        let unread = |it: toml::de::Error| error(with_proposal(&it.to_string(), &[]));
+        let whole: Scenario = toml::from_str(text).map_err(unread)?;
+        let mut table: Table = toml::from_str(text).map_err(unread)?;
         table.remove("sweep");
         table.remove("variant");
         let mut bases = Vec::new();
@@ -96,7 +97,9 @@ impl Points {
                 [] => error(message),
                 settings => error(format!("with {}: {message}", label(settings))),
             };
-            let scenario = Scenario::deserialize(table).map_err(|it| at(it.to_string()))?;
+            let short: Vec<&str> = SHORT_NAMES.iter().map(|(short, _)| *short).collect();
+            let unread = |it: toml::de::Error| at(with_proposal(&it.to_string(), &short));
+            let scenario = Scenario::deserialize(table).map_err(unread)?;
             scenario.check().map_err(at)?;
             Ok(Point { settings, scenario })
         });
@@ -294,6 +297,23 @@ mod tests {
         let points = parse(variants, &[]).unwrap();
         assert_eq!(labels(&points), ["few", "slow"]);
         assert_eq!(points.points[0].scenario.fleet.replicas, 1);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_answered_with_a_proposal() {
+        let error = |more: &str, vary: &[&str]| parse(more, vary).unwrap_err().to_string();
+        let proposed = |said: String, meant: &str| {
+            let ending = format!("did you mean `{meant}`?");
+            assert!(said.ends_with(&ending), "{said}");
+        };
+        proposed(error("[[limt]]\nlimit = \"1/s\"", &[]), "limit");
+        proposed(error("[[limit]]\nlimt = \"1/s\"", &[]), "limit");
+        proposed(error("[[limit]]\nlimit = \"1000/sx\"", &[]), "s");
+        proposed(error("", &["replica=1,2"]), "replicas");
+        proposed(error("", &["latencey=1ms"]), "latency");
+        proposed(error("", &["fleet.replica=1"]), "replicas");
+        proposed(error("", &["limit=10/s brust 5"]), "burst");
+        assert!(!error("", &["colour=1"]).contains("did you mean"));
     }
 
     #[test]

@@ -65,7 +65,11 @@ pub(crate) struct Space {
 impl Axis {
     /// `middle` is the default; the others are `factors` times as much.
     fn around(tunable: Tunable, middle: Span, factors: &[(u64, u64)]) -> Self {
-        let value = |(times, of): &(u64, u64)| middle.0 * times / of;
+        let value = |(times, of): &(u64, u64)| match middle.0 * times / of {
+            // The default stays what it is.
+            value if times == of => value,
+            value => readable(value),
+        };
         let values: Vec<u64> = factors.iter().map(value).collect();
         let default = factors.iter().position(|(times, of)| times == of);
         Self {
@@ -277,9 +281,19 @@ impl Tunable {
         match self {
             Self::LeasePays => format!("{value} requests"),
             Self::Overshoot => format!("{value} tokens"),
-            _ => Span(value).to_string(),
+            _ => Span(readable(value)).to_string(),
         }
     }
+}
+
+/// `value` to three digits, the last of them 0 or 5: as precise as people write a setting.
+fn readable(value: u64) -> u64 {
+    let mut step = 1;
+    while value / step >= 1000 {
+        step *= 10;
+    }
+    let step = if step > 1 { step * 5 } else { 1 };
+    (value + step / 2) / step * step
 }
 
 impl fmt::Display for Tunable {
@@ -310,9 +324,7 @@ fn raised(default: Span, to: Span) -> Option<Span> {
 
 /// The time between two reports by default: the middle of what is tried.
 fn interval(limit: &Limit) -> Span {
-    let interval = Tuning::default().interval(limit);
-    // Whole microseconds are easier to read, and to paste.
-    Span(Span::from(interval).0 / 1000 * 1000)
+    Tuning::default().interval(limit).into()
 }
 
 const FIVE_LEVELS: &[(u64, u64)] = &[(1, 4), (1, 2), (1, 1), (2, 1), (4, 1)];
@@ -343,6 +355,37 @@ mod tests {
             assert_eq!(space.tuning(&space.default()), TuningConfig::default());
             assert_eq!(space.overshoot(&space.default()), None);
         }
+    }
+
+    /// Nobody pastes `interval-max = "8.333333ms"`, or believes in its digits.
+    #[test]
+    fn what_is_tried_is_what_a_person_would_write() {
+        for limit in [
+            "1000/s burst 333",
+            "7/s burst 3",
+            "13/min burst 4",
+            "99991/s burst 1234",
+        ] {
+            let space = space(limit, 0);
+            for setting in space.star().iter().skip(1) {
+                let lines = space.tuning(setting).to_string();
+                let digits = |line: &str| line.chars().filter(char::is_ascii_digit).count();
+                assert!(
+                    lines.lines().all(|line| digits(line) <= 4),
+                    "{limit}: {lines}"
+                );
+            }
+            for axis in &space.axes {
+                let said = axis.values.iter().map(|value| axis.tunable.text(*value));
+                for text in said {
+                    assert!(text.len() <= 11, "{limit}: {text}");
+                }
+            }
+        }
+        assert_eq!(
+            [8_333_333, 1_250_000, 999, 12].map(readable),
+            [8_350_000, 1_250_000, 999, 12]
+        );
     }
 
     #[test]
