@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use leasehold::{LimitError, Rate};
+use leasehold_sim::metrics::Shown;
 use thiserror::Error;
 
-use crate::args::{BeyondRate, judged_limit, print};
+use crate::ending::Ending;
+use crate::limit_arguments::{BeyondRate, judged_limit};
+use crate::output::print;
+use crate::simulate::number;
 use leasehold_judge::overshoot::worst_overshoot;
 use leasehold_judge::record::{CsvError, read_csv};
 use leasehold_judge::{self as judge, Arrivals};
@@ -28,8 +31,8 @@ pub(crate) struct JudgeArguments {
     pub(crate) beyond: BeyondRate,
 }
 
-/// Judges; true if the bound was kept.
-pub(crate) fn run(arguments: &JudgeArguments) -> Result<bool, JudgeError> {
+/// Judges; all is well if the bound was kept.
+pub(crate) fn run(arguments: &JudgeArguments) -> Result<Ending, JudgeError> {
     let limit = arguments.beyond.limit(arguments.rate)?;
     let judged = judged_limit(&limit)?;
     let file = &arguments.file;
@@ -42,25 +45,31 @@ pub(crate) fn run(arguments: &JudgeArguments) -> Result<bool, JudgeError> {
         error,
     })?;
     let worst = worst_overshoot(&Arrivals::new(&records), judged);
-    let admissions = records.len();
+    let admissions = number::plural(records.len(), "admission");
     let Some((key, worst)) = worst.filter(|(_, worst)| !worst.tokens.is_zero()) else {
-        print(&format!(
-            "{admissions} admissions under {limit}: no overshoot"
-        ));
-        return Ok(true);
+        print(&format!("{admissions} under {limit}: no overshoot"));
+        return Ok(Ending::Kept);
     };
     let tokens = worst.tokens.as_f64();
     print(&format!(
-        "{admissions} admissions under {limit}: overshoot {tokens:.3} tokens"
+        "{admissions} under {limit}: overshoot {tokens:.3} tokens"
     ));
     if let Some(window) = worst.window {
-        let span = window.end_ns - window.start_ns;
-        let (start, admitted) = (window.start_ns, window.admitted);
+        let first_ns = records.iter().map(|record| record.start_ns).min();
+        let time = |from_ns, to_ns| number::shown(Shown::Time, seconds(from_ns, to_ns));
         print(&format!(
-            "worst on key {key}: {admitted} tokens in {span} ns from {start} on"
+            "worst on key {key}: {} within {}, {} after the first admission",
+            number::plural_of(window.admitted, "token"),
+            time(window.start_ns, window.end_ns),
+            time(first_ns.unwrap_or_default(), window.start_ns),
         ));
     }
-    Ok(worst.tokens.rounded_up() <= limit.overshoot())
+    Ok(Ending::of(worst.tokens.rounded_up() <= limit.overshoot()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time, to be shown")]
+fn seconds(from_ns: u64, to_ns: u64) -> f64 {
+    to_ns.saturating_sub(from_ns) as f64 / 1e9
 }
 
 /// Why nothing can be judged.
@@ -74,14 +83,4 @@ pub(crate) enum JudgeError {
     Open { file: PathBuf, error: io::Error },
     #[error("{}: {error}", file.display())]
     Read { file: PathBuf, error: CsvError },
-}
-
-impl JudgeError {
-    /// 2 for what the command line asked for, 1 for what failed.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Limit(_) | Self::Judged(_) => ExitCode::from(2),
-            Self::Open { .. } | Self::Read { .. } => ExitCode::FAILURE,
-        }
-    }
 }

@@ -2,69 +2,71 @@
 
 mod args;
 mod demo;
+mod ending;
 mod faults;
+mod interrupt;
 mod judge_command;
+mod limit_arguments;
+mod machine;
+mod output;
+mod progress;
 mod replay_command;
+mod shell;
 mod simulate;
 mod swarm_command;
 mod tune_command;
 mod validate;
+mod values;
 
-use std::fmt::Display;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::args::{Arguments, Command};
-use crate::demo::DemoError;
-use crate::faults::FaultsError;
-use crate::judge_command::JudgeError;
-use crate::replay_command::ReplayError;
-use crate::simulate::SimulateError;
-use crate::swarm_command::SwarmError;
-use crate::tune_command::TuneError;
-use crate::validate::ValidateError;
+use crate::ending::exit_code;
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command;
-    start_log(matches!(command, Command::DemoReplica));
-    match command {
-        Command::Demo(arguments) => end(demo::run(&arguments), DemoError::exit_code),
-        Command::Judge(arguments) => end(judge_command::run(&arguments), JudgeError::exit_code),
-        Command::Simulate(arguments) => end(simulate::run(&arguments), SimulateError::exit_code),
-        Command::Sweep(arguments) => {
-            end(simulate::sweep::run(&arguments), SimulateError::exit_code)
-        }
-        Command::Validate(arguments) => end(validate::run(&arguments), ValidateError::exit_code),
-        Command::Faults(arguments) => end(faults::run(&arguments), FaultsError::exit_code),
-        Command::Tune(arguments) => end(tune_command::run(&arguments), TuneError::exit_code),
-        Command::Replay(arguments) => end(replay_command::run(&arguments), ReplayError::exit_code),
-        Command::Swarm(arguments) => end(swarm_command::run(&arguments), SwarmError::exit_code),
-        Command::DemoReplica => end(demo::replica_process::run(), DemoError::exit_code),
+    output::apply_color_of(std::env::args_os());
+    let program = Arguments::command();
+    let arguments = Arguments::from_arg_matches(&program.clone().get_matches());
+    let arguments = arguments.unwrap_or_else(|error| error.exit());
+    arguments.output.apply();
+    let command = arguments.command;
+    let is_replica = matches!(command, Command::DemoReplica);
+    start_log(is_replica);
+    if !is_replica {
+        interrupt::listen();
     }
-}
-
-/// 0 if all went well, 1 if a bound was exceeded, and what `exit_code` says of an error.
-fn end<E: Display>(outcome: Result<bool, E>, exit_code: impl Fn(&E) -> ExitCode) -> ExitCode {
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            anstream::eprintln!("{}: {error}", args::paint_error("error"));
-            exit_code(&error)
-        }
+    match command {
+        Command::Demo(arguments) => exit_code(demo::run(&arguments)),
+        Command::Judge(arguments) => exit_code(judge_command::run(&arguments)),
+        Command::Simulate(arguments) => exit_code(simulate::run(&arguments)),
+        Command::Sweep(arguments) => exit_code(simulate::sweep::run(&arguments)),
+        Command::Validate(arguments) => exit_code(validate::run(&arguments)),
+        Command::Faults(arguments) => exit_code(faults::run(&arguments)),
+        Command::Tune(arguments) => exit_code(tune_command::run(&arguments)),
+        Command::Replay(arguments) => exit_code(replay_command::run(&arguments)),
+        Command::Swarm(arguments) => exit_code(swarm_command::run(&arguments)),
+        Command::Completions(arguments) => exit_code(shell::completions(&arguments, program)),
+        Command::Man => exit_code(shell::manual(program)),
+        Command::DemoReplica => exit_code(demo::replica_process::run()),
     }
 }
 
 /// Events of the limiter and its store go to the standard error stream; `LEASEHOLD_LOG` says
-/// which. A replica also counts what it would say by default.
+/// which, as in `warn,leasehold_redis=debug`. A replica also counts what it would say by default.
 fn start_log(counts: bool) {
-    let filter = EnvFilter::try_from_env("LEASEHOLD_LOG");
+    let filter = std::env::var("LEASEHOLD_LOG").ok();
+    let filter = filter.filter(|text| !text.trim().is_empty());
+    let filter = filter.and_then(|text| text.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::ERROR));
     let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let shown = shown.with_filter(filter.unwrap_or_else(|_| "error".into()));
+    let shown = shown.with_ansi(output::error_stream_has_colors());
+    let shown = shown.with_filter(filter);
     let counter = counts.then(demo::log_lines::counter);
     tracing_subscriber::registry()
         .with(shown)

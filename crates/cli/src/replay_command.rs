@@ -17,9 +17,14 @@ use leasehold_sim::trace::Trace;
 use leasehold_sim::units::{Count, Span};
 use thiserror::Error;
 
-use crate::args::{BeyondRate, print};
-use crate::simulate::progress::Progress;
-use crate::simulate::{SimulateError, error, files, json, page, table};
+use crate::ending::Ending;
+use crate::limit_arguments::BeyondRate;
+use crate::output::print;
+use crate::progress::Progress;
+use crate::simulate::error::{self, SimulateError};
+use crate::simulate::number;
+use crate::simulate::results::json;
+use crate::simulate::{files, page, table};
 
 /// Replays a recorded trace under virtual time: what a limit would have admitted, and what it would
 /// have cost the store.
@@ -99,8 +104,8 @@ pub(crate) enum Rival {
     Share,
 }
 
-/// Replays; always true, as nothing is expected.
-pub(crate) fn run(arguments: &ReplayArguments) -> Result<bool, ReplayError> {
+/// Replays; nothing is expected, so nothing can be broken.
+pub(crate) fn run(arguments: &ReplayArguments) -> Result<Ending, ReplayError> {
     let limit = arguments.beyond.limit(arguments.rate)?;
     let trace = Arc::new(files::trace(&arguments.trace)?);
     let points = arguments.points(&limit.to_string(), &trace)?;
@@ -111,8 +116,11 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<bool, ReplayError> {
         ..Options::default()
     };
     let scenarios = [points];
-    let progress = Progress::start(run::runs(&scenarios, &options));
-    let report = run::run_all(&scenarios, &traces, &options, &|run| progress.count(run));
+    let runs = run::runs(&scenarios, &options);
+    let progress = Progress::start("runs", Some(runs as u64));
+    let report = run::run_all(&scenarios, &traces, &options, &|run| {
+        progress.count(run.summary.requests);
+    });
     progress.finish(report.is_ok(), rayon::current_num_threads());
     let report = report.map_err(SimulateError::Run)?;
     if let Some(file) = &arguments.html {
@@ -123,7 +131,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<bool, ReplayError> {
     } else {
         print(&table::scenario(&report.scenarios[0]));
     }
-    Ok(true)
+    Ok(Ending::Kept)
 }
 
 impl ReplayArguments {
@@ -153,14 +161,14 @@ impl ReplayArguments {
         };
         let keys = self.keys_max.map(|keys| format!(", keys-max = {keys}"));
         let text = format!(
-            "schema = 1\ntitle = \"{} requests on {} keys, {limit}\"\n\
+            "schema = 1\ntitle = \"{} on {}, {limit}\"\n\
              duration = \"{duration}\"\nslice = \"{slice}\"\nseeds = {}\n\
              [[limit]]\nlimit = \"{limit}\"\n\
              [[load]]\narrivals = {{ trace = {{ path = \"\", origin = \"first\", speed = {:?}{spread}{} }} }}\n\
              [fleet]\nreplicas = {}\n\
              [network]\nlatency = \"{}\"\n{}",
-            trace.requests().len(),
-            trace.keys(),
+            number::plural(trace.requests().len(), "request"),
+            number::plural_of(trace.keys().into(), "key"),
             self.seeds,
             self.speed,
             keys.unwrap_or_default(),
@@ -236,13 +244,6 @@ pub(crate) enum ReplayError {
     Scenario(#[from] ScenarioError),
     #[error(transparent)]
     Simulate(#[from] SimulateError),
-}
-
-impl ReplayError {
-    /// What the command line or the trace says; nothing else goes wrong.
-    pub(crate) fn exit_code(_: &Self) -> std::process::ExitCode {
-        std::process::ExitCode::from(2)
-    }
 }
 
 /// Time after the last request, so that it is within the run.

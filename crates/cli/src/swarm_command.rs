@@ -7,15 +7,16 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::{fs, io};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use leasehold_sim::swarm::{self, Finding, Least, Options, SwarmReport};
 use thiserror::Error;
 
-use crate::args::print;
+use crate::ending::Ending;
+use crate::output::print;
+use crate::progress::Progress;
+use crate::simulate::number::{self, plural_of};
 
 /// Runs random worlds with random faults under virtual time, a world for each seed, and holds the
 /// limiter to its promises: no overshoot beyond what the faults excuse, books that agree, and all of
@@ -43,24 +44,20 @@ pub(crate) struct SwarmArguments {
     pub(crate) show: bool,
 }
 
-/// Runs the worlds; true if nothing was found.
-pub(crate) fn run(arguments: &SwarmArguments) -> Result<bool, SwarmError> {
+/// Runs the worlds; all is well if nothing was found.
+pub(crate) fn run(arguments: &SwarmArguments) -> Result<Ending, SwarmError> {
     if arguments.show {
         print(swarm::scenario_of(arguments.seed).trim_end());
-        return Ok(true);
+        return Ok(Ending::Kept);
     }
     let threads = arguments.threads.map_or(0, usize::from);
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()?;
-    // Hidden by itself where the error stream is no terminal.
-    let bar = ProgressBar::new(arguments.seeds);
-    let style = ProgressStyle::with_template("[{bar:30}] {pos}/{len} worlds  {elapsed}");
-    bar.set_style(style.expect("the template is ours").progress_chars("=> "));
+    let progress = Progress::start("worlds", Some(arguments.seeds));
     let seeds = arguments.seed..arguments.seed + arguments.seeds;
-    let report = threads.install(|| swarm::run(seeds, &Options::default(), &|_| bar.inc(1)));
-    let seconds = bar.elapsed().as_secs_f64();
-    bar.finish_and_clear();
+    let report = threads.install(|| swarm::run(seeds, &Options::default(), &|_| progress.count(0)));
+    progress.finish(true, threads.current_num_threads());
     if let Some(folder) = &arguments.write {
         write(folder, &report.findings)?;
     }
@@ -70,8 +67,7 @@ pub(crate) fn run(arguments: &SwarmArguments) -> Result<bool, SwarmError> {
     } else {
         print(text(&report).trim_end());
     }
-    anstream::eprintln!("{} worlds in {seconds:.1} s", report.worlds);
-    Ok(report.findings.is_empty())
+    Ok(Ending::of(report.findings.is_empty()))
 }
 
 fn write(folder: &Path, findings: &[Finding]) -> Result<(), SwarmError> {
@@ -104,12 +100,12 @@ fn text(report: &SwarmReport) -> String {
     }
     let _ = writeln!(
         text,
-        "{} worlds from seed {}, {} requests, {} events: {} found",
-        report.worlds,
+        "{} from seed {}, {}, {}: {} found",
+        plural_of(report.worlds, "world"),
         report.seed,
-        report.requests,
-        report.events,
-        report.findings.len()
+        plural_of(report.requests, "request"),
+        plural_of(report.events, "event"),
+        number::count(report.findings.len() as u64)
     );
     if let Some(closest) = &report.closest {
         let _ = writeln!(
@@ -143,13 +139,6 @@ pub(crate) enum SwarmError {
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("cannot write {}: {error}", file.display())]
     Write { file: PathBuf, error: io::Error },
-}
-
-impl SwarmError {
-    /// 1 says that something was found; whatever went wrong here is something else.
-    pub(crate) fn exit_code(_: &Self) -> ExitCode {
-        ExitCode::from(2)
-    }
 }
 
 /// Leaves room for the seeds that follow the first.

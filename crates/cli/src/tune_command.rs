@@ -8,19 +8,18 @@
 mod paste;
 mod text;
 
-use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use leasehold::{LimitError, Rate};
 use leasehold_sim::tune::{self, Advice, Objectives, Question};
 use leasehold_sim::units::{Count, PerSecond, Share, Span};
 use serde_json::json;
 use thiserror::Error;
 
-use crate::args::{BeyondRate, parse_exponent, print};
-use crate::simulate::number;
+use crate::ending::Ending;
+use crate::limit_arguments::BeyondRate;
+use crate::output::print;
+use crate::progress::Progress;
+use crate::values::parse_exponent;
 
 /// Finds the setting that meets objectives at the fewest store calls, by simulation: many settings
 /// on the same arrivals, the best of them again and again. Recommends a change only where it gains
@@ -101,15 +100,15 @@ pub(crate) struct TuneArguments {
     pub(crate) json: bool,
 }
 
-/// Answers; true if all objectives can be met.
-pub(crate) fn run(arguments: &TuneArguments) -> Result<bool, TuneError> {
+/// Answers; all is well if all objectives can be met.
+pub(crate) fn run(arguments: &TuneArguments) -> Result<Ending, TuneError> {
     let question = arguments.question()?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(arguments.threads.unwrap_or(0).into())
         .build()?;
-    let progress = Progress::start();
+    let progress = Progress::start("runs", None);
     let answer = pool.install(|| tune::tune(&question, &|requests| progress.count(requests)));
-    progress.finish(answer.is_ok());
+    progress.finish(answer.is_ok(), pool.current_num_threads());
     let answer = answer.map_err(TuneError::Question)?;
     if arguments.json {
         let whole = json!({
@@ -122,7 +121,7 @@ pub(crate) fn run(arguments: &TuneArguments) -> Result<bool, TuneError> {
     } else {
         print(&text::answer(&question, &answer));
     }
-    Ok(answer.advice != Advice::Conflict)
+    Ok(Ending::of(answer.advice != Advice::Conflict))
 }
 
 impl TuneArguments {
@@ -168,41 +167,6 @@ impl TuneArguments {
     }
 }
 
-/// Live progress on a terminal, and in the end how long it took. How many runs there will be is
-/// found out on the way.
-struct Progress {
-    bar: ProgressBar,
-    requests: AtomicU64,
-}
-
-impl Progress {
-    fn start() -> Self {
-        let bar = ProgressBar::new_spinner();
-        let style = ProgressStyle::with_template("{spinner} {pos} runs  {elapsed}  {msg}");
-        bar.set_style(style.expect("the template is ours"));
-        let requests = AtomicU64::new(0);
-        Self { bar, requests }
-    }
-
-    fn count(&self, requests: u64) {
-        let all = self.requests.fetch_add(requests, Relaxed) + requests;
-        self.bar
-            .set_message(format!("{} requests", number::many(all)));
-        self.bar.inc(1);
-    }
-
-    fn finish(&self, well: bool) {
-        let seconds = self.bar.elapsed().as_secs_f64();
-        let runs = self.bar.position();
-        self.bar.finish_and_clear();
-        if well {
-            let requests = number::many(self.requests.load(Relaxed));
-            let runs = number::count(runs);
-            anstream::eprintln!("{runs} runs, {requests} requests in {seconds:.1} s");
-        }
-    }
-}
-
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub(crate) enum TuneError {
@@ -214,13 +178,6 @@ pub(crate) enum TuneError {
     Question(String),
     #[error("cannot start the threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
-}
-
-impl TuneError {
-    /// 1 says that objectives are in conflict; whatever went wrong here is something else.
-    pub(crate) fn exit_code(_: &Self) -> ExitCode {
-        ExitCode::from(2)
-    }
 }
 
 const EXAMPLES: &str = "\
@@ -237,14 +194,16 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Arguments, Command};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: TuneArguments,
+    }
 
     fn parse(more: &str) -> Result<TuneArguments, clap::Error> {
-        let line = format!("leasehold tune --rate 100/s --replicas 4 --offered 50/s {more}");
-        match Arguments::try_parse_from(line.split_whitespace())?.command {
-            Command::Tune(arguments) => Ok(*arguments),
-            _ => unreachable!("it is `tune`"),
-        }
+        let line = format!("tune --rate 100/s --replicas 4 --offered 50/s {more}");
+        Line::try_parse_from(line.split_whitespace()).map(|line| line.arguments)
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) fn mend(code: &str, detail: &str) -> String {
     )
 }
 
-/// What to write in the URL where the server did not accept the login, for the reason it gave.
+/// Advice on the URL where the server did not accept the login, for the reason it gave.
 pub(crate) fn login_mend(code: &str, detail: &str) -> &'static str {
     // Redis 6 and later; before.
     if detail.contains("without any password") || detail.contains("no password is set") {

@@ -7,13 +7,13 @@ use leasehold::machine_nanos;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::demo::DemoError;
+use crate::demo::company::{Company, Told};
+use crate::demo::error::DemoError;
 use crate::demo::plan::Plan;
 use crate::demo::progress::Progress;
-use crate::demo::replica::{Seen, Summary};
 use crate::demo::replica_process::ReplicaProcess;
 use crate::demo::run::Run;
-use crate::demo::signals::asked_to_end;
+use crate::interrupt::asked_to_end;
 use leasehold_judge::record::Record;
 
 /// Replicas under way.
@@ -25,24 +25,6 @@ pub(crate) struct Fleet {
     replicas: JoinSet<()>,
     told: mpsc::UnboundedReceiver<Told>,
     stop: watch::Sender<bool>,
-}
-
-/// What replicas tell while they run.
-#[derive(Debug)]
-pub(crate) enum Told {
-    Seen(Seen),
-    Ended {
-        replica: u32,
-        end: Result<Summary, String>,
-    },
-}
-
-/// What a replica needs to run beside the others: when to start, whom to tell, and who may stop it.
-#[derive(Clone)]
-pub(crate) struct Company {
-    pub(crate) start_ns: u64,
-    pub(crate) tell: mpsc::UnboundedSender<Told>,
-    pub(crate) stopped: watch::Receiver<bool>,
 }
 
 impl Fleet {
@@ -100,10 +82,10 @@ impl Fleet {
                     None => break,
                 },
                 _ = tick.tick() => progress.show(&run.records),
-                () = &mut asked, if !run.interrupted => {
+                _ = &mut asked, if !run.interrupted => {
                     run.interrupted = true;
                     self.stop.send_replace(true);
-                    progress.note("interrupted: judging what there is");
+                    progress.note("interrupted: judging what there is; once more ends at once");
                 }
             }
         }

@@ -1,7 +1,11 @@
 //! `leasehold demo`: real limiters on real load, judged from outside.
 
+pub(crate) mod arguments;
 pub(crate) mod arrivals;
+pub(crate) mod company;
 mod delayed_store;
+pub(crate) mod drive;
+pub(crate) mod error;
 pub(crate) mod fleet;
 pub(crate) mod log_lines;
 pub(crate) mod plan;
@@ -12,105 +16,107 @@ pub(crate) mod replica_process;
 pub(crate) mod report;
 pub(crate) mod run;
 mod server;
-pub(crate) mod signals;
 pub(crate) mod stalls;
+mod store;
 pub(crate) mod terms;
 pub(crate) mod timed_store;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use leasehold::{BuildError, LimitError};
-use leasehold_redis::ConnectError;
-use thiserror::Error;
 use tokio::runtime::Runtime;
 
-use crate::args::{DemoArguments, print};
-use crate::demo::plan::Plan;
-use crate::demo::report::Report;
+use self::arguments::DemoArguments;
+use self::error::DemoError;
+use self::plan::Plan;
+use self::report::Report;
+use crate::ending::Ending;
+use crate::output::print;
 use leasehold_judge::record::{Record, write_csv};
 
-/// Runs the demo; true if every run kept its bound.
-pub(crate) fn run(arguments: &DemoArguments) -> Result<bool, DemoError> {
+/// Runs the demo; all is well if every run kept its bound.
+pub(crate) fn run(arguments: &DemoArguments) -> Result<Ending, DemoError> {
     let plan = Plan::new(arguments)?;
     // Opened first: a run whose results cannot be written is better not begun.
-    let admissions = arguments.admissions.as_deref().map(create).transpose()?;
+    let admissions = arguments.admissions.as_deref();
+    let admissions = admissions.map(Admissions::open).transpose()?;
     let runtime = Runtime::new().map_err(DemoError::Runtime)?;
     let (leased, central) = runtime.block_on(async {
-        let central = if arguments.compare {
-            Some(run::run(&plan.as_central()).await?)
-        } else {
-            None
-        };
-        Ok::<_, DemoError>((run::run(&plan).await?, central))
+        let mut central = None;
+        if arguments.compare {
+            let run = drive::run(&plan.as_central()).await?;
+            let interrupted = run.interrupted;
+            central = Some(run);
+            if interrupted {
+                return Ok((None, central));
+            }
+        }
+        Ok::<_, DemoError>((Some(drive::run(&plan).await?), central))
     })?;
-    if let Some((file, path)) = admissions {
-        let written = write_admissions(file, &leased.records);
-        written.map_err(|error| DemoError::File { path, error })?;
+    if let (Some(admissions), Some(leased)) = (admissions, &leased) {
+        admissions.write(&leased.records)?;
     }
-    let report = Report::new(&plan, &leased, central.as_ref());
+    let report = Report::new(&plan, leased.as_ref(), central.as_ref());
     let text = if arguments.json {
         report.json()
     } else {
-        report.table()
+        report.text()
     };
     print(&text);
-    Ok(report.keeps_bound())
+    Ok(Ending::of(report.keeps_bound()))
 }
 
-fn create(path: &Path) -> Result<(File, PathBuf), DemoError> {
-    let path = path.to_owned();
-    match File::create(&path) {
-        Ok(file) => Ok((file, path)),
-        Err(error) => Err(DemoError::File { path, error }),
+/// The file for admitted requests. One that was not there before and is not written goes again.
+struct Admissions {
+    path: PathBuf,
+    file: File,
+    is_ours: bool,
+}
+
+impl Admissions {
+    /// Opens the file. What it holds stays until it is written.
+    fn open(path: &Path) -> Result<Self, DemoError> {
+        let is_ours = !path.exists();
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let path = path.to_owned();
+        match file {
+            Ok(file) => Ok(Self {
+                path,
+                file,
+                is_ours,
+            }),
+            Err(error) => Err(DemoError::File { path, error }),
+        }
+    }
+
+    fn write(mut self, records: &[Record]) -> Result<(), DemoError> {
+        self.is_ours = false;
+        self.try_write(records).map_err(|error| DemoError::File {
+            path: self.path.clone(),
+            error,
+        })
+    }
+
+    fn try_write(&self, records: &[Record]) -> io::Result<()> {
+        // A pipe or a terminal has no length.
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        let mut file = BufWriter::new(&self.file);
+        write_csv(records, &mut file)?;
+        file.flush()
     }
 }
 
-fn write_admissions(file: File, records: &[Record]) -> io::Result<()> {
-    let mut file = BufWriter::new(file);
-    write_csv(records, &mut file)?;
-    file.flush()
-}
-
-/// Why a demo cannot be run.
-#[derive(Debug, Error)]
-pub(crate) enum DemoError {
-    #[error("this limit cannot be: {0}")]
-    Limit(LimitError),
-    #[error("this limit cannot be judged: {0}; use a shorter period")]
-    Judged(leasehold_judge::LimitError),
-    #[error("a demo of less than 0.1s shows nothing: give a longer --duration")]
-    TooShort,
-    #[error(
-        "that is more than 50 million requests, each of which is kept to be judged: offer less, or for a shorter time"
-    )]
-    TooMany,
-    #[error("{0}")]
-    Build(BuildError),
-    #[error("{0}")]
-    Connect(ConnectError),
-    #[error("{0}")]
-    Url(leasehold_redis::UrlError),
-    #[error("cannot write {path}: {error}", path = path.display())]
-    File { path: PathBuf, error: io::Error },
-    #[error("cannot start the runtime: {0}")]
-    Runtime(io::Error),
-    #[error("the server does not answer: {0}")]
-    Server(String),
-    #[error("replica {replica}: {message}")]
-    Replica { replica: u32, message: String },
-}
-
-impl DemoError {
-    /// 2 for what the command line asked for, 1 for what failed.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Limit(_) | Self::Judged(_) | Self::TooShort | Self::TooMany | Self::Url(_) => {
-                ExitCode::from(2)
-            }
-            _ => ExitCode::FAILURE,
+impl Drop for Admissions {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use leasehold::{Limit, Mode};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{DemoArguments, judged_limit};
-use crate::demo::DemoError;
+use crate::demo::arguments::DemoArguments;
+use crate::demo::error::DemoError;
 use crate::demo::terms::Terms;
+use crate::limit_arguments::judged_limit;
 
 /// One run of the demo. Replica processes read it as JSON.
 #[derive(Clone, Debug, Deserialize, Serialize)]

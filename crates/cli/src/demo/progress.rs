@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::{note, progress_bar};
 use leasehold_judge::record::Record;
 
 pub(crate) struct Progress {
@@ -16,8 +17,7 @@ impl Progress {
     /// Begins to show a run of that name, which will take so long.
     pub(crate) fn start(name: &str, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        // Hidden by itself where the error stream is no terminal.
-        let bar = ProgressBar::new(millis);
+        let bar = progress_bar(Some(millis));
         let style = ProgressStyle::with_template("{prefix:8} [{bar:30}] {elapsed:>4}  {msg}");
         bar.set_style(style.expect("the template is ours").progress_chars("=> "));
         bar.set_prefix(name.to_owned());
@@ -46,7 +46,7 @@ impl Progress {
 
     /// A line that stays.
     pub(crate) fn note(&self, line: &str) {
-        self.bar.suspend(|| anstream::eprintln!("note: {line}"));
+        self.bar.suspend(|| note(&format!("note: {line}")));
     }
 
     pub(crate) fn finish(&self) {

@@ -10,8 +10,8 @@ use leasehold::{Decided, Limiter, Stats, Store, Verdict, machine_nanos};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::demo::DemoError;
 use crate::demo::arrivals::{Arrival, Arrivals};
+use crate::demo::error::DemoError;
 use crate::demo::log_lines;
 use crate::demo::plan::Plan;
 use crate::demo::probe::Probe;

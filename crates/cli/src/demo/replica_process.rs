@@ -15,13 +15,15 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::demo::DemoError;
-use crate::demo::fleet::{Company, Told};
+use crate::demo::company::{Company, Told};
+use crate::demo::error::DemoError;
+
 use crate::demo::plan::Plan;
 use crate::demo::replica::{Seen, Summary, offer, told_to_stop};
-use crate::demo::run::redis_store;
-use crate::demo::signals::terminated;
+use crate::demo::store::redis_store;
 use crate::demo::terms::Terms;
+use crate::ending::Ending;
+use crate::interrupt::terminated;
 use leasehold_judge::record::{RECORD_BYTES, decode};
 
 /// What the parent tells the child first.
@@ -145,7 +147,7 @@ async fn read_frame(frames: &mut BufReader<ChildStdout>) -> io::Result<Frame> {
 }
 
 /// The child's side.
-pub(crate) fn run() -> Result<bool, DemoError> {
+pub(crate) fn run() -> Result<Ending, DemoError> {
     let runtime = Runtime::new().map_err(DemoError::Runtime)?;
     let Orders { replica, plan } = read_orders()?;
     let ended = runtime.block_on(async {
@@ -181,7 +183,7 @@ pub(crate) fn run() -> Result<bool, DemoError> {
     });
     // The reader of the orders may still wait for a line that never comes.
     runtime.shutdown_background();
-    ended.map(|()| true)
+    ended.map(|()| Ending::Kept)
 }
 
 /// A store that may be away when the replica starts, as services must start without theirs.

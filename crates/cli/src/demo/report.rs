@@ -1,19 +1,23 @@
 //! What a demo found: a table for people, one JSON object for machines.
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::Cell;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::args::judged_limit;
 use crate::demo::plan::Plan;
 use crate::demo::run::Run;
+use crate::limit_arguments::judged_limit;
+use crate::output::{right, table};
+use crate::simulate::number::{self, count};
 use leasehold_judge::Judgement;
 
 /// Both runs of a demo, judged.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    leased: Outcome,
+    /// A signal ended it before its time: something is of a part, or was left out.
+    interrupted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leased: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     central: Option<Outcome>,
     limit: String,
@@ -21,6 +25,8 @@ pub(crate) struct Report {
     store: String,
     #[serde(skip)]
     budget: u64,
+    #[serde(skip)]
+    planned: f64,
 }
 
 /// One run, judged. Counts are of requests; each costs one token.
@@ -55,6 +61,10 @@ struct Outcome {
     replicas_lost: Vec<u32>,
     /// Exchanges that failed.
     store_failures: u64,
+    /// A signal ended it before its time.
+    interrupted: bool,
+    /// What happened to the server in the meantime.
+    incidents: Vec<String>,
 }
 
 /// Time from just before a decision to just after it.
@@ -67,65 +77,119 @@ pub(crate) struct Percentiles {
 }
 
 impl Report {
-    pub(crate) fn new(plan: &Plan, leased: &Run, central: Option<&Run>) -> Self {
+    /// Judges the runs that took place.
+    pub(crate) fn new(plan: &Plan, leased: Option<&Run>, central: Option<&Run>) -> Self {
         let store = match (&plan.redis, plan.processes) {
             (Some(_), true) => "redis, a process per replica".to_owned(),
             (Some(_), false) => "redis".to_owned(),
             (None, _) => format!("embedded, {:?} away", plan.store_latency),
         };
+        let [leased, central] = [leased, central].map(|run| Some(Outcome::new(plan, run?)));
+        let interrupted = leased.iter().chain(&central).any(|run| run.interrupted);
         Self {
-            leased: Outcome::new(plan, leased),
-            central: central.map(|central| Outcome::new(plan, central)),
+            interrupted,
+            leased,
+            central,
             limit: plan.limit.to_string(),
             seed: plan.seed,
             store,
             budget: plan.limit.overshoot(),
+            planned: plan.duration.as_secs_f64(),
         }
+    }
+
+    /// Each run that took place, by name.
+    fn runs(&self) -> impl Iterator<Item = (&'static str, &Outcome)> {
+        let runs = [("leased", &self.leased), ("central", &self.central)];
+        runs.into_iter()
+            .filter_map(|(name, run)| Some((name, run.as_ref()?)))
+    }
+
+    /// Both runs, if both are whole and can be compared.
+    fn compared(&self) -> Option<(&Outcome, &Outcome)> {
+        Some((self.leased.as_ref()?, self.central.as_ref()?)).filter(|_| !self.interrupted)
     }
 
     /// Whether no run admitted more than its limit and budget allow.
     pub(crate) fn keeps_bound(&self) -> bool {
-        let mut runs = std::iter::once(&self.leased).chain(&self.central);
-        runs.all(|run| run.overshoot_tokens <= self.budget)
+        self.runs()
+            .all(|(_, run)| run.overshoot_tokens <= self.budget)
     }
 
     pub(crate) fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a report is plain data")
     }
 
-    pub(crate) fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        let mut header = vec!["", "leased"];
-        if self.central.is_some() {
-            header.extend(["central", "leased : central"]);
-        }
-        table.set_header(header);
+    pub(crate) fn text(&self) -> String {
+        let Some((_, first)) = self.runs().next() else {
+            return "nothing was run".to_owned();
+        };
+        let head = format!(
+            "{} share {} for {:.1} s; store: {}; seed {}",
+            number::plural(first.replicas as usize, "replica"),
+            self.limit,
+            first.seconds,
+            self.store,
+            self.seed
+        );
+        let parts = [
+            vec![head],
+            self.headlines(),
+            vec![self.table()],
+            self.verdict(),
+        ];
+        parts.concat().join("\n")
+    }
+
+    /// What a demo is about: whether the limit was kept and used, and what that cost the store.
+    fn headlines(&self) -> Vec<String> {
+        let Some(run) = &self.leased else {
+            return Vec::new();
+        };
+        let accuracy = format!(
+            "accuracy   overshoot {}; admitted {} of the {} that one ideal bucket admits",
+            number::plural_of(run.overshoot_tokens, "token"),
+            count(run.admitted),
+            count(run.ideal_admitted),
+        );
+        let trips = number::plural_of(run.store_round_trips, "store round trip");
+        let load = format!("store load {trips} for {} decisions", count(run.offered));
+        let load = match self.compared() {
+            Some((_, central)) => {
+                let times = part(central.store_round_trips, run.store_round_trips.max(1));
+                let central = count(central.store_round_trips);
+                format!("{load}; centralised {central}, {times:.0} times as many")
+            }
+            None => load,
+        };
+        vec![accuracy, load]
+    }
+
+    fn table(&self) -> String {
+        let runs: Vec<_> = self.runs().collect();
+        let compared = self.compared();
+        let heads = [""].into_iter().chain(runs.iter().map(|(name, _)| *name));
+        let mut table = table(heads.chain(compared.map(|_| "leased : central")));
         for row in ROWS {
-            let mut cells = vec![Cell::new(row.name), right((row.show)(&self.leased))];
-            if let Some(central) = &self.central {
-                cells.push(right((row.show)(central)));
-                let ratio = row
-                    .ratio
-                    .and_then(|number| ratio(number(&self.leased), number(central)));
+            let values = runs.iter().map(|(_, run)| (row.value)(run));
+            let Some(values) = values.collect::<Option<Vec<f64>>>() else {
+                continue;
+            };
+            let mut cells = vec![Cell::new(row.name)];
+            cells.extend(row.shown.all(&values).into_iter().map(right));
+            if let Some((leased, central)) = compared {
+                let of = |run: &Outcome| row.ratio?(run);
+                let ratio = of(leased).zip(of(central)).and_then(|(l, c)| ratio(l, c));
                 cells.push(right(ratio.unwrap_or_default()));
             }
             table.add_row(cells);
         }
-        let Outcome {
-            replicas, seconds, ..
-        } = self.leased;
-        let head = format!(
-            "{replicas} replicas share {} for {seconds:.1} s; store: {}; seed {}",
-            self.limit, self.store, self.seed
-        );
-        format!("{head}\n{table}\n{}", self.verdict())
+        table.to_string()
     }
 
     /// The last lines: what to make of it.
-    fn verdict(&self) -> String {
-        let mut lines = Vec::new();
-        lines.push(match (self.keeps_bound(), self.budget) {
+    fn verdict(&self) -> Vec<String> {
+        let mut lines = vec![match (self.keeps_bound(), self.budget) {
             (true, 0) => {
                 "The bound held: admitted <= burst + rate x window, for every window.".to_owned()
             }
@@ -135,44 +199,22 @@ impl Report {
             (false, budget) => format!(
                 "THE BOUND WAS EXCEEDED: more than burst + {budget} + rate x window was admitted."
             ),
-        });
-        for (name, run) in [
-            ("leased", Some(&self.leased)),
-            ("central", self.central.as_ref()),
-        ] {
-            let Some(run) = run else { continue };
-            if !run.replicas_lost.is_empty() {
-                lines.push(format!(
-                    "{name}: replicas {:?} ended early.",
-                    run.replicas_lost
-                ));
-            }
-            if run.store_failures > 0 {
-                lines.push(format!(
-                    "{name}: {} exchanges with the store failed.",
-                    run.store_failures
-                ));
-            }
-            if !run.replicas_lost.is_empty() {
-                continue;
-            }
-            for (what, counted, told) in [
-                (
-                    "script calls",
-                    run.server_script_calls,
-                    run.store_round_trips,
-                ),
-                ("keys", run.server_keys_written, run.store_calls),
-            ] {
-                if let Some(counted) = counted.filter(|counted| *counted != told) {
-                    lines.push(format!(
-                        "{name}: the server counted {counted} {what} where the replicas counted \
-                         {told}; somebody else uses it, or answers were lost."
-                    ));
-                }
-            }
+        }];
+        for (name, run) in self.runs() {
+            run.say_what_happened(name, &mut lines);
         }
-        lines.join("\n")
+        if let Some((name, run)) = self.runs().find(|(_, run)| run.interrupted) {
+            let (seconds, planned) = (run.seconds, self.planned);
+            let rest = match (&self.leased, &self.central) {
+                (None, _) => "; the leased run was left out",
+                (Some(_), Some(_)) => "; it is a part, and not compared with the whole other one",
+                _ => "; all of this is of a part",
+            };
+            lines.push(format!(
+                "INTERRUPTED after {seconds:.1} of {planned:.1} s of the {name} run{rest}."
+            ));
+        }
+        lines
     }
 }
 
@@ -209,11 +251,49 @@ impl Outcome {
             ),
             replicas_lost: run.lost.iter().map(|(replica, _)| *replica).collect(),
             store_failures: sum(|summary| summary.failed_batches),
+            interrupted: run.interrupted,
+            incidents: run.incidents.clone(),
         }
     }
 
     fn per_decision(&self, count: u64) -> f64 {
         part(count, self.offered)
+    }
+
+    /// What else there is to know of the run called `name`, a line each.
+    fn say_what_happened(&self, name: &str, lines: &mut Vec<String>) {
+        let mut say = |what: String| lines.push(format!("{name}: {what}"));
+        self.incidents
+            .iter()
+            .for_each(|incident| say(format!("{incident}.")));
+        if !self.replicas_lost.is_empty() {
+            say(format!("replicas {:?} ended early.", self.replicas_lost));
+        }
+        if self.store_failures > 0 {
+            let failures = number::plural_of(self.store_failures, "exchange");
+            say(format!(
+                "{failures} with the store failed; the run went on."
+            ));
+        }
+        if !self.replicas_lost.is_empty() {
+            return;
+        }
+        let counts = [
+            (
+                "script calls",
+                self.server_script_calls,
+                self.store_round_trips,
+            ),
+            ("keys", self.server_keys_written, self.store_calls),
+        ];
+        for (what, counted, told) in counts {
+            if let Some(counted) = counted.filter(|counted| *counted != told) {
+                say(format!(
+                    "the server counted {counted} {what} where the replicas counted {told}; \
+                     somebody else uses it, or answers were lost."
+                ));
+            }
+        }
     }
 }
 
@@ -237,93 +317,109 @@ impl Percentiles {
 /// A row of the table.
 struct Row {
     name: &'static str,
-    show: fn(&Outcome) -> String,
+    shown: Shown,
+    /// None if nobody knows; then the row is left out.
+    value: fn(&Outcome) -> Option<f64>,
     /// What the two runs are compared by.
-    ratio: Option<fn(&Outcome) -> f64>,
+    ratio: Option<fn(&Outcome) -> Option<f64>>,
+}
+
+/// How the values of a row are written: all in one unit.
+enum Shown {
+    Count,
+    Fraction,
+    Percent,
+    Seconds,
+}
+
+impl Shown {
+    fn all(&self, values: &[f64]) -> Vec<String> {
+        let each = |show: fn(f64) -> String| values.iter().copied().map(show).collect();
+        match self {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count"
+            )]
+            Self::Count => each(|value| count(value as u64)),
+            Self::Fraction => each(|value| format!("{value:.4}")),
+            Self::Percent => each(|value| format!("{:.2} %", value * 100.0)),
+            Self::Seconds => number::times_alike(values),
+        }
+    }
+}
+
+const fn row(name: &'static str, shown: Shown, value: fn(&Outcome) -> Option<f64>) -> Row {
+    let ratio = None;
+    Row {
+        name,
+        shown,
+        value,
+        ratio,
+    }
+}
+
+impl Row {
+    const fn compared_by(mut self, ratio: fn(&Outcome) -> Option<f64>) -> Self {
+        self.ratio = Some(ratio);
+        self
+    }
+
+    /// A row whose values are compared as they are.
+    const fn compared(self) -> Self {
+        let value = self.value;
+        self.compared_by(value)
+    }
 }
 
 const ROWS: &[Row] = &[
-    Row {
-        name: "offered",
-        show: |run| count(run.offered),
-        ratio: None,
-    },
-    Row {
-        name: "admitted",
-        show: |run| count(run.admitted),
-        ratio: None,
-    },
-    Row {
-        name: "the ideal bucket admits",
-        show: |run| count(run.ideal_admitted),
-        ratio: None,
-    },
-    Row {
-        name: "utilisation",
-        show: |run| format!("{:.4}", run.utilisation),
-        ratio: None,
-    },
-    Row {
-        name: "overshoot, tokens",
-        show: |run| count(run.overshoot_tokens),
-        ratio: None,
-    },
-    Row {
-        name: "false denials",
-        show: |run| count(run.false_denials),
-        ratio: None,
-    },
-    Row {
-        name: "decided locally",
-        show: |run| format!("{:.2} %", run.local_share * 100.0),
-        ratio: None,
-    },
-    Row {
-        name: "store round trips",
-        show: |run| {
-            let share = run.per_decision(run.store_round_trips) * 100.0;
-            format!("{} ({share:.2} %)", count(run.store_round_trips))
-        },
-        ratio: Some(|run| run.per_decision(run.store_round_trips)),
-    },
-    Row {
-        name: "keys exchanged",
-        show: |run| count(run.store_calls),
-        ratio: Some(|run| run.per_decision(run.store_calls)),
-    },
-    Row {
-        name: "Redis CPU per decision",
-        show: |run| match run.redis_cpu_us_per_decision {
-            Some(micros) => format!("{micros:.2} us"),
-            None => "-".to_owned(),
-        },
-        ratio: Some(|run| run.redis_cpu_us_per_decision.unwrap_or(0.0)),
-    },
-    Row {
-        name: "decision, median",
-        show: |run| time(run.decision_ns.p50),
-        ratio: Some(|run| float(run.decision_ns.p50)),
-    },
-    Row {
-        name: "decision, p99",
-        show: |run| time(run.decision_ns.p99),
-        ratio: Some(|run| float(run.decision_ns.p99)),
-    },
-    Row {
-        name: "decision, p99.9",
-        show: |run| time(run.decision_ns.p999),
-        ratio: Some(|run| float(run.decision_ns.p999)),
-    },
-    Row {
-        name: "decision, longest",
-        show: |run| time(run.decision_ns.max),
-        ratio: Some(|run| float(run.decision_ns.max)),
-    },
+    row("offered", Shown::Count, |run| Some(float(run.offered))),
+    row("admitted", Shown::Count, |run| Some(float(run.admitted))),
+    row("the ideal bucket admits", Shown::Count, |run| {
+        Some(float(run.ideal_admitted))
+    }),
+    row("utilisation", Shown::Fraction, |run| Some(run.utilisation)),
+    row("overshoot, tokens", Shown::Count, |run| {
+        Some(float(run.overshoot_tokens))
+    }),
+    row("false denials", Shown::Count, |run| {
+        Some(float(run.false_denials))
+    }),
+    row("decided locally", Shown::Percent, |run| {
+        Some(run.local_share)
+    }),
+    row("store round trips", Shown::Count, |run| {
+        Some(float(run.store_round_trips))
+    })
+    .compared_by(|run| Some(run.per_decision(run.store_round_trips))),
+    row("round trips per decision", Shown::Percent, |run| {
+        Some(run.per_decision(run.store_round_trips))
+    }),
+    row("keys exchanged", Shown::Count, |run| {
+        Some(float(run.store_calls))
+    })
+    .compared_by(|run| Some(run.per_decision(run.store_calls))),
+    row("Redis CPU per decision", Shown::Seconds, |run| {
+        Some(run.redis_cpu_us_per_decision? / 1e6)
+    })
+    .compared(),
+    row("decision, median", Shown::Seconds, |run| {
+        Some(float(run.decision_ns.p50) / 1e9)
+    })
+    .compared(),
+    row("decision, p99", Shown::Seconds, |run| {
+        Some(float(run.decision_ns.p99) / 1e9)
+    })
+    .compared(),
+    row("decision, p99.9", Shown::Seconds, |run| {
+        Some(float(run.decision_ns.p999) / 1e9)
+    })
+    .compared(),
+    row("decision, longest", Shown::Seconds, |run| {
+        Some(float(run.decision_ns.max) / 1e9)
+    })
+    .compared(),
 ];
-
-pub(crate) fn right(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
-}
 
 /// How many times less the one is than the other.
 fn ratio(leased: f64, central: f64) -> Option<String> {
@@ -333,27 +429,6 @@ fn ratio(leased: f64, central: f64) -> Option<String> {
         times if times >= 1.0 => format!("1 : {times:.1}"),
         times => format!("{:.1} : 1", 1.0 / times),
     })
-}
-
-/// A count with its thousands set apart.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut spaced = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            spaced.push(' ');
-        }
-        spaced.push(digit);
-    }
-    spaced
-}
-
-fn time(nanos: u64) -> String {
-    match nanos {
-        0..10_000 => format!("{nanos} ns"),
-        10_000..10_000_000 => format!("{:.1} us", float(nanos) / 1e3),
-        _ => format!("{:.1} ms", float(nanos) / 1e6),
-    }
 }
 
 fn part(of: u64, all: u64) -> f64 {
@@ -374,13 +449,79 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
-        assert_eq!(count(1_234_567), "1 234 567");
-        assert_eq!(count(999), "999");
-        assert_eq!(time(9_999), "9999 ns");
-        assert_eq!(time(1_500_000), "1500.0 us");
+    fn what_is_a_hundredth_is_said_as_a_ratio() {
         assert_eq!(ratio(1.0, 250.0).as_deref(), Some("1 : 250"));
         assert_eq!(ratio(3.0, 1.5).as_deref(), Some("2.0 : 1"));
         assert_eq!(ratio(0.0, 1.0), None);
+    }
+
+    fn outcome(interrupted: bool, longest_ns: u64) -> Outcome {
+        let plan = crate::demo::arrivals::tests::plan();
+        let mut run = Run {
+            interrupted,
+            seconds: 3.0,
+            ..Run::default()
+        };
+        run.records.push(leasehold_judge::record::Record {
+            start_ns: 0,
+            end_ns: longest_ns,
+            replica: 0,
+            key: 0,
+            cost: 1,
+            admitted: true,
+        });
+        Outcome::new(&plan, &run)
+    }
+
+    fn report(leased: Option<Outcome>, central: Option<Outcome>) -> Report {
+        let plan = crate::demo::arrivals::tests::plan();
+        let interrupted = leased.iter().chain(&central).any(|run| run.interrupted);
+        Report {
+            leased,
+            central,
+            interrupted,
+            ..Report::new(&plan, None, None)
+        }
+    }
+
+    #[test]
+    fn a_row_has_one_unit_and_the_most_telling_numbers_come_first() {
+        let text = report(Some(outcome(false, 350)), Some(outcome(false, 1_500_000))).text();
+        let longest = text
+            .lines()
+            .find(|line| line.contains("longest"))
+            .expect("a row");
+        assert!(
+            longest.contains("0.35 µs") && longest.contains("1500 µs"),
+            "{longest}"
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[1].starts_with("accuracy") && lines[2].starts_with("store load"),
+            "{text}"
+        );
+        assert!(text.contains("leased : central"), "{text}");
+    }
+
+    /// A run that was cut short admits less and asks less: beside a whole one it would shine.
+    #[test]
+    fn a_part_of_a_run_is_said_to_be_one_and_is_not_compared() {
+        let text = report(Some(outcome(true, 350)), Some(outcome(false, 350))).text();
+        assert!(
+            text.contains("INTERRUPTED after 3.0 of 10.0 s of the leased run"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("leased : central") && !text.contains("times as many"),
+            "{text}"
+        );
+        let report = report(None, Some(outcome(true, 350)));
+        let text = report.text();
+        assert!(text.contains("the leased run was left out"), "{text}");
+        assert!(
+            report.json().contains("\"interrupted\": true"),
+            "{}",
+            report.json()
+        );
     }
 }

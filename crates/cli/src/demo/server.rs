@@ -1,45 +1,148 @@
-//! What the server says of itself: script calls and processor time, before and after a run.
+//! The server beside a run: what it counted itself, and the keys that the run made on it.
+//!
+//! # Invariant
+//!
+//! Only keys of the run are removed: those that begin with its prefix, which nobody else has.
 
-use redis::aio::MultiplexedConnection;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::demo::DemoError;
+use leasehold::Store;
+use leasehold_redis::{Link, LinkError, RedisStore};
+use redis::{Cmd, Value};
+use tokio::time::timeout;
 
-pub(crate) struct Server(Option<MultiplexedConnection>);
+use crate::demo::error::DemoError;
+use crate::demo::run::ServerUse;
+use crate::demo::store::redis_store;
 
-#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    store: RedisStore,
+    prefix: String,
+}
+
+/// What servers have counted since they started.
+#[derive(Clone, Debug)]
 pub(crate) struct Usage {
-    pub(crate) script_calls: u64,
-    pub(crate) keys_written: u64,
-    pub(crate) cpu_micros: u64,
+    script_calls: u64,
+    keys_written: u64,
+    cpu_micros: u64,
+    /// The run of each server's process.
+    run_ids: Vec<String>,
+}
+
+impl Usage {
+    /// What was counted from here to `after`; none if a server was restarted in between.
+    pub(crate) fn until(&self, after: &Self) -> Option<ServerUse> {
+        if self.run_ids != after.run_ids {
+            return None;
+        }
+        Some(ServerUse {
+            script_calls: after.script_calls.checked_sub(self.script_calls)?,
+            keys_written: after.keys_written.checked_sub(self.keys_written)?,
+            cpu_micros: after.cpu_micros.checked_sub(self.cpu_micros)?,
+        })
+    }
 }
 
 impl Server {
-    /// The server at `url`, or none.
-    pub(crate) async fn connect(url: Option<&str>) -> Result<Self, DemoError> {
-        let Some(url) = url else {
-            return Ok(Self(None));
-        };
-        // Our own way in first: it knows what to say of a server that cannot be reached.
-        drop(crate::demo::run::redis_store(url, "leasehold-demo").await?);
-        let client = redis::Client::open(url).map_err(|error| Self::lost(&error))?;
-        let connection = client.get_multiplexed_async_connection().await;
-        Ok(Self(Some(connection.map_err(|error| Self::lost(&error))?)))
+    /// The server at `url`, where a run makes keys under `prefix`.
+    pub(crate) async fn connect(url: &str, prefix: &str) -> Result<Self, DemoError> {
+        Ok(Self {
+            store: redis_store(url, prefix).await?,
+            prefix: prefix.to_owned(),
+        })
     }
 
-    pub(crate) async fn usage(&mut self) -> Result<Option<Usage>, DemoError> {
-        let Some(connection) = &mut self.0 else {
-            return Ok(None);
-        };
-        let mut info = redis::cmd("INFO");
-        info.arg("commandstats").arg("cpu");
-        let text: Result<String, _> = info.query_async(connection).await;
-        Ok(Some(read_usage(&text.map_err(|error| Self::lost(&error))?)))
+    /// What the names of the run's keys begin with.
+    pub(crate) fn stem(&self) -> String {
+        format!("{{{}:", self.prefix)
     }
 
-    fn lost(error: &redis::RedisError) -> DemoError {
-        DemoError::Server(error.to_string())
+    /// What it counted by now; of a cluster, what all nodes did.
+    pub(crate) async fn usage(&self) -> Result<Usage, LinkError> {
+        let mut all = read_usage("");
+        all.run_ids.clear();
+        for node in self.nodes() {
+            let node = node_up(&node).await;
+            // Not all of these sections are in one answer of old servers.
+            let mut text = String::new();
+            for section in ["server", "commandstats", "cpu"] {
+                match node.query(redis::cmd("INFO").arg(section)).await? {
+                    Value::BulkString(bytes) => text += &String::from_utf8_lossy(&bytes),
+                    Value::VerbatimString { text: said, .. } => text += &said,
+                    _ => {}
+                }
+            }
+            let Usage {
+                script_calls,
+                keys_written,
+                cpu_micros,
+                run_ids,
+            } = read_usage(&text);
+            all.script_calls += script_calls;
+            all.keys_written += keys_written;
+            all.cpu_micros += cpu_micros;
+            all.run_ids.extend(run_ids);
+        }
+        all.run_ids.sort_unstable();
+        Ok(all)
+    }
+
+    /// Removes the keys that the run made.
+    pub(crate) async fn remove_keys(&self) -> Result<(), LinkError> {
+        for node in self.nodes() {
+            let node = node_up(&node).await;
+            let mut cursor = "0".to_owned();
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(&cursor).arg("MATCH").arg(self.stem() + "*");
+                let (next, keys) = scanned(node.query(scan.arg("COUNT").arg(1000)).await?)?;
+                if !keys.is_empty() {
+                    let mut removal = redis::pipe();
+                    for key in keys {
+                        removal.add_command(Cmd::del(key));
+                    }
+                    for removed in node.pipeline(&removal).await? {
+                        removed?;
+                    }
+                }
+                cursor = next;
+                if cursor == "0" {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection to the server, or to each node of a cluster that has keys of ours.
+    fn nodes(&self) -> Vec<Arc<Link>> {
+        let mut nodes: Vec<Arc<Link>> = Vec::new();
+        for partition in 0..self.store.partitions() {
+            let node = self.store.link(partition);
+            let is_new = |node: &Arc<Link>| nodes.iter().all(|other| !Arc::ptr_eq(other, node));
+            nodes.extend(node.filter(is_new));
+        }
+        nodes
     }
 }
+
+/// The same connection, once it is up; in vain if the server is away for long.
+async fn node_up(node: &Arc<Link>) -> &Arc<Link> {
+    let _ = timeout(RESTART_MAX, node.up()).await;
+    node
+}
+
+/// The answer to SCAN: where to go on, and some keys.
+fn scanned(answer: Value) -> Result<(String, Vec<Vec<u8>>), LinkError> {
+    redis::from_redis_value(answer).map_err(|error| LinkError::Garbled {
+        what: error.to_string(),
+    })
+}
+
+/// Longer than a server takes to start, with what it has kept, and be connected to again.
+const RESTART_MAX: Duration = Duration::from_secs(5);
 
 fn read_usage(info: &str) -> Usage {
     let value = |name: &str| {
@@ -76,6 +179,7 @@ fn read_usage(info: &str) -> Usage {
         // looks for a hash where none was known of.
         keys_written: sum(&["set", "hset"]).saturating_sub(sum(&["hget"])),
         cpu_micros: micros("used_cpu_user:") + micros("used_cpu_sys:"),
+        run_ids: vec![value("run_id:").trim().to_owned()],
     }
 }
 
@@ -95,5 +199,20 @@ mod tests {
             (45, 8, 3_750_000)
         );
         assert_eq!(read_usage("").script_calls, 0);
+    }
+
+    #[test]
+    fn what_a_server_counted_is_known_unless_it_was_restarted() {
+        let usage = |script_calls, run_id: &str| Usage {
+            script_calls,
+            keys_written: 0,
+            cpu_micros: 0,
+            run_ids: vec![run_id.to_owned()],
+        };
+        let used = |before: &Usage, after: &Usage| before.until(after).map(|it| it.script_calls);
+        assert_eq!(used(&usage(5, "a"), &usage(7, "a")), Some(2));
+        assert_eq!(used(&usage(5, "a"), &usage(7, "b")), None);
+        // A server that hides its run id, or has its counts reset.
+        assert_eq!(used(&usage(5, ""), &usage(2, "")), None);
     }
 }

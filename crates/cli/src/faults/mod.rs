@@ -8,7 +8,9 @@
 //! is never given a second chance.
 
 mod bound;
+mod error;
 mod findings;
+mod pace;
 mod phases;
 mod report;
 mod rows;
@@ -17,21 +19,19 @@ mod tail;
 mod trial;
 mod world;
 
-use std::io;
-use std::process::ExitCode;
-
 use clap::Args;
-use leasehold_testbed::{Binary, Kind, LocalServer, ServerError};
-use thiserror::Error;
+use leasehold_testbed::{Binary, Kind, LocalServer};
 use tokio::runtime::Runtime;
 
+use self::error::FaultsError;
 use self::findings::Findings;
+use self::pace::Pace;
 use self::report::{Report, Tried};
 use self::rows::{ROWS, Row};
-use self::setting::Pace;
-use crate::args::print;
-use crate::demo::DemoError;
-use crate::validate::Machine;
+use crate::ending::Ending;
+use crate::interrupt::{self, Graceful};
+use crate::machine::Machine;
+use crate::output::{note, print};
 
 /// Starts servers and limiters in processes of their own, lets one fault after the other happen to
 /// them under load, and holds what they admit against the bound. Exits 1 if a row exceeds its
@@ -66,21 +66,29 @@ pub(crate) enum ServerKind {
     Valkey,
 }
 
-/// Tries the faults; true if every row kept its bound and its targets.
-pub(crate) fn run(arguments: &FaultsArguments) -> Result<bool, FaultsError> {
+/// Tries the faults; all is well if every row kept its bound and its targets.
+pub(crate) fn run(arguments: &FaultsArguments) -> Result<Ending, FaultsError> {
     let rows = chosen(arguments)?;
     if arguments.list {
         print(&list(&rows));
-        return Ok(true);
+        return Ok(Ending::Kept);
     }
+    // The servers and processes of a row are to be gone before we are.
+    let _graceful = Graceful::begin();
     let binary = find(arguments.server)?;
     let machine = Machine::now();
     let runtime = Runtime::new().map_err(FaultsError::Runtime)?;
     let pace = Pace::new(arguments.quick);
     let mut tried = Vec::new();
+    let planned = rows.len();
     for row in rows {
         let attempt = || {
-            let trial = runtime.block_on(trial::run(row, pace, &binary, arguments.seed));
+            let trial = runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt::asked_to_end() => Err(FaultsError::Interrupted),
+                    trial = trial::run(row, pace, &binary, arguments.seed) => trial,
+                }
+            });
             let findings = match trial {
                 Ok(trial) => Ok(Findings::of(row, &trial)),
                 Err(FaultsError::Interrupted) => return Err(FaultsError::Interrupted),
@@ -88,22 +96,30 @@ pub(crate) fn run(arguments: &FaultsArguments) -> Result<bool, FaultsError> {
             };
             Ok(Tried::new(row, findings))
         };
-        let mut outcome = attempt()?;
-        if outcome.misses_only_times() {
-            anstream::eprintln!("{}; once more", outcome.line());
-            outcome = attempt()?.after(&outcome);
-        }
-        anstream::eprintln!("{}", outcome.line());
+        let outcome = attempt().and_then(|outcome| {
+            if !outcome.misses_only_times() {
+                return Ok(outcome);
+            }
+            note(&format!("{}; once more", outcome.line()));
+            Ok(attempt()?.after(&outcome))
+        });
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            // What was tried before is whole.
+            Err(FaultsError::Interrupted) if !tried.is_empty() => break,
+            Err(error) => return Err(error),
+        };
+        note(&outcome.line());
         tried.push(outcome);
     }
-    let report = Report::new(binary.to_string(), machine, arguments.quick, tried);
+    let report = Report::new(binary.to_string(), machine, arguments.quick, tried, planned);
     let text = if arguments.json {
         report.json()
     } else {
         report.text()
     };
     print(&text);
-    Ok(report.kept)
+    Ok(Ending::of(report.kept))
 }
 
 /// The rows that are asked for, in the order of the matrix.
@@ -151,56 +167,6 @@ fn find(kind: Option<ServerKind>) -> Result<Binary, FaultsError> {
         .into_iter()
         .find(wanted)
         .ok_or(FaultsError::NoSuchServer)
-}
-
-/// Why a fault, or none at all, could be tried.
-#[derive(Debug, Error)]
-pub(crate) enum FaultsError {
-    #[error("there is no fault `{0}`; there are {1}")]
-    Unknown(String, String),
-    #[error("no server of that kind was found; run scripts/server.sh, or leave --server out")]
-    NoSuchServer,
-    #[error("{0}")]
-    Server(#[from] ServerError),
-    #[error("cannot start the runtime: {0}")]
-    Runtime(io::Error),
-    #[error("{0}")]
-    Run(#[from] DemoError),
-    #[error("cannot listen before the server: {0}")]
-    Proxy(io::Error),
-    #[error("the server refuses what the fault needs: {0}")]
-    Admin(String),
-    #[error("the sentinels promoted nobody")]
-    NoPromotion,
-    #[error("the scene has no proxy to make worse")]
-    NoProxy,
-    #[error("the scene has no replicas and sentinels")]
-    NoSet,
-    #[error("the scene has no cluster")]
-    NoCluster,
-    #[error("no primary of the cluster serves the key")]
-    NoOwner,
-    #[error("nobody was locked out")]
-    NotLockedOut,
-    #[error("the replica that was to suffer is not there")]
-    NoVictim,
-    #[error("cannot signal the replica: {0}")]
-    Signal(io::Error),
-    #[error("the fault took longer than planned, and nothing can be said of the recovery")]
-    TookTooLong,
-    #[error("interrupted: a part of the matrix says nothing")]
-    Interrupted,
-}
-
-impl FaultsError {
-    fn admin(error: &redis::RedisError) -> Self {
-        Self::Admin(error.to_string())
-    }
-
-    /// 1 says that a row was broken; whatever went wrong here is something else.
-    pub(crate) fn exit_code(_: &Self) -> ExitCode {
-        ExitCode::from(2)
-    }
 }
 
 const EXAMPLES: &str = "\

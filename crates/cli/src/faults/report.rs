@@ -1,15 +1,16 @@
 //! The fault matrix as a table for people and one JSON object for machines.
 
-use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde::Serialize;
 
 use super::findings::Findings;
+use super::pace::REPLICAS;
 use super::rows::Row;
-use super::setting::{BUDGET, LEASE_MAX, LIMIT, REPLICAS};
+use super::setting::{BUDGET, LEASE_MAX, LIMIT};
 use super::tail::Tail;
-use crate::demo::report::{count, float, right};
-use crate::validate::Machine;
+use crate::demo::report::float;
+use crate::machine::Machine;
+use crate::output::{right, table};
+use crate::simulate::number::{count, plural};
 
 /// All rows that were tried.
 #[derive(Debug, Serialize)]
@@ -22,7 +23,11 @@ pub(crate) struct Report {
     replicas: u32,
     lease_max_seconds: f64,
     quick: bool,
+    /// A signal ended it: the rows after these were not tried.
+    interrupted: bool,
     rows: Vec<Tried>,
+    #[serde(skip)]
+    planned: usize,
 }
 
 /// A row, and what it came to.
@@ -146,7 +151,14 @@ impl Verdict {
 }
 
 impl Report {
-    pub(crate) fn new(server: String, machine: Machine, quick: bool, rows: Vec<Tried>) -> Self {
+    /// A report of `rows`, of as many as were planned.
+    pub(crate) fn new(
+        server: String,
+        machine: Machine,
+        quick: bool,
+        rows: Vec<Tried>,
+        planned: usize,
+    ) -> Self {
         Self {
             kept: rows.iter().all(|row| row.verdict == Verdict::Kept),
             server,
@@ -155,7 +167,9 @@ impl Report {
             replicas: REPLICAS,
             lease_max_seconds: LEASE_MAX.as_secs_f64(),
             quick,
+            interrupted: rows.len() < planned,
             rows,
+            planned,
         }
     }
 
@@ -164,9 +178,7 @@ impl Report {
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_header(HEADER);
+        let mut table = table(HEADER);
         for row in &self.rows {
             table.add_row(row.cells());
         }
@@ -186,6 +198,10 @@ impl Report {
         let broken = self.rows.iter().filter(|row| !is_plain(row));
         lines.extend(broken.map(Tried::line));
         lines.push(self.verdict());
+        if self.interrupted {
+            let (tried, planned) = (self.rows.len(), plural(self.planned, "row"));
+            lines.push(format!("INTERRUPTED: {tried} of {planned} were tried."));
+        }
         lines.join("\n")
     }
 
@@ -198,14 +214,21 @@ impl Report {
         };
         let all = self.rows.len();
         match (with(Verdict::Exceeded), with(Verdict::Kept)) {
+            (0, 1) if all == 1 => "The row kept its bound and its targets.".to_owned(),
             (0, kept) if kept == all => {
                 format!("All {all} rows kept their bounds and their targets.")
             }
             (0, kept) => format!(
-                "No bound was exceeded; {} of {all} rows missed something.",
-                all - kept
+                "No bound was exceeded; {} of {} missed something.",
+                all - kept,
+                plural(all, "row")
             ),
-            (exceeded, _) => format!("A BOUND WAS EXCEEDED in {exceeded} of {all} rows."),
+            (exceeded, _) => {
+                format!(
+                    "A BOUND WAS EXCEEDED in {exceeded} of {}.",
+                    plural(all, "row")
+                )
+            }
         }
     }
 }
@@ -265,7 +288,13 @@ mod tests {
             cores: 2,
             load_before: None,
         };
-        Report::new("a server".to_owned(), machine, false, tried.to_vec())
+        Report::new(
+            "a server".to_owned(),
+            machine,
+            false,
+            tried.to_vec(),
+            tried.len(),
+        )
     }
 
     fn tried(findings: Result<Findings, String>) -> Tried {

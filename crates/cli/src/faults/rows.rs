@@ -8,9 +8,9 @@ use std::time::Duration;
 use leasehold_testbed::Way;
 use rustix::process::Signal;
 
-use super::FaultsError;
 use super::bound::Bound;
-use super::setting::{Pace, REPLICAS};
+use super::error::FaultsError;
+use super::pace::{Pace, REPLICAS};
 use super::world::{Scene, World};
 use crate::demo::terms::Policy;
 
@@ -38,6 +38,17 @@ pub(crate) struct Row {
     pub(crate) stops_victim: bool,
     /// Belongs to the few that are tried in a hurry.
     pub(crate) quick: bool,
+}
+
+impl Row {
+    /// From the start of the load to the fault.
+    pub(crate) fn lead(&self, pace: Pace) -> Duration {
+        if self.from_the_start {
+            Duration::ZERO
+        } else {
+            pace.warm_up + pace.before
+        }
+    }
 }
 
 /// What begins or ends a fault. May block, as what it acts on are other processes.

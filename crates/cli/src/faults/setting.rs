@@ -4,48 +4,11 @@ use std::time::Duration;
 
 use leasehold::Limit;
 
+use super::pace::{Pace, REPLICAS};
 use super::rows::{Load, Row};
 use super::world::World;
 use crate::demo::plan::{Plan, prefix};
 use crate::demo::terms::Terms;
-
-/// How long the parts of a row take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    pub(crate) warm_up: Duration,
-    pub(crate) before: Duration,
-    pub(crate) after: Duration,
-    pub(crate) quick: bool,
-}
-
-impl Pace {
-    pub(crate) const fn new(quick: bool) -> Self {
-        if quick {
-            Self {
-                warm_up: Duration::from_millis(500),
-                before: Duration::from_secs(1),
-                after: Duration::from_secs(3),
-                quick,
-            }
-        } else {
-            Self {
-                warm_up: Duration::from_secs(1),
-                before: Duration::from_millis(2500),
-                after: Duration::from_secs(4),
-                quick,
-            }
-        }
-    }
-
-    /// From the start of the load to the fault.
-    pub(crate) fn lead(&self, row: &Row) -> Duration {
-        if row.from_the_start {
-            Duration::ZERO
-        } else {
-            self.warm_up + self.before
-        }
-    }
-}
 
 /// The limit of every row.
 pub(crate) fn limit() -> Limit {
@@ -62,7 +25,7 @@ pub(crate) fn plans(row: &Row, pace: Pace, world: &World, seed: u64) -> Vec<Plan
         skew: 1.0 / f64::from(REPLICAS),
         keys: 1,
         zipf: 0.0,
-        duration: pace.lead(row) + row.lasts.at(pace) + row.slack + pace.after,
+        duration: row.lead(pace) + row.lasts.at(pace) + row.slack + pace.after,
         store_latency: Duration::ZERO,
         seed,
         redis: Some(world.url(replica)),
@@ -92,8 +55,6 @@ pub(crate) const fn offered(load: Load) -> f64 {
 
 /// One key under one limit.
 pub(crate) const LIMIT: &str = "2000/s burst 500";
-
-pub(crate) const REPLICAS: u32 = 4;
 
 /// The replica that also asks without waiting. Not the one that is killed.
 const PROBED: u32 = 0;

@@ -6,10 +6,11 @@ use leasehold::machine_nanos;
 use leasehold_testbed::Binary;
 use tokio::task::block_in_place;
 
-use super::FaultsError;
+use super::error::FaultsError;
+use super::pace::Pace;
 use super::phases::Phases;
 use super::rows::Row;
-use super::setting::{Pace, plans};
+use super::setting::plans;
 use super::world::World;
 use crate::demo::fleet::Fleet;
 use crate::demo::progress::Progress;
@@ -64,7 +65,7 @@ async fn act(
     world: &mut World,
     start_ns: u64,
 ) -> Result<(u64, u64), FaultsError> {
-    let due_ns = start_ns + nanos(pace.lead(row));
+    let due_ns = start_ns + nanos(row.lead(pace));
     sleep_until(due_ns).await;
     let begin_ns = machine_nanos().max(start_ns);
     if !row.from_the_start {

@@ -15,7 +15,7 @@ use leasehold_testbed::{
 use redis::{Cmd, Connection};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::FaultsError;
+use super::error::FaultsError;
 use crate::demo::replica::{LIMIT, subject};
 
 /// What stands between the replicas and their tokens.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use leasehold_sim::scenario::ScenarioError;
 use thiserror::Error;
@@ -16,6 +15,12 @@ pub(crate) enum SimulateError {
     Read { file: PathBuf, error: io::Error },
     #[error("{}: no *.toml in it", .0.display())]
     NoScenarios(PathBuf),
+    #[error(
+        "{}: there is no such file, and no such scenario is built in; {meant}\
+         `leasehold simulate --list` names those there are",
+        path.display()
+    )]
+    Unknown { path: PathBuf, meant: String },
     #[error("{}: {message}", file.display())]
     Trace { file: PathBuf, message: String },
     #[error("{0}")]
@@ -26,13 +31,6 @@ pub(crate) enum SimulateError {
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("cannot write {}: {error}", file.display())]
     Write { file: PathBuf, error: io::Error },
-}
-
-impl SimulateError {
-    /// 1 says that an expectation failed; whatever went wrong here is something else.
-    pub(crate) fn exit_code(_: &Self) -> ExitCode {
-        ExitCode::from(2)
-    }
 }
 
 /// Refuses a file that cannot be written for want of a folder: better said before a long run.

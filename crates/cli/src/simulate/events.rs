@@ -14,7 +14,7 @@ use leasehold_sim::run::{run_one, seeds};
 use leasehold_sim::scenario::LEASED;
 use serde::Serialize;
 
-use super::SimulateError;
+use super::error::SimulateError;
 use super::job::Job;
 
 /// Runs all points of the job with all their seeds and writes what happens to our limiter. The

@@ -6,29 +6,90 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use leasehold_sim::load::{ArrivalsConfig, Traces};
-use leasehold_sim::scenario::Points;
+use leasehold_sim::scenario::{Points, nearest};
 use leasehold_sim::trace::Trace;
 
-use super::SimulateError;
+use super::catalogue::{self, BuiltIn};
+use super::error::SimulateError;
 
-/// The scenario files of all paths: a file is itself, a folder all `*.toml` below it by name.
-pub(crate) fn scenarios(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SimulateError> {
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let before = files.len();
-            collect(path, &mut files)?;
-            if files.len() == before {
-                return Err(SimulateError::NoScenarios(path.clone()));
-            }
-        } else {
-            files.push(path.clone());
-        }
-    }
-    Ok(files)
+/// A scenario that can be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Source {
+    /// Its file; of one that is built in, its name.
+    pub(crate) path: PathBuf,
+    /// What stands in it, if it is built in.
+    built_in: Option<&'static str>,
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), SimulateError> {
+impl Source {
+    /// A file on the disk.
+    pub(crate) fn file(path: PathBuf) -> Self {
+        let built_in = None;
+        Self { path, built_in }
+    }
+
+    /// What stands in it.
+    pub(crate) fn text(&self) -> Result<String, SimulateError> {
+        match self.built_in {
+            Some(text) => Ok(text.to_owned()),
+            None => fs::read_to_string(&self.path).map_err(|error| read_error(&self.path, error)),
+        }
+    }
+}
+
+impl From<BuiltIn> for Source {
+    fn from(BuiltIn { name, text }: BuiltIn) -> Self {
+        Self {
+            path: name.into(),
+            built_in: Some(text),
+        }
+    }
+}
+
+/// The scenarios of all paths: a file is itself, a folder all `*.toml` below it by name, and what
+/// is neither is looked for among the scenarios that are built in.
+pub(crate) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Source>, SimulateError> {
+    let mut sources = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let mut files = Vec::new();
+            collect(path, &mut files)?;
+            if files.is_empty() {
+                return Err(SimulateError::NoScenarios(path.clone()));
+            }
+            sources.extend(files.into_iter().map(Source::file));
+            continue;
+        }
+        let built_in = if path.exists() {
+            Vec::new()
+        } else {
+            catalogue::found(path)
+        };
+        if built_in.is_empty() && !path.exists() {
+            return Err(unknown(path));
+        }
+        if built_in.is_empty() {
+            sources.push(Source::file(path.clone()));
+        }
+        sources.extend(built_in.into_iter().map(Source::from));
+    }
+    Ok(sources)
+}
+
+fn unknown(path: &Path) -> SimulateError {
+    let names: Vec<&str> = catalogue::all().map(|it| it.name).collect();
+    let text = path.to_string_lossy();
+    let name = text
+        .trim_start_matches("simulations/")
+        .trim_end_matches(".toml");
+    let meant = nearest(name, &names).map(|name| format!("did you mean {name}? "));
+    SimulateError::Unknown {
+        path: path.to_owned(),
+        meant: meant.unwrap_or_default(),
+    }
+}
+
+pub(crate) fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), SimulateError> {
     let failed = |error| read_error(folder, error);
     let entries = fs::read_dir(folder).map_err(failed)?;
     let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
@@ -43,11 +104,6 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), SimulateError>
         }
     }
     Ok(())
-}
-
-/// Reads a file as text.
-pub(crate) fn text(file: &Path) -> Result<String, SimulateError> {
-    fs::read_to_string(file).map_err(|error| read_error(file, error))
 }
 
 /// Reads the traces that the points of `file` replay, which they name relative to it. From now on
@@ -108,11 +164,15 @@ mod tests {
         let found = scenarios(std::slice::from_ref(&folder)).unwrap();
         let names: Vec<_> = found
             .iter()
-            .map(|file| file.strip_prefix(&folder).unwrap().to_owned())
+            .map(|source| source.path.strip_prefix(&folder).unwrap().to_owned())
             .collect();
         assert_eq!(names, ["a.toml", "b/z.toml", "c.toml"].map(PathBuf::from));
         fs::create_dir_all(folder.join("empty")).unwrap();
         assert!(scenarios(&[folder.join("empty")]).is_err());
+        let error = scenarios(&["behaviour/rivls".into()])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("did you mean behaviour/rivals?"), "{error}");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

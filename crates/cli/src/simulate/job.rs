@@ -3,18 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use leasehold_sim::load::Traces;
-use leasehold_sim::report::Report;
+use leasehold_sim::report::{Report, Run};
 use leasehold_sim::run::{self, Options};
 use leasehold_sim::scenario::Points;
 use leasehold_sim::scenario::expect::Expectations;
 
-use super::progress::Progress;
-use super::{How, SimulateError, Varied, files};
+use super::error::SimulateError;
+use super::files::{self, Source};
+use super::how::{How, Varied};
+use crate::progress::Progress;
 
 /// Scenarios that were read, and how to run them.
 #[derive(Debug)]
 pub(crate) struct Job {
-    files: Vec<PathBuf>,
+    sources: Vec<Source>,
     /// One per file.
     pub(crate) scenarios: Vec<Points>,
     pub(crate) traces: Traces,
@@ -31,14 +33,14 @@ impl Job {
         varied: &[Varied],
         how: &How,
     ) -> Result<Self, SimulateError> {
-        let files = files::scenarios(paths)?;
+        let sources = files::scenarios(paths)?;
         let vary: Vec<_> = varied.iter().map(|varied| varied.vary.clone()).collect();
         let mut traces = files::no_traces();
         let mut scenarios = Vec::new();
-        for file in &files {
-            let text = files::text(file)?;
-            let mut points = Points::parse(&file.to_string_lossy(), &text, &vary)?;
-            files::read_traces(file, &mut points, &mut traces)?;
+        for source in &sources {
+            let (path, text) = (&source.path, source.text()?);
+            let mut points = Points::parse(&path.to_string_lossy(), &text, &vary)?;
+            files::read_traces(path, &mut points, &mut traces)?;
             scenarios.push(points);
         }
         let options = Options {
@@ -52,7 +54,7 @@ impl Job {
             .map(|it| format!("--vary {} ", quoted(&it.text)));
         let again: Vec<String> = again.collect();
         Ok(Self {
-            files,
+            sources,
             scenarios,
             traces,
             options,
@@ -78,7 +80,7 @@ impl Job {
             .map(|it| !it.points.is_empty())
             .collect();
         let mut keep = kept.iter();
-        self.files.retain(|_| *keep.next().expect("one per file"));
+        self.sources.retain(|_| *keep.next().expect("one per file"));
         self.scenarios
             .retain(|scenario| !scenario.points.is_empty());
         if self.scenarios.is_empty() {
@@ -108,8 +110,9 @@ impl Job {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads)
             .build()?;
-        let progress = Progress::start(run::runs(&self.scenarios, &self.options));
-        let done = |run: &_| progress.count(run);
+        let runs = run::runs(&self.scenarios, &self.options);
+        let progress = Progress::start("runs", Some(runs as u64));
+        let done = |run: &Run| progress.count(run.summary.requests);
         let report =
             pool.install(|| run::run_all(&self.scenarios, &self.traces, &self.options, &done));
         let report = report.map_err(SimulateError::Run);
@@ -119,7 +122,7 @@ impl Job {
 
     /// The command that runs one point of the scenario at `position` with one seed.
     pub(crate) fn replay(&self, position: usize, label: &str, seed: u64) -> String {
-        let file = quoted(&path_text(&self.files[position]));
+        let file = quoted(&path_text(&self.sources[position].path));
         let again = &self.again;
         let point = match label {
             "" => String::new(),

@@ -66,8 +66,39 @@ pub(crate) fn many(number: u64) -> String {
 
 /// `1 scenario`, `2 scenarios`.
 pub(crate) fn plural(number: usize, thing: &str) -> String {
+    plural_of(number as u64, thing)
+}
+
+/// As [`plural`], for counts of 64 bits.
+pub(crate) fn plural_of(number: u64, thing: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{ending}", count(number as u64))
+    format!("{} {thing}{ending}", count(number))
+}
+
+/// Times in seconds that stand side by side, all in one unit.
+pub(crate) fn times_alike(seconds: &[f64]) -> Vec<String> {
+    let sizes = || seconds.iter().copied().filter(|time| *time > 0.0);
+    let (least, most) = (
+        sizes().fold(f64::INFINITY, f64::min),
+        sizes().fold(0.0, f64::max),
+    );
+    // Between the smallest and the largest, so that neither has many zeros.
+    let middle = if most > 0.0 {
+        (least * most).sqrt()
+    } else {
+        1.0
+    };
+    let (mut worth, mut unit) = (1e-9, TIMES[0]);
+    for prefix in &TIMES[1..] {
+        if middle * 1.0005 < worth * 1000.0 {
+            break;
+        }
+        (worth, unit) = (worth * 1000.0, prefix);
+    }
+    let each = seconds
+        .iter()
+        .map(|time| format!("{} {unit}s", trimmed(time / worth, 3)));
+    each.collect()
 }
 
 fn plain(value: f64) -> String {
@@ -180,6 +211,14 @@ mod tests {
         assert_eq!(time(900.0), "15 min");
         assert_eq!(plural(1, "run"), "1 run");
         assert_eq!(plural(1200, "run"), "1 200 runs");
+    }
+
+    #[test]
+    fn times_side_by_side_have_one_unit() {
+        assert_eq!(times_alike(&[83e-9]), ["83 ns"]);
+        assert_eq!(times_alike(&[350e-9, 812.3e-6]), ["0.35 µs", "812 µs"]);
+        assert_eq!(times_alike(&[0.0, 12e-3]), ["0 ms", "12 ms"]);
+        assert_eq!(times_alike(&[0.0, 0.0]), ["0 s", "0 s"]);
     }
 
     #[test]

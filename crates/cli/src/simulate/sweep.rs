@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::error::SimulateError;
+use super::how::{How, Varied, parse_varied};
 use super::job::Job;
-use super::{How, SimulateError, Varied, json, parse_varied, print_outcome, table};
-use crate::args::print;
+use super::results::{json, print_outcome, write_files};
+use super::table;
+use crate::ending::Ending;
+use crate::output::print;
 
 /// Runs one scenario with every combination of some settings, and shows what each costs the store
 /// and how exact it is. What the scenario expects was written for its own settings, and is not
@@ -26,34 +30,34 @@ pub(crate) struct SweepArguments {
 }
 
 /// Runs the sweep.
-pub(crate) fn run(arguments: &SweepArguments) -> Result<bool, SimulateError> {
+pub(crate) fn run(arguments: &SweepArguments) -> Result<Ending, SimulateError> {
     let path = &arguments.path;
-    if path.is_dir() {
+    arguments.how.check_files()?;
+    let mut job = Job::read(std::slice::from_ref(path), &arguments.vary, &arguments.how)?;
+    if job.scenarios.len() > 1 {
         return Err(SimulateError::Narrow(format!(
             "{}: a sweep is of one scenario; name a file",
             path.display()
         )));
     }
-    arguments.how.check_files()?;
-    let mut job = Job::read(std::slice::from_ref(path), &arguments.vary, &arguments.how)?;
     job.expect_nothing();
     let report = job.run()?;
     let lead = arguments.vary[0].text.split_once('=');
     let lead = lead.map(|(field, _)| field.trim());
     let how = &arguments.how;
-    how.write_files(&report, lead)?;
+    write_files(how, &report, lead)?;
     if how.json {
         print(&json(&report));
     } else {
         print(&(table::trade(&report.scenarios[0]) + "\n"));
         print_outcome(&report, &job);
     }
-    Ok(true)
+    Ok(Ending::Kept)
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  leasehold sweep simulations/behaviour/rivals.toml --vary replicas=1,2,5,10,50,100 --html sweep.html
+  leasehold sweep behaviour/rivals --vary replicas=1,2,5,10,50,100 --html sweep.html
       How accuracy and load of the store change with the number of replicas.
-  leasehold sweep simulations/behaviour/under-limit.toml --vary interval=50ms,100ms,250ms --seeds 5
+  leasehold sweep behaviour/under-limit --vary interval=50ms,100ms,250ms --seeds 5
       Which settings are worth choosing.";

@@ -2,13 +2,13 @@
 //!
 //! Nothing here depends on how long anything took, so the same seeds print the same bytes.
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::Cell;
 use leasehold_sim::report::{Check, LimiterReport, PointReport, Report, ScenarioReport};
 
 use super::columns::{CHIEF, TRADE};
 use super::job::Job;
 use super::{number, pareto};
+use crate::output::{right, table};
 
 /// A scenario's title and its table.
 pub(crate) fn scenario(scenario: &ScenarioReport) -> String {
@@ -154,20 +154,9 @@ pub(crate) fn verdict(report: &Report) -> String {
     )
 }
 
-fn table<'h>(heads: impl Iterator<Item = &'h str>) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(heads.map(Cell::new));
-    table
-}
-
 /// Only the first line of a point says which it is.
 fn said_once(text: &str, index: usize) -> &str {
     if index == 0 { text } else { "" }
-}
-
-fn right(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
 #[cfg(test)]

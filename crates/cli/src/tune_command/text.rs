@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::Cell;
 use leasehold_sim::metrics::Shown;
 use leasehold_sim::report::Spread;
 use leasehold_sim::tune::{
@@ -11,6 +10,7 @@ use leasehold_sim::tune::{
 };
 
 use super::paste;
+use crate::output::{right, table};
 use crate::simulate::number;
 
 /// All of it.
@@ -24,11 +24,11 @@ pub(crate) fn answer(question: &Question, answer: &Answer) -> String {
         circumstances(answer),
         setting(question, &answer.setup),
         format!(
-            "{} settings tried in {} runs of the same arrivals; ± is 95 % confidence. Overshoot \
+            "{} tried in {} of the same arrivals; ± is 95 % confidence. Overshoot \
              and\nfalse denials are of the worse of two loads: as asked, and with a lull to a tenth \
              of it.",
-            number::count(answer.tried as u64),
-            number::count(answer.runs),
+            number::plural(answer.tried, "setting"),
+            number::plural_of(answer.runs, "run"),
         ),
     ];
     let said = parts.into_iter().filter(|part| !part.is_empty());
@@ -36,16 +36,17 @@ pub(crate) fn answer(question: &Question, answer: &Answer) -> String {
 }
 
 fn asked(question: &Question, answer: &Answer) -> String {
+    let keys = number::plural_of(question.keys.0, "key");
     let keys = match question.keys.0 {
-        1 => "1 key".to_owned(),
-        keys => format!("{} keys (zipf {})", number::count(keys), question.zipf),
+        1 => keys,
+        _ => format!("{keys} (zipf {})", question.zipf),
     };
     let bounds: Vec<String> = answer.bounds.iter().map(bound).collect();
     format!(
-        "{}, {} replicas, {} offered on {keys}, {} to the store and back\n\
+        "{}, {}, {} offered on {keys}, {} to the store and back\n\
          wanted: {}; then the fewest store calls",
         question.limit,
-        question.replicas,
+        number::plural_of(question.replicas.into(), "replica"),
         question.offered,
         question.latency,
         bounds.join(", "),
@@ -92,7 +93,7 @@ fn advice(answer: &Answer) -> String {
 
 /// Figures of what was found, beside the default and a limiter that asks for each request.
 fn expected(answer: &Answer) -> String {
-    let mut table = table(&[
+    let mut table = table([
         "",
         "store calls /s",
         "overshoot, max",
@@ -236,7 +237,7 @@ fn conflicts(conflicts: &[Conflict]) -> String {
 }
 
 fn circumstances(answer: &Answer) -> String {
-    let mut table = table(&[
+    let mut table = table([
         "if it comes otherwise",
         "setting",
         "store calls /s",
@@ -311,15 +312,4 @@ fn amount(measure: Measure, spread: Spread) -> String {
 fn listed(measures: &[Measure]) -> String {
     let names: Vec<String> = measures.iter().map(Measure::to_string).collect();
     names.join(", ")
-}
-
-fn table(heads: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(heads);
-    table
-}
-
-fn right(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
 }

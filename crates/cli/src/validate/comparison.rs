@@ -62,9 +62,10 @@ impl Comparison {
         measured: &[Figures],
         predicted: &[Figures],
         lateness_p99: f64,
+        quick: bool,
     ) -> Self {
         let rows = FIGURES.iter();
-        let rows = rows.map(|figure| Row::new(figure, measured, predicted));
+        let rows = rows.map(|figure| Row::new(figure, measured, predicted, quick));
         Self {
             name: setting.name.clone(),
             title: setting.title.clone(),
@@ -87,13 +88,19 @@ impl Comparison {
 }
 
 impl Row {
-    fn new(figure: &Figure, measured: &[Figures], predicted: &[Figures]) -> Self {
+    fn new(figure: &Figure, measured: &[Figures], predicted: &[Figures], quick: bool) -> Self {
+        let figure_allowed = figure.allowed.and_then(|allowed| {
+            if quick {
+                allowed.in_a_hurry()
+            } else {
+                Some(allowed)
+            }
+        });
         let measured = Spread::of(measured, figure.read);
         let predicted = Spread::of(predicted, figure.read);
         let difference = predicted.median - measured.median;
-        let allowed = figure
-            .allowed
-            .map(|allowed| allowed.most(measured.median) * (1.0 + ROUNDING));
+        let allowed =
+            figure_allowed.map(|allowed| allowed.most(measured.median) * (1.0 + ROUNDING));
         Self {
             name: figure.name,
             measured,
@@ -102,7 +109,7 @@ impl Row {
             allowed,
             met: allowed.is_none_or(|most| difference.abs() <= most),
             shown: figure.shown,
-            allowed_text: figure.allowed.map_or_else(String::new, Allowed::text),
+            allowed_text: figure_allowed.map_or_else(String::new, Allowed::text),
         }
     }
 }
@@ -129,7 +136,7 @@ mod tests {
 
     fn compared(measured: Figures, predicted: Figures) -> Comparison {
         let setting = Setting::built_in().swap_remove(0);
-        Comparison::new(&setting, &[measured], &[predicted], 0.0)
+        Comparison::new(&setting, &[measured], &[predicted], 0.0, false)
     }
 
     #[test]
@@ -170,10 +177,42 @@ mod tests {
         }
     }
 
+    /// One run of three seconds differs by chance from the median of others: 120 store calls by a
+    /// fifth, and the overshoot by anything from 0 to 29 tokens, on a machine that has time.
+    #[test]
+    fn a_quick_run_is_held_to_what_its_length_can_show() {
+        let measured = Figures {
+            requests: 9000.0,
+            admitted: 4000.0,
+            local: 0.985,
+            store_calls: 40.0,
+            round_trips: 40.0,
+            ..Figures::default()
+        };
+        let by_chance = Figures {
+            admitted: 4080.0,
+            overshoot: 29.0,
+            local: 0.975,
+            store_calls: 48.0,
+            round_trips: 48.0,
+            ..measured
+        };
+        let wrong = Figures {
+            store_calls: 60.0,
+            ..measured
+        };
+        let setting = Setting::built_in().swap_remove(0);
+        let met = |predicted, quick| {
+            Comparison::new(&setting, &[measured], &[predicted], 0.0, quick).is_met()
+        };
+        assert!(met(by_chance, true) && !met(by_chance, false));
+        assert!(!met(wrong, true), "a wrong model is off by more");
+    }
+
     #[test]
     fn a_figure_that_is_no_number_is_a_miss() {
         let setting = Setting::built_in().swap_remove(0);
-        let nothing = Comparison::new(&setting, &[], &[], 0.0);
+        let nothing = Comparison::new(&setting, &[], &[], 0.0, false);
         assert!(!nothing.is_met());
     }
 }

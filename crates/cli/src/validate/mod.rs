@@ -7,6 +7,7 @@
 //! the store really took, by the simulator as everybody else uses it.
 
 mod comparison;
+mod error;
 mod figures;
 mod observed;
 mod predicted;
@@ -14,24 +15,24 @@ mod report;
 mod setting;
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
-use leasehold_testbed::{LocalServer, ServerError, ServerOptions};
-use thiserror::Error;
+use leasehold_testbed::{LocalServer, ServerOptions};
 use tokio::runtime::Runtime;
 
 use self::comparison::Comparison;
+use self::error::ValidateError;
 use self::figures::{Figures, seconds};
 use self::observed::Observed;
 use self::predicted::Prediction;
-pub(crate) use self::report::Machine;
 use self::report::Report;
 use self::setting::Setting;
-use crate::args::print;
-use crate::demo::{self, DemoError};
+use crate::demo;
+use crate::ending::Ending;
+use crate::interrupt::{self, Graceful};
+use crate::machine::Machine;
+use crate::output::print;
 
 /// Runs limiters in processes of their own on a real server, lets the simulator predict the same
 /// from the requests that came and the times that exchanges took, and compares. Exits 1 if a
@@ -59,8 +60,10 @@ pub(crate) struct ValidateArguments {
     pub(crate) json: bool,
 }
 
-/// Compares; true if every prediction was close enough.
-pub(crate) fn run(arguments: &ValidateArguments) -> Result<bool, ValidateError> {
+/// Compares; all is well if every prediction was close enough.
+pub(crate) fn run(arguments: &ValidateArguments) -> Result<Ending, ValidateError> {
+    // A server of our own, replicas and keys are to be gone before we are.
+    let _graceful = Graceful::begin();
     let settings = settings(arguments)?;
     let server = Server::new(arguments.redis.as_deref())?;
     let runtime = Runtime::new().map_err(ValidateError::Runtime)?;
@@ -71,16 +74,22 @@ pub(crate) fn run(arguments: &ValidateArguments) -> Result<bool, ValidateError> 
     let seeds = arguments.seed..arguments.seed + runs;
     let mut comparisons = Vec::new();
     for setting in &settings {
-        comparisons.push(compare(&runtime, setting, &server.url, seeds.clone())?);
+        let (url, seeds) = (&server.url, seeds.clone());
+        match compare(&runtime, setting, url, seeds, arguments.quick) {
+            Ok(comparison) => comparisons.push(comparison),
+            // What was compared before is whole.
+            Err(ValidateError::Interrupted) if !comparisons.is_empty() => break,
+            Err(error) => return Err(error),
+        }
     }
-    let report = Report::new(server.name, machine, comparisons);
+    let report = Report::new(server.name, machine, comparisons, settings.len());
     let text = if arguments.json {
         report.json()
     } else {
         report.text()
     };
     print(&text);
-    Ok(report.predictions_met)
+    Ok(Ending::of(report.predictions_met))
 }
 
 fn settings(arguments: &ValidateArguments) -> Result<Vec<Setting>, ValidateError> {
@@ -107,6 +116,7 @@ fn compare(
     setting: &Setting,
     url: &str,
     seeds: std::ops::Range<u64>,
+    quick: bool,
 ) -> Result<Comparison, ValidateError> {
     let mut measured: Vec<Figures> = Vec::new();
     let mut predicted: Vec<Figures> = Vec::new();
@@ -115,13 +125,18 @@ fn compare(
         let observed = observe(runtime, setting, url, seed)?;
         let prediction = Prediction::new(setting, &observed)?;
         for simulated in 0..SIMULATED_PER_RUN {
+            if interrupt::asked().is_some() {
+                return Err(ValidateError::Interrupted);
+            }
             predicted.push(prediction.figures(seed * SIMULATED_PER_RUN + simulated)?);
         }
         lateness_ns = lateness_ns.max(observed.lateness_p99_ns);
         measured.push(observed.figures);
     }
     let lateness = seconds(lateness_ns);
-    Ok(Comparison::new(setting, &measured, &predicted, lateness))
+    Ok(Comparison::new(
+        setting, &measured, &predicted, lateness, quick,
+    ))
 }
 
 /// One real run.
@@ -132,7 +147,7 @@ fn observe(
     seed: u64,
 ) -> Result<Observed, ValidateError> {
     let plan = setting.plan(url, seed);
-    let run = runtime.block_on(demo::run::run(&plan))?;
+    let run = runtime.block_on(demo::drive::run(&plan))?;
     if run.interrupted {
         return Err(ValidateError::Interrupted);
     }
@@ -169,34 +184,6 @@ impl Server {
             name: own.binary().to_string(),
             _own: Some(own),
         })
-    }
-}
-
-/// Why nothing was compared.
-#[derive(Debug, Error)]
-pub(crate) enum ValidateError {
-    #[error("{}: {error}", file.display())]
-    Read { file: PathBuf, error: io::Error },
-    #[error("{}: {message}", file.display())]
-    Setting { file: PathBuf, message: String },
-    #[error("no server to run against: {0}; or name one by --redis")]
-    Server(#[from] ServerError),
-    #[error("cannot start the runtime: {0}")]
-    Runtime(io::Error),
-    #[error("{0}")]
-    Run(#[from] DemoError),
-    #[error("interrupted: a part of a run cannot be compared")]
-    Interrupted,
-    #[error("replica {replica} {how}: a run without it cannot be compared")]
-    Lost { replica: u32, how: String },
-    #[error("what was observed cannot be simulated: {0}")]
-    Simulated(String),
-}
-
-impl ValidateError {
-    /// 1 says that a prediction failed; whatever went wrong here is something else.
-    pub(crate) fn exit_code(_: &Self) -> ExitCode {
-        ExitCode::from(2)
     }
 }
 

@@ -8,11 +8,11 @@
 use leasehold_sim::trace::TracedRequest;
 
 use super::figures::{Figures, float, quantile, seconds};
-use crate::args::judged_limit;
 use crate::demo::arrivals::Arrivals;
 use crate::demo::plan::Plan;
 use crate::demo::run::Run;
 use crate::demo::timed_store::Exchange;
+use crate::limit_arguments::judged_limit;
 use leasehold_judge::Judgement;
 use leasehold_judge::record::Record;
 

@@ -15,7 +15,7 @@ use leasehold_sim::run::run_one;
 use leasehold_sim::scenario::{LEASED, Points, Scenario};
 use leasehold_sim::trace::Trace;
 
-use super::ValidateError;
+use super::error::ValidateError;
 use super::figures::{Figures, float, quantile, seconds};
 use super::observed::Observed;
 use super::setting::Setting;

@@ -1,13 +1,13 @@
 //! All comparisons: tables for people, one JSON object for machines.
 
-use std::fs;
-
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::Cell;
 use serde::Serialize;
 
 use super::comparison::{Comparison, Row, Spread};
 use super::figures::Shown;
+use crate::machine::Machine;
+use crate::output::right;
+use crate::simulate::number::plural;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -18,35 +18,27 @@ pub(crate) struct Report {
     pub(crate) server: String,
     pub(crate) machine: Machine,
     pub(crate) settings: Vec<Comparison>,
-}
-
-/// What else the machine had to do: a busy one is not what the simulator models.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) cores: usize,
-    /// Processes that ran or wanted to, mean of the last minute, before the first run. Where
-    /// the system tells.
-    pub(crate) load_before: Option<f64>,
-}
-
-impl Machine {
-    pub(crate) fn now() -> Self {
-        let load = fs::read_to_string("/proc/loadavg").ok();
-        let load = load.and_then(|text| text.split(' ').next()?.parse().ok());
-        Self {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            load_before: load,
-        }
-    }
+    /// A signal ended it: settings after these were not compared.
+    pub(crate) interrupted: bool,
+    #[serde(skip)]
+    planned: usize,
 }
 
 impl Report {
-    pub(crate) fn new(server: String, machine: Machine, settings: Vec<Comparison>) -> Self {
+    /// A report of `settings`, of as many as were planned.
+    pub(crate) fn new(
+        server: String,
+        machine: Machine,
+        settings: Vec<Comparison>,
+        planned: usize,
+    ) -> Self {
         Self {
             predictions_met: settings.iter().all(Comparison::is_met),
             server,
             machine,
+            interrupted: settings.len() < planned,
             settings,
+            planned,
         }
     }
 
@@ -58,6 +50,12 @@ impl Report {
         let tables = self.settings.iter().map(table);
         let mut parts: Vec<String> = tables.collect();
         parts.push(self.verdict());
+        if self.interrupted {
+            let (compared, planned) = (self.settings.len(), plural(self.planned, "setting"));
+            parts.push(format!(
+                "INTERRUPTED: {compared} of {planned} were compared."
+            ));
+        }
         parts.join("\n\n")
     }
 
@@ -68,17 +66,19 @@ impl Report {
         let held = rows.clone().filter(|row| row.allowed.is_some()).count();
         let missed = rows.filter(|row| !row.met).count();
         let said = match missed {
-            0 => format!("all {held} predictions are close enough"),
-            missed => format!("{missed} of {held} predictions are off by more than is allowed"),
+            0 => format!("all of {} are close enough", plural(held, "prediction")),
+            missed => format!(
+                "{missed} of {} off by more than is allowed",
+                plural(held, "prediction")
+            ),
         };
         format!("{said}; {}, {cores} cores{load}", self.server)
     }
 }
 
 fn table(comparison: &Comparison) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["", "measured", "predicted", "difference", "allowed", ""]);
+    let heads = ["", "measured", "predicted", "difference", "allowed", ""];
+    let mut table = crate::output::table(heads);
     for row in &comparison.rows {
         let difference = difference(row);
         table.add_row([
@@ -107,14 +107,11 @@ fn table(comparison: &Comparison) -> String {
         lateness_p99,
         ..
     } = comparison;
-    let keys = match keys {
-        1 => "one key".to_owned(),
-        keys => format!("{keys} keys"),
-    };
+    let (keys, replicas) = (plural(*keys as usize, "key"), *replicas as usize);
     format!(
-        "{name}: {title}\n{limit}, {keys}; {replicas} processes, {offered} requests/s for \
-         {seconds} s; medians of {runs} real and {simulated} simulated runs; 99 % of the requests \
-         at most {} late\n{table}",
+        "{name}: {title}\n{limit}, {keys}; {}, {offered} requests/s for {seconds} s; medians of \
+         {runs} real and {simulated} simulated runs; 99 % of the requests at most {} late\n{table}",
+        plural(replicas, "process").replace("processs", "processes"),
         shown(Shown::Time, *lateness_p99),
     )
 }
@@ -151,10 +148,6 @@ fn shown(how: Shown, value: f64) -> String {
     }
 }
 
-fn right(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,19 +171,19 @@ mod tests {
             load_before: Some(0.5),
         };
         let report = |predicted| {
-            let comparison = Comparison::new(&setting, &[measured], &[predicted], 0.001);
-            Report::new("Redis".to_owned(), machine, vec![comparison])
+            let comparison = Comparison::new(&setting, &[measured], &[predicted], 0.001, false);
+            Report::new("Redis".to_owned(), machine, vec![comparison], 1)
         };
         let text = report(predicted).text();
         assert!(
             text.contains("MISSED") && text.contains("+25.0 %"),
             "{text}"
         );
-        assert!(text.contains("1 of 7 predictions are off"), "{text}");
+        assert!(text.contains("1 of 7 predictions off"), "{text}");
         assert!(text.contains("load 0.50 before"), "{text}");
         let text = report(measured).text();
         assert!(
-            text.contains("all 7 predictions are close enough"),
+            text.contains("all of 7 predictions are close enough"),
             "{text}"
         );
         assert!(

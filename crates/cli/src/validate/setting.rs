@@ -8,12 +8,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use leasehold::Limit;
+use leasehold_sim::scenario::with_proposal;
 use leasehold_sim::units::{PerSecond, Span};
 use serde::Deserialize;
 
-use super::ValidateError;
-use crate::args::judged_limit;
+use super::error::ValidateError;
 use crate::demo::plan::{Plan, prefix};
+use crate::limit_arguments::judged_limit;
 
 /// One key space under one limit, shared by some replicas.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -55,7 +56,8 @@ impl Setting {
             file: file.to_owned(),
             message: message.trim_end().to_owned(),
         };
-        let mut setting: Self = toml::from_str(text).map_err(|it| error(it.to_string()))?;
+        let mut setting: Self =
+            toml::from_str(text).map_err(|it| error(with_proposal(&it.to_string(), &[])))?;
         let stem = file.file_stem().unwrap_or_default();
         setting.name = stem.to_string_lossy().into_owned();
         setting.check().map_err(error)?;
@@ -186,6 +188,6 @@ mod tests {
         assert!(five("keys = 0").contains("at least 1"));
         assert!(five("zipf = 11.0").contains("0 to 10"));
         assert!(five("skew = 1.5").contains("0 to 1"));
-        assert!(five("replica = 1").contains("unknown field"));
+        assert!(five("replica = 1").ends_with("did you mean `replicas`?"));
     }
 }

@@ -4,6 +4,7 @@
 //! A rule is a function from what it reads to the violations it found, each a line that names the
 //! place and the rule. Beside each rule are small bad samples that it must catch.
 
+mod circles;
 mod dependencies;
 mod files;
 mod links;
@@ -51,6 +52,14 @@ fn one_file_of_the_limiter_reads_time() {
 fn one_file_has_code_that_the_compiler_does_not_check() {
     let sources = files::below("crates", "rs");
     check(sources.iter().flat_map(purity::unchecked));
+}
+
+#[test]
+fn files_do_not_need_each_other_in_circles() {
+    for directory in ["crates/cache/src", "crates/cli/src"] {
+        let sources = files::shipped(directory);
+        check(circles::circles(directory, &sources));
+    }
 }
 
 #[test]

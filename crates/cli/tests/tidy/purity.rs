@@ -55,7 +55,7 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 /// The source with comments, literals and test items blanked; lines stay where they are.
-fn shipped_code(text: &str) -> String {
+pub(crate) fn shipped_code(text: &str) -> String {
     let mut code = code_only(text);
     for attribute in ["#[cfg(test)]", "#[cfg(all(test,"] {
         while let Some(start) = code.find(attribute) {

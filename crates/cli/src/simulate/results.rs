@@ -1,0 +1,49 @@
+//! What came of scenarios, as it is printed and written.
+
+use leasehold_sim::report::Report;
+use serde::Serialize;
+
+use super::error::{self, SimulateError};
+use super::how::How;
+use super::job::Job;
+use super::{csv, page, table};
+use crate::output::print;
+
+/// Writes the files that were asked for. `lead` is the field that plots run over.
+pub(crate) fn write_files(
+    how: &How,
+    report: &Report,
+    lead: Option<&str>,
+) -> Result<(), SimulateError> {
+    if let Some(file) = &how.csv {
+        error::write(file, csv::csv(report).as_bytes())?;
+    }
+    if let Some(file) = &how.html {
+        error::write(file, page::page(report, lead).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The report as one JSON object.
+pub(crate) fn json(report: &Report) -> String {
+    #[derive(Serialize)]
+    struct Whole<'r> {
+        expectations_met: bool,
+        #[serde(flatten)]
+        report: &'r Report,
+    }
+    let expectations_met = report.all_met();
+    let whole = Whole {
+        expectations_met,
+        report,
+    };
+    serde_json::to_string_pretty(&whole).expect("a report is plain data")
+}
+
+pub(crate) fn print_outcome(report: &Report, job: &Job) {
+    let failures = table::failures(report, job);
+    if !failures.is_empty() {
+        print(&failures);
+    }
+    print(&table::verdict(report));
+}
