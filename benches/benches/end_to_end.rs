@@ -2,7 +2,7 @@
 //! figures.
 //!
 //! Throughput, tails under load and accuracy are the command's:
-//! `cargo run --release -p leasehold-benches -- end-to-end`.
+//! `cargo run --profile measured -p leasehold-benches -- end-to-end`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use leasehold_benches::end_to_end::contenders::centralised::Centralised;

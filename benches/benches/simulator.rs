@@ -1,7 +1,7 @@
 //! How fast the simulator runs: `cargo bench -p leasehold-benches --bench simulator`.
 //!
 //! Simulated requests per second on one core. More worlds, by hand:
-//! `cargo run --release -p leasehold-sim --example throughput`.
+//! `cargo run --profile measured -p leasehold-sim --example throughput`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leasehold_sim::load::Traces;

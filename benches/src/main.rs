@@ -1,4 +1,4 @@
-//! The command line of the measurements: `cargo run --release -p leasehold-benches -- --help`.
+//! The command line of the measurements: `cargo run --profile measured -p leasehold-benches -- --help`.
 
 use std::process::ExitCode;
 

@@ -110,7 +110,7 @@ fn measure(arguments: &Arguments, keys: usize) -> io::Result<Report> {
     Ok(Report {
         name: "memory".into(),
         title: format!("What a key costs in memory: {keys} keys of {KEY_BYTES} bytes"),
-        command: "cargo run --release -p leasehold-benches --bin memory".into(),
+        command: "cargo run --profile measured -p leasehold-benches --bin memory".into(),
         machine,
         columns: vec![
             column("heap", "bytes/key"),

@@ -72,7 +72,7 @@ fn measure(arguments: &Arguments) -> Report {
     Report {
         name: "rivals".into(),
         title: format!("What a decision costs: medians of {rounds} interleaved rounds"),
-        command: "cargo run --release -p leasehold-benches -- rivals".into(),
+        command: "cargo run --profile measured -p leasehold-benches -- rivals".into(),
         machine,
         columns: QUESTIONS.iter().map(Question::column).collect(),
         notes: rows

@@ -1,4 +1,4 @@
-//! Memory per key: `cargo run --release -p leasehold-benches --bin memory`.
+//! Memory per key: `cargo run --profile measured -p leasehold-benches --bin memory`.
 //!
 //! A program of its own, because its allocator counts: that would slow those rows of `rivals` that
 //! allocate.

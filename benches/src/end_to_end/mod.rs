@@ -176,7 +176,7 @@ const PACKAGES: &[&str] = &[
     "limitador",
 ];
 
-const COMMAND: &str = "cargo run --release -p leasehold-benches -- end-to-end";
+const COMMAND: &str = "cargo run --profile measured -p leasehold-benches -- end-to-end";
 
 const HOW_TO_READ: &str = "\
 Overshoot: whole tokens beyond burst + rate x window in the worst window, as callers saw it.
