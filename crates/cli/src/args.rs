@@ -14,7 +14,6 @@ use crate::simulate::sweep::SweepArguments;
 use crate::swarm_command::SwarmArguments;
 use crate::tune_command::TuneArguments;
 use crate::validate::ValidateArguments;
-use leasehold_judge::{self as judge, JudgedLimit};
 
 /// A two-tier rate limiter: exact token leases from Redis, decisions in nanoseconds.
 #[derive(Debug, Parser)]

@@ -477,9 +477,9 @@ mod tests {
         let plan = crate::demo::arrivals::tests::plan();
         let interrupted = leased.iter().chain(&central).any(|run| run.interrupted);
         Report {
+            interrupted,
             leased,
             central,
-            interrupted,
             ..Report::new(&plan, None, None)
         }
     }
