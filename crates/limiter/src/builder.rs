@@ -15,10 +15,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::clock::Clock;
 use crate::limiter::{Limiter, Mode};
 use crate::memory_store::MemoryStore;
 use crate::names::Names;
-use crate::shared::Shared;
+use crate::shared::{Shared, Time};
 use crate::store::Store;
 use crate::sync_task::SyncTask;
 
@@ -34,6 +35,8 @@ pub struct Builder {
     budget: Duration,
     call_timeout: Duration,
     shutdown_patience: Duration,
+    /// One that starts at the limiter's start unless set.
+    clock: Option<Clock>,
 }
 
 /// Why a limiter cannot be built.
@@ -93,6 +96,7 @@ impl Builder {
             budget: Duration::from_millis(100),
             call_timeout: Duration::from_millis(250),
             shutdown_patience: Duration::from_secs(1),
+            clock: None,
         }
     }
 
@@ -157,6 +161,14 @@ impl Builder {
         self
     }
 
+    /// The clock of a test, by which the limiter tells the time and waits. If the store is an embedded
+    /// one, give the store the clock too: [`MemoryStore::with_clock`].
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: &crate::test::TestClock) -> Self {
+        self.clock = Some(Clock::of_test(clock));
+        self
+    }
+
     /// The longest time a shut-down may take to give leases back; 1 s unless set.
     pub fn shutdown_patience(mut self, patience: Duration) -> Self {
         self.shutdown_patience = patience;
@@ -187,7 +199,9 @@ impl Builder {
             seed: random(),
             signals: SIGNALS,
         }));
-        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let clock = self.clock.unwrap_or_else(Clock::start);
+        let own_store = || Arc::new(MemoryStore::on(clock.clone())) as Arc<dyn Store>;
+        let store = self.store.unwrap_or_else(own_store);
         let partitions = store.partitions();
         let (tuning, for_syncer) = (self.tuning, Arc::clone(&limits));
         let syncer = Syncer::new(Arc::clone(&cache), for_syncer, tuning, random(), random())
@@ -199,7 +213,10 @@ impl Builder {
             self.shutdown_patience,
             partitions,
             syncer.away(),
-            runtime.clone(),
+            Time {
+                clock,
+                runtime: runtime.clone(),
+            },
         ));
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let task = SyncTask::new(

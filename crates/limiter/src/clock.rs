@@ -13,20 +13,45 @@
 
 mod counter;
 mod process;
+#[cfg(feature = "test-util")]
+mod test_clock;
 mod tsc_clock;
 
+use std::time::Duration;
+
 use leasehold_core::Instant;
+use tokio::runtime::Handle;
 
 use self::process::Process;
+#[cfg(feature = "test-util")]
+pub use self::test_clock::TestClock;
 use self::tsc_clock::TscClock;
 
 /// A monotonic clock whose origin is a second before it was made.
-#[derive(Clone, Copy, Debug)]
+///
+/// Started in a tokio runtime whose time is paused, as in a test with `start_paused`, it tells that
+/// runtime's time.
+#[derive(Clone, Debug)]
 pub struct Clock {
-    origin_nanos: u64,
-    /// Where the kernel trusts the counter.
+    /// Where the kernel trusts the counter, and the time is the machine's.
     tsc: Option<&'static TscClock>,
+    origin_nanos: u64,
     process: Process,
+    source: Source,
+}
+
+/// Whose time it is.
+#[derive(Clone, Debug)]
+enum Source {
+    Machine,
+    /// That of a runtime, which a test has paused.
+    Paused {
+        runtime: Handle,
+        start: tokio::time::Instant,
+    },
+    /// That of a test.
+    #[cfg(feature = "test-util")]
+    Test(TestClock),
 }
 
 impl Clock {
@@ -34,37 +59,74 @@ impl Clock {
     pub fn start() -> Self {
         // Here, and not in a request: it takes 2 ms.
         let process = Process::current(|| tsc_clock::calibrated(machine_nanos));
+        match paused_runtime() {
+            Some(runtime) => {
+                let start = tokio::time::Instant::now();
+                Self::of(process, Source::Paused { runtime, start })
+            }
+            None => Self {
+                tsc: process.tsc(),
+                origin_nanos: machine_nanos().saturating_sub(LEAD),
+                process,
+                source: Source::Machine,
+            },
+        }
+    }
+
+    /// The clock of a test.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn of_test(clock: &TestClock) -> Self {
+        let process = Process::current(|| tsc_clock::calibrated(machine_nanos));
+        Self::of(process, Source::Test(clock.clone()))
+    }
+
+    /// A clock that is not the machine's, so that each reading asks its source.
+    const fn of(process: Process, source: Source) -> Self {
         Self {
-            tsc: process.tsc(),
+            tsc: None,
+            origin_nanos: 0,
             process,
-            origin_nanos: machine_nanos().saturating_sub(LEAD),
+            source,
         }
     }
 
     /// The time now.
     #[inline]
     pub fn now(&self) -> Instant {
-        self.since_origin(machine_nanos())
+        self.since_origin(self.nanos())
     }
 
     /// The time now for a request: what [`now`](Self::now) says, or up to 20 us later. In a forked
     /// child of the process in which the clock was started, a time after all deadlines.
     #[inline]
-    pub(crate) fn now_approx(self) -> Instant {
+    pub(crate) fn now_approx(&self) -> Instant {
         let counted = self.tsc.and_then(|tsc| tsc.at(counter::ticks()));
         self.since_origin(counted.unwrap_or_else(|| self.read()))
     }
 
-    /// A reading of the machine's clock, for those that come soon after too.
+    /// A reading of the source, for those that come soon after too.
     #[cold]
-    fn read(self) -> u64 {
+    fn read(&self) -> u64 {
         if self.is_forked() {
             return u64::MAX;
         }
         if let Some(tsc) = self.tsc {
             tsc.renew(|| tsc_clock::read(machine_nanos, counter::ticks));
         }
-        machine_nanos()
+        self.nanos()
+    }
+
+    fn nanos(&self) -> u64 {
+        match &self.source {
+            Source::Machine => machine_nanos(),
+            Source::Paused { runtime, start } => {
+                let _within = runtime.enter();
+                let passed = tokio::time::Instant::now().duration_since(*start);
+                LEAD + u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX / 2)
+            }
+            #[cfg(feature = "test-util")]
+            Source::Test(clock) => clock.nanos(),
+        }
     }
 
     /// Whether this process is a forked child of the one in which the clock was started.
@@ -73,11 +135,87 @@ impl Clock {
         self.process.is_forked()
     }
 
+    /// Waits until so much time of this clock has passed, on a timer of `runtime`.
+    pub(crate) async fn sleep(&self, runtime: &Handle, time: Duration) {
+        #[cfg(feature = "test-util")]
+        if let Source::Test(clock) = &self.source {
+            return clock.sleep(time).await;
+        }
+        let sleep = {
+            let _timers = runtime.enter();
+            tokio::time::sleep(time)
+        };
+        sleep.await;
+    }
+
+    /// What comes of `work`, if it comes within `time`, on a timer of `runtime`.
+    pub(crate) async fn timeout<T>(
+        &self,
+        runtime: &Handle,
+        time: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        #[cfg(feature = "test-util")]
+        if let Source::Test(clock) = &self.source {
+            return clock.timeout(time, work).await;
+        }
+        let timeout = {
+            let _timers = runtime.enter();
+            tokio::time::timeout(time, work)
+        };
+        timeout.await.ok()
+    }
+
+    /// A request waits, until what this returns is dropped.
+    pub(crate) fn request(&self) -> Waits {
+        Waits {
+            #[cfg(feature = "test-util")]
+            _request: match &self.source {
+                Source::Test(clock) => Some(clock.request()),
+                _ => None,
+            },
+        }
+    }
+
+    /// Moves a test's clock on if a request waits for it, or somebody else does; see
+    /// `TestClock`. Any other clock goes on by itself, and this waits for ever.
+    #[cfg_attr(
+        not(feature = "test-util"),
+        expect(unused_variables, clippy::unused_self, reason = "for a test's clock")
+    )]
+    pub(crate) async fn go_on(&self, somebody_waits: bool, asked: bool) {
+        #[cfg(feature = "test-util")]
+        if let Source::Test(clock) = &self.source {
+            return clock.go_on(somebody_waits, asked).await;
+        }
+        std::future::pending::<()>().await;
+    }
+
     #[inline]
-    fn since_origin(self, nanos: u64) -> Instant {
+    fn since_origin(&self, nanos: u64) -> Instant {
         Instant::from_nanos(nanos.saturating_sub(self.origin_nanos))
     }
 }
+
+/// A request that waits while this is there.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    #[cfg(feature = "test-util")]
+    _request: Option<test_clock::RequestWaits>,
+}
+
+/// The current runtime, if its time is paused: it stands still while the machine's goes on.
+fn paused_runtime() -> Option<Handle> {
+    let runtime = Handle::try_current().ok()?;
+    let (paused, start) = (tokio::time::Instant::now(), machine_nanos());
+    while machine_nanos() < start + NOTICED {
+        std::hint::spin_loop();
+    }
+    (tokio::time::Instant::now() == paused).then_some(runtime)
+}
+
+/// A microsecond, in which every clock that goes on does so.
+const NOTICED: u64 = 1000;
 
 /// The machine's own reading, the same for all processes on it, in nanoseconds.
 #[cfg(target_os = "linux")]

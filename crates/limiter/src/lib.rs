@@ -44,6 +44,12 @@ mod stats;
 mod store;
 mod sync_task;
 
+/// What tests of a service need.
+#[cfg(feature = "test-util")]
+pub mod test {
+    pub use crate::clock::TestClock;
+}
+
 pub use builder::{BuildError, Builder};
 pub use clock::{Clock, machine_nanos};
 pub use health::{Health, TaskState};

@@ -547,7 +547,7 @@ impl Limiter {
             key: key.into(),
             cost,
             purpose,
-            waiter: Caller(sender),
+            waiter: Caller::from(sender),
         };
         match self.inner.commands.try_send(command) {
             Ok(()) => Ok(verdict),

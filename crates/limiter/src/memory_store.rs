@@ -58,8 +58,18 @@ struct Counts {
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
+        Self::on(Clock::start())
+    }
+
+    /// An empty store that goes by the clock of a test.
+    #[cfg(feature = "test-util")]
+    pub fn with_clock(clock: &crate::test::TestClock) -> Self {
+        Self::on(Clock::of_test(clock))
+    }
+
+    pub(crate) fn on(clock: Clock) -> Self {
         Self {
-            clock: Clock::start(),
+            clock,
             birth: Mutex::new(None),
             ledgers: DashMap::new(),
             counts: Mutex::new(Counts {

@@ -1,6 +1,7 @@
 //! What the request path and the sync task share: the cache, the clock, the limits, the counts,
 //! and whether the limiter decides anything any more.
 
+use std::future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU64};
@@ -12,10 +13,18 @@ use leasehold_sync::{Away, NamedLimit};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Waits};
 use crate::health::{Health, HealthCell, TaskState};
 use crate::names::Names;
 use crate::stats::Counters;
+
+/// What the time is told by, and what is waited by.
+#[derive(Debug)]
+pub(crate) struct Time {
+    pub(crate) clock: Clock,
+    /// Where the task runs. Its timers serve callers on any executor.
+    pub(crate) runtime: Handle,
+}
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -29,9 +38,7 @@ pub(crate) struct Shared {
     /// Wakes the task: a key runs low.
     pub(crate) wake: Notify,
     pub(crate) shutdown_patience: Duration,
-    clock: Clock,
-    /// Where the task runs. Its timers serve callers on any executor.
-    runtime: Handle,
+    time: Time,
     /// Of each part of the store.
     known_births: Box<[AtomicU64]>,
     /// [`OPEN`] at first.
@@ -48,7 +55,7 @@ impl Shared {
         shutdown_patience: Duration,
         partitions: u32,
         away: Arc<Away>,
-        runtime: Handle,
+        time: Time,
     ) -> Self {
         Self {
             cache,
@@ -59,8 +66,7 @@ impl Shared {
             names,
             wake: Notify::new(),
             shutdown_patience,
-            clock: Clock::start(),
-            runtime,
+            time,
             known_births: (0..partitions.max(1)).map(|_| AtomicU64::new(0)).collect(),
             phase: AtomicU8::new(OPEN),
             left: watch::Sender::new(None),
@@ -69,13 +75,13 @@ impl Shared {
 
     #[inline]
     pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
+        self.time.clock.now()
     }
 
     /// The time now for a request that is decided here: see [`Clock::now_approx`].
     #[inline]
     pub(crate) fn now_approx(&self) -> Instant {
-        self.clock.now_approx()
+        self.time.clock.now_approx()
     }
 
     /// What comes of `work`, if it comes within `time`. The caller may run on any executor.
@@ -84,11 +90,29 @@ impl Shared {
         time: Duration,
         work: impl Future<Output = T>,
     ) -> Option<T> {
-        let timeout = {
-            let _timers = self.runtime.enter();
-            tokio::time::timeout(time, work)
-        };
-        timeout.await.ok()
+        let Time { clock, runtime } = &self.time;
+        clock.timeout(runtime, time, work).await
+    }
+
+    /// Waits until a time has come; for ever if there is none.
+    pub(crate) async fn sleep_until(&self, at: Option<Instant>) {
+        match at {
+            Some(at) => {
+                let time = at.since(self.now());
+                self.time.clock.sleep(&self.time.runtime, time).await;
+            }
+            None => future::pending().await,
+        }
+    }
+
+    /// A request waits, until what this returns is dropped.
+    pub(crate) fn request(&self) -> Waits {
+        self.time.clock.request()
+    }
+
+    /// See [`Clock::go_on`].
+    pub(crate) async fn go_on(&self, somebody_waits: bool, asked: bool) {
+        self.time.clock.go_on(somebody_waits, asked).await;
     }
 
     /// The birth of a part of the store as far as it is known here.
@@ -116,7 +140,7 @@ impl Shared {
     /// Whether this process is a forked child of the one that built the limiter.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
-        self.clock.is_forked()
+        self.time.clock.is_forked()
     }
 
     /// The denial of a request that the task let go of without a verdict.

@@ -4,7 +4,6 @@
 //! syncer; and does what it says.
 
 use std::collections::HashMap;
-use std::future;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::builder::random;
 use crate::caught::caught;
+use crate::clock::Waits;
 use crate::shared::Shared;
 use crate::state_log::StateLog;
 use crate::store::{Store, StoreError};
@@ -67,11 +67,21 @@ impl Key {
 
 /// Somebody who awaits a verdict, or has given up.
 #[derive(Debug)]
-pub(crate) struct Caller(pub(crate) oneshot::Sender<Verdict>);
+pub(crate) struct Caller {
+    verdict: oneshot::Sender<Verdict>,
+    waits: Waits,
+}
+
+impl From<oneshot::Sender<Verdict>> for Caller {
+    fn from(verdict: oneshot::Sender<Verdict>) -> Self {
+        let waits = Waits::default();
+        Self { verdict, waits }
+    }
+}
 
 impl Waiter for Caller {
     fn is_gone(&self) -> bool {
-        self.0.is_closed()
+        self.verdict.is_closed()
     }
 }
 
@@ -169,6 +179,7 @@ impl SyncTask {
                 return;
             }
             let wake_up = self.drive();
+            let asked = !self.flights.is_empty();
             tokio::select! {
                 heard = self.commands.recv_many(&mut inbox, COMMANDS_AT_ONCE) => {
                     let now = self.shared.now();
@@ -187,10 +198,11 @@ impl SyncTask {
                 Some(completed) = self.flights.join_next_with_id() => {
                     self.handle_completion(completed);
                 }
-                () = sleep_until(wake_up, self.shared.now()) => {
+                () = self.shared.sleep_until(wake_up) => {
                     let now = self.shared.now();
                     self.syncer.handle_timeout(now);
                 }
+                () = self.shared.go_on(false, asked) => {}
             }
         }
     }
@@ -202,6 +214,7 @@ impl SyncTask {
             self.shared.counters.count_batch(batch.calls.len());
             let batch = Arc::new(batch);
             let flight = send_batch(
+                Arc::clone(&self.shared),
                 Arc::clone(&self.store),
                 Arc::clone(&batch),
                 self.call_timeout,
@@ -209,9 +222,10 @@ impl SyncTask {
             let id = self.flights.spawn(flight).id();
             self.under_way.insert(id, batch);
         }
-        while let Some((Caller(caller), verdict)) = self.syncer.poll_verdict() {
+        while let Some((caller, verdict)) = self.syncer.poll_verdict() {
+            drop(caller.waits);
             // Whoever stopped waiting in this very moment does not hear it.
-            let _ = caller.send(verdict);
+            let _ = caller.verdict.send(verdict);
         }
         self.shared.counters.publish(&self.syncer, &self.past, now);
         let due = self.syncer.poll_timeout(now).map(|(at, _)| at);
@@ -228,8 +242,9 @@ impl SyncTask {
                 key,
                 cost,
                 purpose,
-                waiter,
+                mut waiter,
             } => {
+                waiter.waits = self.shared.request();
                 self.syncer
                     .acquire(key.borrow(), cost, purpose, waiter, now);
             }
@@ -326,9 +341,13 @@ impl SyncTask {
                 break;
             }
             let wake_up = wake_up.map_or(patience, |at| at.min(patience));
+            let asked = !self.flights.is_empty();
             tokio::select! {
                 Some(completed) = self.flights.join_next_with_id() => self.handle_completion(completed),
-                () = sleep_until(Some(wake_up), now) => self.syncer.handle_timeout(self.shared.now()),
+                () = self.shared.sleep_until(Some(wake_up)) => {
+                    self.syncer.handle_timeout(self.shared.now());
+                }
+                () = self.shared.go_on(true, asked) => {}
             }
         }
     }
@@ -404,20 +423,14 @@ const RESTART_FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Sends a batch, and waits no longer than `call_timeout` for its answer.
 async fn send_batch(
+    shared: Arc<Shared>,
     store: Arc<dyn Store>,
     batch: Arc<Batch>,
     call_timeout: Duration,
 ) -> Result<Answer, StoreError> {
-    let answer = tokio::time::timeout(call_timeout, store.exchange(&batch)).await;
-    let late = |_| StoreError::new(format_args!("no answer within {call_timeout:?}"));
-    answer.map_err(late).and_then(|answer| answer)
-}
-
-async fn sleep_until(at: Option<Instant>, now: Instant) {
-    match at {
-        Some(at) => tokio::time::sleep(at.since(now)).await,
-        None => future::pending().await,
-    }
+    let answer = shared.timeout(call_timeout, store.exchange(&batch)).await;
+    let late = || StoreError::new(format_args!("no answer within {call_timeout:?}"));
+    answer.unwrap_or_else(|| Err(late()))
 }
 
 /// A clock that is off by a hundredth is out of order: a bad crystal is off by a ten-thousandth.

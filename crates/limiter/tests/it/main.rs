@@ -21,6 +21,7 @@ mod partitions;
 mod peek;
 mod refused;
 mod shut_down;
+mod time;
 mod tokens;
 mod told;
 mod waiting;
