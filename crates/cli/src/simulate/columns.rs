@@ -50,7 +50,8 @@ pub(crate) const CHIEF: &[Column] = &[
     Column::mean("local", "local"),
     Column::mean("store calls /s", "store-calls"),
     Column::mean("round trips /s", "round-trips"),
-    Column::mean("wait p99", "wait-p99"),
+    Column::mean("p99, all", "latency-p99"),
+    Column::mean("p99, if waited", "wait-p99"),
 ];
 
 /// Accuracy against what it costs the store.

@@ -34,6 +34,9 @@ pub(crate) struct How {
     /// Write a page with plots, complete in one file.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Write the picture of accuracy against load of the store alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 /// A field that varies, as it was written and as it was understood.
@@ -46,7 +49,7 @@ pub(crate) struct Varied {
 impl How {
     /// Refuses files that cannot be written.
     pub(crate) fn check_files(&self) -> Result<(), SimulateError> {
-        let mut files = self.csv.iter().chain(&self.html);
+        let mut files = self.csv.iter().chain(&self.html).chain(&self.svg);
         files.try_for_each(|file| error::check_place(file))
     }
 }

@@ -5,6 +5,7 @@
 //! What is not quite all never reads as `100 %`, and what is not quite nothing never reads as `0`:
 //! with limiters, that is the difference that counts.
 
+use leasehold_plot::axis::Label;
 use leasehold_sim::metrics::Shown;
 
 /// A measured number.
@@ -34,13 +35,15 @@ pub(crate) fn with_margin(how: Shown, mean: f64, margin: f64) -> String {
     }
 }
 
-/// A number beside a tick of an axis, where neighbours say how exact it is.
-pub(crate) fn tick(how: Shown, value: f64) -> String {
+/// Writes numbers beside ticks of an axis, where neighbours say how exact they are.
+pub(crate) fn ticks(how: Shown) -> Label {
     match how {
-        Shown::Number => scaled(value, 1.0, THOUSANDS),
-        Shown::Percent if value >= 10.0 => scaled(value * 100.0, 1.0, THOUSANDS) + " %",
-        Shown::Percent => trimmed(value * 100.0, 3) + " %",
-        Shown::Time => time(value),
+        Shown::Number => |value| scaled(value, 1.0, THOUSANDS),
+        Shown::Percent => |value| match value {
+            10.0.. => scaled(value * 100.0, 1.0, THOUSANDS) + " %",
+            _ => trimmed(value * 100.0, 3) + " %",
+        },
+        Shown::Time => time,
     }
 }
 
@@ -248,9 +251,9 @@ mod tests {
 
     #[test]
     fn ticks_are_short() {
-        assert_eq!(tick(Shown::Number, 1500.0), "1.5 k");
-        assert_eq!(tick(Shown::Percent, 0.05), "5 %");
-        assert_eq!(tick(Shown::Percent, 100.0), "10 k %");
-        assert_eq!(tick(Shown::Time, 0.1), "100 ms");
+        assert_eq!(ticks(Shown::Number)(1500.0), "1.5 k");
+        assert_eq!(ticks(Shown::Percent)(0.05), "5 %");
+        assert_eq!(ticks(Shown::Percent)(100.0), "10 k %");
+        assert_eq!(ticks(Shown::Time)(0.1), "100 ms");
     }
 }

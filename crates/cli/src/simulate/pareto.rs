@@ -77,17 +77,10 @@ pub(crate) fn groups(scenario: &ScenarioReport) -> Vec<Group> {
     groups
 }
 
-/// The choices of a point in words; empty if it has none.
-pub(crate) fn choices(point: &PointReport) -> String {
-    said(point, is_choice)
-}
-
+/// The settings of a point that are no choice, in words.
 fn circumstances(point: &PointReport) -> String {
-    said(point, |field| !is_choice(field))
-}
-
-fn said(point: &PointReport, wanted: impl Fn(&str) -> bool) -> String {
-    let settings = point.settings.iter().filter(|(field, _)| wanted(field));
+    let settings = point.settings.iter();
+    let settings = settings.filter(|(field, _)| !is_choice(field));
     let said = settings.map(|(field, value)| format!("{field}={value}"));
     said.collect::<Vec<_>>().join(" ")
 }

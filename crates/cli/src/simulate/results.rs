@@ -21,6 +21,16 @@ pub(crate) fn write_files(
     if let Some(file) = &how.html {
         error::write(file, page::page(report, lead).as_bytes())?;
     }
+    if let Some(file) = &how.svg {
+        let svg = page::svg(report, lead).ok_or_else(|| {
+            SimulateError::Narrow(
+                "--svg draws limiters and settings beside each other, and there is one only; \
+                 vary a field or name a rival in the scenario"
+                    .to_owned(),
+            )
+        })?;
+        error::write(file, svg.as_bytes())?;
+    }
     Ok(())
 }
 

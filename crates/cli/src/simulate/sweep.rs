@@ -25,6 +25,9 @@ pub(crate) struct SweepArguments {
     /// is run; plots run over the first.
     #[arg(long, value_name = "FIELD=A,B,C", required = true, value_parser = parse_varied)]
     pub(crate) vary: Vec<Varied>,
+    /// Run only the points whose label contains this, such as the name of a variant.
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) point: Option<String>,
     #[command(flatten)]
     pub(crate) how: How,
 }
@@ -39,6 +42,9 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<Ending, SimulateError> {
             "{}: a sweep is of one scenario; name a file",
             path.display()
         )));
+    }
+    if let Some(label) = &arguments.point {
+        job.keep(label)?;
     }
     job.expect_nothing();
     let report = job.run()?;

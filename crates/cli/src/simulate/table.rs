@@ -134,19 +134,27 @@ fn exact(number: f64) -> String {
 
 /// The last line: how much was run, and whether all was well.
 pub(crate) fn verdict(report: &Report) -> String {
-    let points = || report.scenarios.iter().flat_map(|it| &it.points);
-    let limiters = points().flat_map(|point| &point.limiters);
-    let runs = limiters.map(|limiter| limiter.runs.len()).sum();
     let all = report.checks().count();
     let failed = report.checks().filter(|check| !check.met).count();
     let outcome = match (all, failed) {
-        (0, _) => "nothing was expected".to_owned(),
-        (1, 0) => "the expectation was met".to_owned(),
-        (_, 0) => format!("all {} were met", number::plural(all, "expectation")),
-        _ => format!("{failed} of {} failed", number::plural(all, "expectation")),
+        (0, _) => String::new(),
+        (1, 0) => ": the expectation was met".to_owned(),
+        (_, 0) => format!(": all {} were met", number::plural(all, "expectation")),
+        _ => format!(
+            ": {failed} of {} failed",
+            number::plural(all, "expectation")
+        ),
     };
+    counts(report) + &outcome
+}
+
+/// How much was run.
+pub(crate) fn counts(report: &Report) -> String {
+    let points = || report.scenarios.iter().flat_map(|it| &it.points);
+    let limiters = points().flat_map(|point| &point.limiters);
+    let runs = limiters.map(|limiter| limiter.runs.len()).sum();
     format!(
-        "{}, {}, {}, {} requests: {outcome}",
+        "{}, {}, {}, {} requests",
         number::plural(report.scenarios.len(), "scenario"),
         number::plural(points().count(), "point"),
         number::plural(runs, "run"),
@@ -201,6 +209,10 @@ mod tests {
             verdict(&report),
             format!("{counts}all 3 expectations were met")
         );
+        for point in &mut report.scenarios[0].points {
+            point.checks.clear();
+        }
+        assert_eq!(verdict(&report), counts.trim_end_matches(": "));
     }
 
     #[test]

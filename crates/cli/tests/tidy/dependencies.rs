@@ -147,18 +147,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["limiter", "sync", "cache", "core"]),
     ("judge", &[]),
     ("sim", &["judge", "sync", "cache", "core"]),
+    ("plot", &[]),
     ("testbed", &[]),
     (
         "cli",
         &[
-            "http", "redis", "sim", "judge", "testbed", "limiter", "sync", "cache", "core",
+            "http", "redis", "sim", "judge", "plot", "testbed", "limiter", "sync", "cache", "core",
         ],
     ),
     ("fuzz", &["redis", "sim", "sync", "cache", "core"]),
     (
         "benches",
         &[
-            "cli", "http", "redis", "sim", "judge", "testbed", "limiter", "sync", "cache", "core",
+            "cli", "http", "redis", "sim", "judge", "plot", "testbed", "limiter", "sync", "cache",
+            "core",
         ],
     ),
 ];

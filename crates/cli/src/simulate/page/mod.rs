@@ -1,76 +1,70 @@
 //! `--html`: the whole report as one page that needs nothing else: no network, no script.
+//!
+//! A page shows its picture first, then what it comes to in a few sentences, then more pictures;
+//! tables are folded below. `--svg` writes the first picture alone.
 
-mod axis;
-mod markup;
+mod conclusion;
 mod over_field;
 mod over_time;
-mod palette;
-mod plot;
-mod scatter;
 mod settings;
 mod tables;
+mod trade;
 
+use leasehold_plot::frame::{document, picture};
+use leasehold_plot::markup::{put, text};
 use leasehold_sim::report::{Report, ScenarioReport};
 
-use self::markup::{put, text};
-use self::palette::Palette;
+use self::trade::Trade;
 use super::{number, table};
 
 /// The page. `lead` is the field that plots of a sweep run over, if it varies.
 pub(crate) fn page(report: &Report, lead: Option<&str>) -> String {
-    let palette = Palette::of(report);
-    let mut html =
-        String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    html.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n");
-    // Without it, browsers ask for an icon.
-    html.push_str("<link rel=\"icon\" href=\"data:,\">\n");
-    put!(
-        html,
-        "<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n",
-        title(report)
+    let heading = match report.scenarios.as_slice() {
+        [only] => text(&only.title).to_string(),
+        all => number::plural(all.len(), "scenario"),
+    };
+    let title = match report.scenarios.as_slice() {
+        [only] => format!("{} – leasehold simulation", text(&only.name)),
+        _ => "leasehold simulation".to_owned(),
+    };
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         {NO_ICON}\n<title>{title}</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n\
+         <header>\n<p class=\"kind\">leasehold simulation</p>\n<h1>{heading}</h1>\n</header>\n\
+         <main>\n",
+        leasehold_plot::STYLE
     );
-    put!(html, "<p class=\"kind\">leasehold simulation</p>\n");
-    put!(html, "<h1>{}</h1>\n", heading(report));
+    match report.scenarios.as_slice() {
+        [only] => html.push_str(&section(only, lead)),
+        all => {
+            let trade = Trade::of_all(report);
+            html.push_str(&hero(&figure(&trade), &conclusion::of_all(report)));
+            for scenario in all {
+                html.push_str(&folded(scenario, lead));
+            }
+        }
+    }
     put!(
         html,
-        "<p class=\"verdict\">{} {}</p>\n",
-        match report.checks().next() {
-            Some(_) => tables::outcome(report.all_met()),
-            None => "",
-        },
-        table::verdict(report)
-    );
-    put!(
-        html,
-        "<p class=\"aside\">{}</p>\n</header>\n<main>\n",
+        "</main>\n<footer><p class=\"aside\">{}. {}</p><p class=\"aside\">{WORDS}</p></footer>\n\
+         </body>\n</html>\n",
+        table::counts(report),
         seeds(report)
     );
-    if report.scenarios.len() > 1 {
-        html.push_str(&overview(report));
-    }
-    for (index, scenario) in report.scenarios.iter().enumerate() {
-        let is_only = report.scenarios.len() == 1;
-        html.push_str(&section(scenario, index, is_only, lead, &palette));
-    }
-    html.push_str("</main>\n<footer><p class=\"aside\">");
-    html.push_str(WORDS);
-    html.push_str("</p></footer>\n</body>\n</html>\n");
     html
 }
 
-fn title(report: &Report) -> String {
-    match report.scenarios.as_slice() {
-        [only] => format!("{} – leasehold simulation", text(&only.name)),
-        _ => "leasehold simulation".to_owned(),
-    }
-}
-
-fn heading(report: &Report) -> String {
-    match report.scenarios.as_slice() {
-        [only] => text(&only.title).to_string(),
-        all => number::plural(all.len(), "scenario"),
-    }
+/// The first picture of a report of one scenario, as a document of its own; `None` if there is
+/// nothing to compare.
+pub(crate) fn svg(report: &Report, lead: Option<&str>) -> Option<String> {
+    let trade = match report.scenarios.as_slice() {
+        [only] => Trade::of(only, settings::leading(only, lead))?,
+        _ => Trade::of_all(report),
+    };
+    let (width, height, content) = trade.draw();
+    Some(document(width, height, &trade.says(), &content))
 }
 
 fn seeds(report: &Report) -> String {
@@ -87,67 +81,65 @@ fn seeds(report: &Report) -> String {
     }
 }
 
-/// All scenarios at a glance.
-fn overview(report: &Report) -> String {
-    let mut html =
-        String::from("<nav aria-label=\"Scenarios\"><div class=\"wide\"><table><thead><tr>");
-    html.push_str("<th scope=\"col\" class=\"name\">scenario</th><th scope=\"col\" class=\"name\">what it shows</th>");
-    html.push_str(
-        "<th scope=\"col\">points</th><th scope=\"col\">expectations met</th></tr></thead><tbody>",
-    );
-    for (index, scenario) in report.scenarios.iter().enumerate() {
-        let checks = || scenario.points.iter().flat_map(|point| &point.checks);
-        let all = checks().count();
-        let met = checks().filter(|check| check.met).count();
-        let class = if met == all { "good" } else { "bad" };
-        let mark = if met == all { "✓" } else { "✗" };
-        let outcome = match all {
-            0 => "–".to_owned(),
-            all => format!("<span class=\"outcome {class}\">{mark}</span> {met} of {all}"),
-        };
-        put!(
-            html,
-            "<tr><th scope=\"row\" class=\"name\"><a href=\"#s{index}\">{}</a></th>\
-             <td class=\"name says\">{}</td><td>{}</td><td>{outcome}</td></tr>",
-            text(&scenario.name),
-            text(&scenario.title),
-            scenario.points.len()
-        );
+/// The first screen: a picture, and what it comes to.
+fn hero(picture: &str, conclusion: &[String]) -> String {
+    let mut html = format!("<div class=\"hero\">{picture}<div class=\"conclusion\">");
+    for says in conclusion {
+        put!(html, "<p>{}</p>", text(says));
     }
-    html.push_str("</tbody></table></div></nav>\n");
-    html
+    html + "</div></div>\n"
 }
 
-fn section(
-    scenario: &ScenarioReport,
-    index: usize,
-    is_only: bool,
-    lead: Option<&str>,
-    palette: &Palette,
-) -> String {
-    let mut html = format!(
-        "<section id=\"s{index}\">\n<p class=\"kind\">{}</p>\n",
-        text(&scenario.name)
-    );
-    if !is_only {
-        put!(html, "<h2>{}</h2>\n", text(&scenario.title));
+fn figure(trade: &Trade) -> String {
+    let (width, height, content) = trade.draw();
+    format!(
+        "<figure>{}<figcaption class=\"aside\">{}</figcaption></figure>",
+        picture(width, height, &trade.says(), &content),
+        text(&trade.reading())
+    )
+}
+
+/// One scenario of many: a line, open if an expectation of it failed.
+fn folded(scenario: &ScenarioReport, lead: Option<&str>) -> String {
+    let checks = || scenario.points.iter().flat_map(|point| &point.checks);
+    let met = checks().all(|check| check.met);
+    let outcome = match checks().count() {
+        0 => String::new(),
+        _ => tables::outcome(met).to_owned(),
+    };
+    format!(
+        "<details class=\"scenario\"{}><summary><b>{}</b> {outcome}<span>{}</span></summary>\n\
+         {}</details>\n",
+        if met { "" } else { " open" },
+        text(&scenario.name),
+        text(&scenario.title),
+        section(scenario, lead)
+    )
+}
+
+fn section(scenario: &ScenarioReport, lead: Option<&str>) -> String {
+    let field = settings::leading(scenario, lead);
+    let trade = Trade::of(scenario, field);
+    let times = times(scenario);
+    let conclusion = conclusion::of_scenario(scenario);
+    let mut html = String::from("<section>\n");
+    html.push_str(&match &trade {
+        Some(trade) => hero(&figure(trade), &conclusion),
+        None => hero(&times, &conclusion),
+    });
+    html.push_str(&tables::failed(scenario));
+    if let Some(field) = field {
+        let plots = over_field::over_field(scenario, field);
+        put!(html, "<h3>Each measure over {}</h3>\n{plots}", text(field));
     }
+    if trade.is_some() && !times.is_empty() {
+        put!(html, "<h3>Over time</h3>\n{times}");
+    }
+    html.push_str("<h3>Tables</h3>\n");
+    html.push_str(&tables::chief(scenario));
+    html.push_str(&tables::all(scenario));
+    html.push_str(&tables::met(scenario));
     html.push_str(&facts(scenario));
-    html.push_str(&tables::expectations(scenario));
-    html.push_str(&tables::chief(scenario, palette));
-    html.push_str(&tables::all(scenario, palette));
-    if let Some(field) = settings::leading(scenario, lead) {
-        put!(html, "<h3>Over {}</h3>\n", text(field));
-        html.push_str(&over_field::over_field(scenario, field, palette));
-    }
-    let scatter = scatter::scatter(scenario, palette);
-    if !scatter.is_empty() {
-        put!(
-            html,
-            "<h3>Accuracy against load of the store</h3>\n<p class=\"aside\">{FRONT}</p>\n{scatter}"
-        );
-    }
-    html.push_str(&times(scenario, palette));
     html.push_str("</section>\n");
     html
 }
@@ -171,23 +163,15 @@ fn facts(scenario: &ScenarioReport) -> String {
 }
 
 /// Plots over time, of a few points if there are many.
-fn times(scenario: &ScenarioReport, palette: &Palette) -> String {
+fn times(scenario: &ScenarioReport) -> String {
     let count = scenario.points.len();
     let drawn = count.min(TIMES_MAX);
-    let mut html = String::from("<h3>Over time</h3>\n");
-    if drawn < count {
-        put!(
-            html,
-            "<p class=\"aside\">{drawn} of {count} points are drawn.</p>\n"
-        );
-    }
-    let mut any = false;
+    let mut html = String::new();
     for index in 0..drawn {
         // Evenly spaced, the first and the last among them.
         let point = &scenario.points[index * (count - 1) / (drawn - 1).max(1)];
-        let plots = over_time::over_time(point, palette);
-        any |= !plots.is_empty();
-        if point.label.is_empty() {
+        let plots = over_time::over_time(point);
+        if plots.is_empty() || point.label.is_empty() {
             html.push_str(&plots);
         } else {
             let open = if index == 0 { " open" } else { "" };
@@ -198,27 +182,37 @@ fn times(scenario: &ScenarioReport, palette: &Palette) -> String {
             );
         }
     }
-    if any { html } else { String::new() }
+    if drawn < count && !html.is_empty() {
+        put!(
+            html,
+            "<p class=\"aside\">{drawn} of {count} points are drawn.</p>\n"
+        );
+    }
+    html
 }
 
 const STYLE: &str = include_str!("style.css");
 
+/// Without it, browsers ask for an icon.
+const NO_ICON: &str = "<link rel=\"icon\" href=\"data:,\">";
+
 /// Each point over time is some 50 kB of page.
 const TIMES_MAX: usize = 4;
-
-const FRONT: &str = "Further left asks less of the store, further down is nearer to the ideal. \
-Error is the larger of the worst overshoot, as a share of the burst, and the mean deficit. A ringed \
-mark is on the Pareto front: nothing else in the plot has both fewer store calls and less error.";
 
 const WORDS: &str = "Ideal: what one bucket for the whole system admits of the same arrivals. \
 Overshoot: tokens beyond burst + rate × window, in the worst window of the worst key. Deficit: what \
 is missing of the ideal. False denial: denied although nothing was scarce. Local: decided without \
-waiting for the store.";
+waiting for the store. p99, all: 99 % of all requests are decided within this time; p99, if waited: \
+99 % of those that had to wait.";
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use leasehold_sim::scenario::{LEASED, Points};
+
     use super::*;
-    use crate::simulate::samples;
+    use crate::simulate::{catalogue, samples};
 
     #[test]
     fn the_page_needs_nothing_else_and_trusts_nothing() {
@@ -232,6 +226,8 @@ mod tests {
         scenario.points[0].settings[0].1.clone_from(&hostile);
         scenario.points[0].checks[0].expected.clone_from(&hostile);
         scenario.points[0].limiters[1].limiter = hostile;
+        let svg = svg(&report, Some("replicas")).unwrap();
+        assert!(!svg.contains("<script"), "{svg}");
         for report in [report.clone(), twice(report)] {
             let html = page(&report, Some("replicas"));
             assert!(!html.contains("<script"));
@@ -253,6 +249,66 @@ mod tests {
                 + html.matches(&format!("<{element} ")).count();
             let closed = html.matches(&format!("</{element}>")).count();
             assert_eq!(opened, closed, "{element}");
+        }
+    }
+
+    #[test]
+    fn the_picture_comes_first_then_the_conclusion_then_tables_each_in_a_box_that_scrolls() {
+        let alone = {
+            let mut report = samples::report();
+            let scenario = &mut report.scenarios[0];
+            scenario.points.truncate(1);
+            scenario.points[0].limiters.truncate(1);
+            report
+        };
+        for report in [samples::report(), alone, twice(samples::report())] {
+            let html = page(&report, None);
+            let first = |what: &str| html.find(what).unwrap_or_else(|| panic!("no {what}"));
+            assert!(first("<svg role=\"img\"") < first("<div class=\"conclusion\">"));
+            let shown = first("<div class=\"conclusion\">");
+            let folded = html.match_indices("<table").filter(|(at, _)| *at < shown);
+            for (at, _) in folded {
+                let before = &html[..at];
+                let open = before.matches("<details class=\"numbers\">").count();
+                assert!(
+                    open > before.matches("</details>").count(),
+                    "a table before all"
+                );
+            }
+            let tables = html.matches("<table").count();
+            assert!(tables > 0);
+            let boxes = html.matches("tabindex=\"0\"><table").count();
+            assert_eq!(boxes, tables, "a table that does not scroll by itself");
+        }
+    }
+
+    #[test]
+    fn a_limiter_has_the_same_colour_on_every_page_whatever_else_is_there() {
+        let all = samples::report();
+        let mut few = all.clone();
+        for point in &mut few.scenarios[0].points {
+            point.limiters.remove(0);
+        }
+        let mark = format!("{}central", leasehold_plot::Style::of("central").swatch());
+        for report in [&all, &few, &twice(all.clone())] {
+            assert!(page(report, None).contains(&mark));
+        }
+    }
+
+    #[test]
+    fn limiters_of_one_scenario_of_the_catalogue_differ_in_colour() {
+        for scenario in catalogue::all() {
+            let points = Points::parse(scenario.name, scenario.text, &[]).unwrap();
+            for point in points.points {
+                let rivals = point.scenario.rivals.keys().map(String::as_str);
+                let mut colours = BTreeMap::new();
+                for limiter in [LEASED].into_iter().chain(rivals) {
+                    let class = leasehold_plot::Style::of(limiter).class();
+                    let colour = class.split(' ').next().unwrap().to_owned();
+                    let taken = colours.insert(colour, limiter.to_owned());
+                    assert_eq!(taken, None, "{}: {limiter}", scenario.name);
+                }
+            }
         }
     }
 

@@ -1,18 +1,18 @@
 //! What a sweep shows: measures over the field that varies, a line per limiter.
 
+use leasehold_plot::Style;
+use leasehold_plot::axis::Axis;
+use leasehold_plot::frame::{Area, line, picture, spread};
+use leasehold_plot::markup::{at, cut, put, text};
 use leasehold_sim::metrics::{self, Metric, Shown};
 use leasehold_sim::report::{PointReport, ScenarioReport, Spread};
 
-use super::axis::Axis;
-use super::markup::{at, cut, put, text};
-use super::palette::Palette;
-use super::plot::{Area, line, picture, spread};
 use super::settings::{others, setting, size};
 use super::tables::numbers;
 use crate::simulate::number;
 
 /// Pictures of all measures over `field`, a row for each combination of the other settings.
-pub(super) fn over_field(scenario: &ScenarioReport, field: &str, palette: &Palette) -> String {
+pub(super) fn over_field(scenario: &ScenarioReport, field: &str) -> String {
     let mut rows: Vec<(String, Vec<&PointReport>)> = Vec::new();
     for point in &scenario.points {
         let others = others(point, field);
@@ -26,17 +26,26 @@ pub(super) fn over_field(scenario: &ScenarioReport, field: &str, palette: &Palet
         if !label.is_empty() {
             put!(html, "<h4>{}</h4>", text(label));
         }
+        let plots = MEASURES.map(|(name, title)| Plot {
+            field,
+            metric: metrics::find(name).expect("a measure of ours"),
+            title,
+            points,
+        });
+        let (flat, drawn): (Vec<_>, Vec<_>) = plots.iter().partition(|plot| plot.is_zero());
         html.push_str("<div class=\"plots\">");
-        for name in MEASURES {
-            let metric = metrics::find(name).expect("a measure of ours");
-            let plot = Plot {
-                field,
-                metric,
-                points,
-            };
-            html.push_str(&plot.figure(palette));
+        for plot in drawn {
+            html.push_str(&plot.figure());
         }
-        html.push_str("</div>");
+        html.push_str("</div>\n");
+        for plot in flat {
+            let zero = number::shown(plot.metric.shown, 0.0);
+            put!(
+                html,
+                "<p class=\"flat\">{}: {zero}, for every limiter at every point.</p>\n",
+                plot.title
+            );
+        }
     }
     if rows.len() > ROWS_MAX {
         let all = rows.len();
@@ -52,6 +61,7 @@ pub(super) fn over_field(scenario: &ScenarioReport, field: &str, palette: &Palet
 struct Plot<'p> {
     field: &'p str,
     metric: &'static Metric,
+    title: &'static str,
     points: &'p [&'p PointReport],
 }
 
@@ -68,34 +78,35 @@ struct Measured<'p> {
 }
 
 impl Plot<'_> {
-    fn figure(&self, palette: &Palette) -> String {
-        let metric = self.metric;
-        let unit = match metric.unit {
-            // Times say so themselves.
-            "" | "s" => String::new(),
-            "/s" => " per second".to_owned(),
-            unit => format!(", {unit}"),
-        };
-        let title = format!("{}{unit}", metric.name.replace('-', " "));
-        let (svg, logarithmic) = self.draw(&title, palette);
+    fn figure(&self) -> String {
+        let (svg, logarithmic) = self.draw();
         let note = if logarithmic {
             " <span class=\"aside\">logarithmic</span>"
         } else {
             ""
         };
-        format!(
-            "<figure><figcaption>{}{note}</figcaption>{svg}{}</figure>",
-            text(&title),
-            self.table()
-        )
+        let (title, table) = (self.title, self.table());
+        format!("<figure><figcaption>{title}{note}</figcaption>{svg}{table}</figure>")
     }
 
-    fn draw(&self, title: &str, palette: &Palette) -> (String, bool) {
+    /// Whether there is nothing to see: every line would lie on zero.
+    fn is_zero(&self) -> bool {
+        let limiters = self.points.iter().flat_map(|point| &point.limiters);
+        let mut spreads = limiters.filter_map(|limiter| limiter.spread(self.metric));
+        spreads.all(|spread| spread.min == 0.0 && spread.max == 0.0)
+    }
+
+    fn draw(&self) -> (String, bool) {
         let (x_axis, sizes) = self.x_axis();
         let traces = self.traces(sizes.as_deref());
         let all = || traces.iter().flat_map(|trace| &trace.places);
         let heights: Vec<f64> = all().map(|it| self.height(&it.spread)).collect();
-        let y_axis = Axis::fitting(&heights, self.metric.shown, AREA.bottom, AREA.top);
+        let y_axis = Axis::fitting(
+            &heights,
+            number::ticks(self.metric.shown),
+            AREA.bottom,
+            AREA.top,
+        );
         let mut svg = AREA.y_axis(&y_axis, "");
         svg.push_str(&AREA.x_axis(&x_axis, self.field));
         let mut ends = Vec::new();
@@ -107,7 +118,7 @@ impl Plot<'_> {
                 continue;
             };
             ends.push((trace, *end));
-            let class = palette.class(trace.limiter);
+            let class = Style::of(trace.limiter).class();
             if sizes.is_some() {
                 put!(
                     svg,
@@ -124,21 +135,21 @@ impl Plot<'_> {
                         at(*x)
                     );
                 }
-                svg.push_str(&palette.mark(trace.limiter, *x, *y, &self.says(trace.limiter, it)));
+                svg.push_str(&Style::of(trace.limiter).mark(*x, *y, &self.says(trace.limiter, it)));
             }
         }
-        svg.push_str(&self.labels(&ends, palette));
-        let label = format!("{title} over {}, a line per limiter.", self.field);
+        svg.push_str(&self.labels(&ends));
+        let label = format!("{} over {}, a line per limiter.", self.title, self.field);
         (picture(WIDTH, HEIGHT, &label, &svg), y_axis.is_log())
     }
 
     /// Each line has its name and its last value at its end.
-    fn labels(&self, ends: &[(&Trace<'_>, f64)], palette: &Palette) -> String {
+    fn labels(&self, ends: &[(&Trace<'_>, f64)]) -> String {
         let wanted: Vec<f64> = ends.iter().map(|(_, y)| y + 1.0).collect();
         let places = spread(&wanted, LABEL, AREA.top + 4.0, AREA.bottom - 6.0);
         let mut svg = String::new();
         for ((trace, _), y) in ends.iter().zip(places) {
-            let class = palette.class(trace.limiter);
+            let class = Style::of(trace.limiter).class();
             let last = trace.places.last().expect("it has an end");
             let value = number::shown(self.metric.shown, self.height(&last.spread));
             put!(
@@ -210,9 +221,9 @@ impl Plot<'_> {
         let most = sizes.iter().copied().fold(0.0, f64::max);
         let low = sizes.iter().copied().fold(f64::INFINITY, f64::min);
         let axis = if most >= least * SPACED_BY_RATIO {
-            Axis::log(&sizes, Shown::Number, from, to)
+            Axis::log(&sizes, number::ticks(Shown::Number), from, to)
         } else {
-            Axis::between(low, most, Shown::Number, from, to)
+            Axis::between(low, most, number::ticks(Shown::Number), from, to)
         };
         (axis.ticked_at(&sizes, &labels), Some(sizes))
     }
@@ -270,14 +281,15 @@ const fn float(number: usize) -> f64 {
     number as f64
 }
 
-/// What a sweep is looked at for.
-const MEASURES: [&str; 6] = [
-    "overshoot",
-    "deficit",
-    "false-denials",
-    "store-calls",
-    "round-trips",
-    "wait-p99",
+/// What a sweep is looked at for, in words.
+const MEASURES: [(&str, &str); 7] = [
+    ("overshoot", "Tokens over the limit, worst seed"),
+    ("deficit", "Missing of what one exact bucket admits"),
+    ("false-denials", "Denied although nothing was scarce"),
+    ("store-calls", "Store calls per second"),
+    ("round-trips", "Round trips to the store per second"),
+    ("latency-p99", "Time to decide, p99 of all requests"),
+    ("wait-p99", "Time to decide, p99 of those that waited"),
 ];
 
 /// More rows of pictures than these nobody looks at.
@@ -289,13 +301,13 @@ const SPACED_BY_RATIO: f64 = 20.0;
 /// What has room beside a plot.
 const NAME_LETTERS: usize = 15;
 
-const WIDTH: f64 = 344.0;
+const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 232.0;
 /// Height of a name with its value.
 const LABEL: f64 = 27.0;
 
 const AREA: Area = Area {
-    left: 44.0,
+    left: 50.0,
     right: 238.0,
     top: 14.0,
     bottom: 192.0,
@@ -307,11 +319,24 @@ mod tests {
     use crate::simulate::samples;
 
     #[test]
-    fn a_picture_and_a_table_per_measure() {
-        let report = samples::report();
-        let html = over_field(&report.scenarios[0], "replicas", &Palette::of(&report));
-        assert_eq!(html.matches("<svg role=\"img\"").count(), MEASURES.len());
-        assert_eq!(html.matches("<table").count(), MEASURES.len());
+    fn a_measure_has_a_picture_and_a_table_or_a_sentence_if_all_of_it_is_zero() {
+        let mut report = samples::report();
+        let html = over_field(&report.scenarios[0], "replicas");
+        // Of the samples, store calls alone are not zero.
+        assert_eq!(html.matches("<svg role=\"img\"").count(), 1);
+        assert_eq!(html.matches("<table").count(), 1);
+        assert_eq!(
+            html.matches("<p class=\"flat\">").count(),
+            MEASURES.len() - 1
+        );
+        let sentence = "nothing was scarce: 0 %, for every limiter at every point";
+        assert!(html.contains(sentence), "{html}");
+        report.scenarios[0].points[1].limiters[1].runs[0]
+            .summary
+            .false_denial_share = 0.5;
+        let html = over_field(&report.scenarios[0], "replicas");
+        assert_eq!(html.matches("<svg role=\"img\"").count(), 2);
+        assert!(!html.contains(sentence), "{html}");
         assert!(html.contains("leased, replicas=10: 10</title>"), "{html}");
     }
 }

@@ -1,22 +1,25 @@
 //! What happened over time, a picture per limiter: volumes, and below them the store's load and
 //! the tokens that lie at replicas. All pictures of a point have the same scales.
 
+use leasehold_plot::Style;
+use leasehold_plot::axis::Axis;
+use leasehold_plot::frame::{Area, picture, spread, steps};
+use leasehold_plot::markup::{at, put};
 use leasehold_sim::metrics::Shown;
 use leasehold_sim::report::{LimiterReport, PointReport, Slice};
 
-use super::axis::Axis;
-use super::markup::{at, put, text};
-use super::palette::Palette;
-use super::plot::{Area, picture, spread, steps};
-use super::tables::numbers;
+use super::tables::{named, numbers};
 use crate::simulate::number;
 
 /// The pictures of a point, with their numbers; empty if nothing was measured over time.
-pub(super) fn over_time(point: &PointReport, palette: &Palette) -> String {
+pub(super) fn over_time(point: &PointReport) -> String {
     let series: Vec<(&LimiterReport, Vec<Slice>)> = point
         .limiters
         .iter()
-        .filter_map(|limiter| Some((limiter, thinned(&limiter.runs.first()?.series, SLICES_MAX))))
+        .filter_map(|limiter| {
+            let series = whole(&limiter.runs.first()?.series);
+            Some((limiter, thinned(series, SLICES_MAX)))
+        })
         .filter(|(_, series)| !series.is_empty())
         .collect();
     let Some(scales) = Scales::of(&series) else {
@@ -26,10 +29,9 @@ pub(super) fn over_time(point: &PointReport, palette: &Palette) -> String {
     for (limiter, slices) in &series {
         put!(
             html,
-            "<figure><figcaption><span class=\"swatch {}\"></span>{}</figcaption>{}{}</figure>",
-            palette.class(&limiter.limiter),
-            text(&limiter.limiter),
-            scales.draw(limiter, slices, palette),
+            "<figure><figcaption>{}</figcaption>{}{}</figure>",
+            named(&limiter.limiter),
+            scales.draw(limiter, slices),
             table(&limiter.runs[0].series)
         );
     }
@@ -76,32 +78,43 @@ impl Scales {
         });
         let calls = if most_calls > least * RATIO_LINEAR {
             let all: Vec<f64> = slices().map(|slice| slice.calls).collect();
-            Axis::log(&all, Shown::Number, CALLS.bottom, CALLS.top)
+            Axis::log(&all, number::ticks(Shown::Number), CALLS.bottom, CALLS.top)
         } else {
-            Axis::linear(most_calls, Shown::Number, CALLS.bottom, CALLS.top)
+            Axis::linear(
+                most_calls,
+                number::ticks(Shown::Number),
+                CALLS.bottom,
+                CALLS.top,
+            )
         };
-        let volume = Axis::linear(top, Shown::Number, VOLUME.bottom, VOLUME.top);
+        let volume = Axis::linear(top, number::ticks(Shown::Number), VOLUME.bottom, VOLUME.top);
         Some(Self {
-            time: Axis::between(start, end, Shown::Number, VOLUME.left, VOLUME.right),
+            time: Axis::between(
+                start,
+                end,
+                number::ticks(Shown::Number),
+                VOLUME.left,
+                VOLUME.right,
+            ),
             start,
             beyond: (offered > volume.high()).then_some(offered),
             volume,
             calls,
             held: Axis::linear(
                 most(|slice| float(slice.held)),
-                Shown::Number,
+                number::ticks(Shown::Number),
                 HELD.bottom,
                 HELD.top,
             ),
         })
     }
 
-    fn draw(&self, limiter: &LimiterReport, slices: &[Slice], palette: &Palette) -> String {
-        let class = palette.class(&limiter.limiter);
+    fn draw(&self, limiter: &LimiterReport, slices: &[Slice]) -> String {
+        let class = Style::of(&limiter.limiter).class();
         let mut svg = VOLUME.y_axis(&self.volume, "tokens per second");
         if let Some(most) = self.beyond {
             let (x, y) = (at(VOLUME.right), at(VOLUME.top - 14.0));
-            let most = number::tick(Shown::Number, most);
+            let most = number::ticks(Shown::Number)(most);
             put!(
                 svg,
                 "<text class=\"note end\" x=\"{x}\" y=\"{y}\">offered up to {most} ↑</text>"
@@ -130,12 +143,12 @@ impl Scales {
                 at(y)
             );
         }
-        let logarithmic = if self.calls.is_log() {
+        let calls: Read = |slice| slice.calls;
+        let logarithmic = if self.calls.is_log() && slices.iter().any(|slice| calls(slice) > 0.0) {
             ", logarithmic"
         } else {
             ""
         };
-        let calls: Read = |slice| slice.calls;
         let title = format!("store calls per second{logarithmic}");
         svg.push_str(&self.strip(&CALLS, &self.calls, &title, slices, calls, &class));
         let held: Read = |slice| float(slice.held);
@@ -159,6 +172,12 @@ impl Scales {
         read: Read,
         class: &str,
     ) -> String {
+        if slices.iter().all(|slice| read(slice) == 0.0) {
+            let (x, y) = (at(area.left), at(area.top - 14.0));
+            return format!(
+                "<text class=\"measure\" x=\"{x}\" y=\"{y}\">{title}: 0 all the time</text>"
+            );
+        }
         let mut svg = area.y_axis(axis, title);
         let path = self.path(slices, axis, read);
         put!(
@@ -167,7 +186,7 @@ impl Scales {
         );
         let mean = slices.iter().map(read).sum::<f64>() / float(slices.len() as u64);
         let (x, y) = (at(area.right + 6.0), at(axis.at(mean) + 3.5));
-        let mean = number::tick(Shown::Number, mean);
+        let mean = number::ticks(Shown::Number)(mean);
         put!(
             svg,
             "<text class=\"label {class}\" x=\"{x}\" y=\"{y}\">mean {mean}</text>"
@@ -199,6 +218,16 @@ fn volume_top(series: &[(&LimiterReport, Vec<Slice>)], served: f64) -> f64 {
             .min(usual * FLOOD * FLOOD)
     } else {
         f64::INFINITY
+    }
+}
+
+/// A run ends a moment after its load; a last slice of that moment would look like an outage.
+fn whole(series: &[Slice]) -> &[Slice] {
+    match series {
+        [slices @ .., before, last] if last.offered < before.offered / 10.0 => {
+            &series[..=slices.len()]
+        }
+        series => series,
     }
 }
 
@@ -306,23 +335,49 @@ mod tests {
     }
 
     #[test]
+    fn the_moment_after_the_load_is_not_drawn() {
+        let slice = |offered| Slice {
+            offered,
+            ..Slice::default()
+        };
+        let series = [100.0, 90.0, 2.0].map(slice);
+        assert_eq!(whole(&series), &series[..2]);
+        assert_eq!(whole(&series[..2]), &series[..2]);
+        assert_eq!(whole(&series[..1]), &series[..1]);
+    }
+
+    #[test]
     fn a_picture_and_a_table_per_limiter() {
         let report = samples::report();
-        let palette = Palette::of(&report);
-        let html = over_time(&report.scenarios[0].points[0], &palette);
+        let html = over_time(&report.scenarios[0].points[0]);
         assert_eq!(html.matches("<svg role=\"img\"").count(), 2);
         assert_eq!(html.matches("<table").count(), 2);
         assert!(!html.contains("NaN"), "{html}");
     }
 
     #[test]
+    fn a_strip_in_which_all_is_zero_becomes_a_sentence() {
+        let mut report = samples::report();
+        let point = &mut report.scenarios[0].points[0];
+        assert!(!over_time(point).contains("0 all the time"));
+        for slice in &mut point.limiters[1].runs[0].series {
+            slice.held = 0;
+        }
+        let html = over_time(point);
+        assert_eq!(
+            html.matches("tokens held: 0 all the time").count(),
+            1,
+            "{html}"
+        );
+    }
+
+    #[test]
     fn without_series_there_is_no_picture() {
         let mut report = samples::report();
-        let palette = Palette::of(&report);
         let point = &mut report.scenarios[0].points[0];
         for limiter in &mut point.limiters {
             limiter.runs[0].series.clear();
         }
-        assert_eq!(over_time(point, &palette), "");
+        assert_eq!(over_time(point), "");
     }
 }

@@ -1,17 +1,17 @@
 //! Tables of the page: the chief measures, all measures, and the numbers behind a plot.
 
+use leasehold_plot::Style;
+use leasehold_plot::markup::{put, text};
 use leasehold_sim::metrics::METRICS;
 use leasehold_sim::report::{Check, PointReport, ScenarioReport};
 
-use super::markup::{put, text};
-use super::palette::Palette;
 use crate::simulate::columns::CHIEF;
 use crate::simulate::{number, table};
 
 /// The numbers behind a plot, folded.
 pub(super) fn numbers(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut html = String::from("<details class=\"numbers\"><summary>Numbers</summary>");
-    html.push_str("<div class=\"wide\"><table><thead><tr>");
+    put!(html, "{WIDE}<table><thead><tr>");
     for head in heads {
         put!(html, "<th scope=\"col\">{}</th>", text(head));
     }
@@ -27,10 +27,10 @@ pub(super) fn numbers(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -
     html
 }
 
-/// What a run is about, a line per limiter.
-pub(super) fn chief(scenario: &ScenarioReport, palette: &Palette) -> String {
+/// The chief measures, folded: a line per limiter.
+pub(super) fn chief(scenario: &ScenarioReport) -> String {
     let labelled = scenario.points.iter().any(|point| !point.label.is_empty());
-    let mut html = String::from("<div class=\"wide\"><table><thead><tr>");
+    let mut html = format!("<details><summary>The numbers</summary>{WIDE}<table><thead><tr>");
     if labelled {
         html.push_str("<th scope=\"col\" class=\"name\">point</th>");
     }
@@ -64,7 +64,7 @@ pub(super) fn chief(scenario: &ScenarioReport, palette: &Palette) -> String {
             put!(
                 html,
                 "<th scope=\"row\" class=\"name\">{}</th>",
-                named(&limiter.limiter, palette)
+                named(&limiter.limiter)
             );
             for column in CHIEF {
                 put!(html, "<td>{}</td>", text(&column.text(limiter)));
@@ -73,32 +73,28 @@ pub(super) fn chief(scenario: &ScenarioReport, palette: &Palette) -> String {
         }
         html.push_str("</tbody>");
     }
-    html.push_str("</table></div>");
+    html.push_str("</table></div></details>\n");
     html
 }
 
 /// Every measure of every point, folded.
-pub(super) fn all(scenario: &ScenarioReport, palette: &Palette) -> String {
+pub(super) fn all(scenario: &ScenarioReport) -> String {
     let mut html = String::from("<details class=\"all\"><summary>All measures</summary>");
     for point in &scenario.points {
         if !point.label.is_empty() {
             put!(html, "<h4>{}</h4>", text(&point.label));
         }
-        html.push_str(&measures(point, palette));
+        html.push_str(&measures(point));
     }
     html.push_str("</details>");
     html
 }
 
-fn measures(point: &PointReport, palette: &Palette) -> String {
-    let mut html = String::from("<div class=\"wide\"><table><thead><tr>");
+fn measures(point: &PointReport) -> String {
+    let mut html = format!("{WIDE}<table><thead><tr>");
     html.push_str("<th scope=\"col\" class=\"name\">measure</th>");
     for limiter in &point.limiters {
-        put!(
-            html,
-            "<th scope=\"col\">{}</th>",
-            named(&limiter.limiter, palette)
-        );
+        put!(html, "<th scope=\"col\">{}</th>", named(&limiter.limiter));
     }
     html.push_str("<th scope=\"col\" class=\"name\">what it says</th></tr></thead><tbody>");
     for metric in METRICS {
@@ -131,47 +127,34 @@ fn measures(point: &PointReport, palette: &Palette) -> String {
     html
 }
 
-/// What was expected: what failed in the open, the rest folded if it is much.
-pub(super) fn expectations(scenario: &ScenarioReport) -> String {
-    let checks = || {
-        let points = scenario.points.iter();
-        points.flat_map(|point| point.checks.iter().map(move |check| (point, check)))
-    };
-    let all = checks().count();
-    let (met, failed): (Vec<_>, Vec<_>) = checks().partition(|(_, check)| check.met);
-    let mut html = String::new();
-    if !failed.is_empty() {
-        html.push_str(&check_table(&failed));
+/// Expectations that failed, in the open; empty if none did.
+pub(super) fn failed(scenario: &ScenarioReport) -> String {
+    let failed = checks(scenario, false);
+    if failed.is_empty() {
+        return String::new();
     }
+    format!("<h3>What failed</h3>{}\n", check_table(&failed))
+}
+
+/// Expectations that were met, folded; empty if none was.
+pub(super) fn met(scenario: &ScenarioReport) -> String {
+    let met = checks(scenario, true);
     if met.is_empty() {
-        return html;
+        return String::new();
     }
-    let summary = match (failed.len(), all) {
-        (0, 1) => "The expectation was met".to_owned(),
-        (0, _) => format!("All {all} expectations were met"),
-        _ => format!(
-            "{} of {} were met",
-            met.len(),
-            number::plural(all, "expectation")
-        ),
-    };
-    let open = if met.len() <= CHECKS_OPEN {
-        " open"
-    } else {
-        ""
-    };
-    put!(
-        html,
-        "<details class=\"met\"{open}><summary>{summary}</summary>"
-    );
-    html.push_str(&check_table(&met));
-    html.push_str("</details>");
-    html
+    let (count, table) = (number::plural(met.len(), "expectation"), check_table(&met));
+    format!("<details><summary>{count} met</summary>{table}</details>\n")
+}
+
+fn checks(scenario: &ScenarioReport, met: bool) -> Vec<(&PointReport, &Check)> {
+    let points = scenario.points.iter();
+    let all = points.flat_map(|point| point.checks.iter().map(move |check| (point, check)));
+    all.filter(|(_, check)| check.met == met).collect()
 }
 
 fn check_table(checks: &[(&PointReport, &Check)]) -> String {
     let labelled = checks.iter().any(|(point, _)| !point.label.is_empty());
-    let mut html = String::from("<div class=\"wide\"><table class=\"checks\"><thead><tr>");
+    let mut html = format!("{WIDE}<table class=\"checks\"><thead><tr>");
     html.push_str("<th scope=\"col\"></th>");
     if labelled {
         html.push_str("<th scope=\"col\" class=\"name\">point</th>");
@@ -206,13 +189,12 @@ pub(super) const fn outcome(met: bool) -> &'static str {
     }
 }
 
-fn named(limiter: &str, palette: &Palette) -> String {
-    let class = palette.class(limiter);
-    format!("<span class=\"swatch {class}\"></span>{}", text(limiter))
+pub(super) fn named(limiter: &str) -> String {
+    format!("{}{}", Style::of(limiter).swatch(), text(limiter))
 }
 
-/// More than these are folded.
-const CHECKS_OPEN: usize = 8;
+/// What holds a table: it scrolls sideways by itself, by finger, wheel and keys, and shows so.
+const WIDE: &str = "<div class=\"wide\" role=\"region\" aria-label=\"Table\" tabindex=\"0\">";
 
 #[cfg(test)]
 mod tests {
@@ -220,19 +202,25 @@ mod tests {
     use crate::simulate::samples;
 
     #[test]
-    fn what_failed_is_never_folded() {
+    fn what_failed_is_never_folded_and_what_was_met_is() {
         let report = samples::report();
-        let html = expectations(&report.scenarios[0]);
-        let folded = html.find("<details").unwrap();
-        assert!(html.find("failed</span>").unwrap() < folded, "{html}");
-        assert!(html.contains("3 of 4 expectations were met"));
-        assert!(html.contains("store-calls &lt;= 5"));
+        let html = failed(&report.scenarios[0]);
+        assert!(
+            html.contains("failed</span>") && !html.contains("<details"),
+            "{html}"
+        );
+        assert!(html.contains("store-calls &lt;= 5"), "{html}");
+        let html = met(&report.scenarios[0]);
+        assert!(
+            html.starts_with("<details><summary>3 expectations met"),
+            "{html}"
+        );
     }
 
     #[test]
     fn every_measure_is_there() {
         let report = samples::report();
-        let html = all(&report.scenarios[0], &Palette::of(&report));
+        let html = all(&report.scenarios[0]);
         assert_eq!(html.matches("<h4>").count(), 2);
         for metric in METRICS {
             assert!(html.contains(metric.name));

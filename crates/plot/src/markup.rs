@@ -7,6 +7,7 @@
 use std::fmt;
 
 /// Appends formatted text to a `String`.
+#[macro_export]
 macro_rules! put {
     ($out:expr, $($what:tt)*) => {{
         use std::fmt::Write as _;
@@ -14,15 +15,16 @@ macro_rules! put {
     }};
 }
 
-pub(super) use put;
+pub use crate::put;
 
 /// `what`, with all that would mean something to a browser escaped.
-pub(super) const fn text(what: &str) -> Text<'_> {
+pub const fn text(what: &str) -> Text<'_> {
     Text(what)
 }
 
+/// Text that writes itself escaped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'t>(&'t str);
+pub struct Text<'t>(&'t str);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,14 +45,14 @@ impl fmt::Display for Text<'_> {
 }
 
 /// A coordinate, to a tenth of a pixel.
-pub(super) fn at(pixels: f64) -> String {
+pub fn at(pixels: f64) -> String {
     let text = format!("{:.1}", pixels + 0.0);
     let text = text.strip_suffix(".0").unwrap_or(&text);
     if text == "-0" { "0" } else { text }.to_owned()
 }
 
 /// `what`, if it is longer than `letters` cut there.
-pub(super) fn cut(what: &str, letters: usize) -> String {
+pub fn cut(what: &str, letters: usize) -> String {
     if what.chars().count() <= letters {
         return what.to_owned();
     }

@@ -1,20 +1,25 @@
-//! What all plots share: the frame, its axes, lines in it, and labels that do not collide.
+//! The frame of a plot: its axes, lines in it, and labels in a column that do not collide.
 
-use super::axis::Axis;
-use super::markup::{at, put, text};
+use crate::STYLE;
+use crate::axis::Axis;
+use crate::markup::{at, put, text};
 
 /// Where a plot lies in its picture, in pixels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Area {
-    pub(super) left: f64,
-    pub(super) right: f64,
-    pub(super) top: f64,
-    pub(super) bottom: f64,
+pub struct Area {
+    /// The edge at which the scale stands.
+    pub left: f64,
+    /// The opposite edge.
+    pub right: f64,
+    /// The edge of the largest value.
+    pub top: f64,
+    /// The edge of the least value.
+    pub bottom: f64,
 }
 
 impl Area {
     /// The scale at the left with lines across, and what it measures above it.
-    pub(super) fn y_axis(&self, axis: &Axis, title: &str) -> String {
+    pub fn y_axis(&self, axis: &Axis, title: &str) -> String {
         let mut svg = String::from("<g class=\"axis\">");
         for tick in &axis.ticks {
             let (y, left, right) = (at(tick.at), at(self.left), at(self.right));
@@ -26,6 +31,14 @@ impl Area {
                 text(&tick.label)
             );
         }
+        if let Some(gap) = axis.gap() {
+            let (left, right) = (at(self.left), at(self.right));
+            for y in [at(gap - 2.0), at(gap + 2.0)] {
+                put!(svg, "<path class=\"break\" d=\"M{left} {y}H{right}\"/>");
+            }
+            let (x, y) = (at(self.left - 4.0), at(gap + 5.0));
+            put!(svg, "<path class=\"torn\" d=\"M{x} {y}l8-6m-8 2l8-6\"/>");
+        }
         let y = at(self.top - 14.0);
         put!(
             svg,
@@ -36,10 +49,18 @@ impl Area {
     }
 
     /// The scale at the bottom, and what it measures below it.
-    pub(super) fn x_axis(&self, axis: &Axis, title: &str) -> String {
+    pub fn x_axis(&self, axis: &Axis, title: &str) -> String {
         let mut svg = String::from("<g class=\"axis\">");
         let (left, right, bottom) = (at(self.left), at(self.right), at(self.bottom));
         put!(svg, "<path class=\"base\" d=\"M{left} {bottom}H{right}\"/>");
+        if let Some(gap) = axis.gap() {
+            let (top, bottom) = (at(self.top), at(self.bottom));
+            for x in [at(gap - 2.0), at(gap + 2.0)] {
+                put!(svg, "<path class=\"break\" d=\"M{x} {bottom}V{top}\"/>");
+            }
+            let (x, y) = (at(gap - 5.0), at(self.bottom + 4.0));
+            put!(svg, "<path class=\"torn\" d=\"M{x} {y}l6-8m-2 8l6-8\"/>");
+        }
         for tick in &axis.ticks {
             let (x, y) = (at(tick.at), at(self.bottom + 16.0));
             put!(svg, "<path class=\"base\" d=\"M{x} {bottom}v4\"/>");
@@ -61,7 +82,7 @@ impl Area {
 }
 
 /// A picture. `label` says in words what it shows.
-pub(super) fn picture(width: f64, height: f64, label: &str, content: &str) -> String {
+pub fn picture(width: f64, height: f64, label: &str, content: &str) -> String {
     let (width, height) = (at(width), at(height));
     format!(
         "<svg role=\"img\" aria-label=\"{}\" width=\"{width}\" height=\"{height}\" \
@@ -70,8 +91,21 @@ pub(super) fn picture(width: f64, height: f64, label: &str, content: &str) -> St
     )
 }
 
+/// A picture as a document of its own, with its style sheet and its paper.
+pub fn document(width: f64, height: f64, label: &str, content: &str) -> String {
+    let (left, top) = (at(-MARGIN), at(-MARGIN));
+    let (width, height) = (at(width + 2.0 * MARGIN), at(height + 2.0 * MARGIN));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" \
+         viewBox=\"{left} {top} {width} {height}\" width=\"{width}\" height=\"{height}\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n<rect class=\"paper\" x=\"{left}\" \
+         y=\"{top}\" width=\"{width}\" height=\"{height}\" rx=\"6\"/>\n{content}\n</svg>\n",
+        text(label)
+    )
+}
+
 /// A line through places.
-pub(super) fn line(places: &[(f64, f64)]) -> String {
+pub fn line(places: &[(f64, f64)]) -> String {
     let mut path = String::new();
     for (index, (x, y)) in places.iter().enumerate() {
         let command = if index == 0 { 'M' } else { 'L' };
@@ -81,7 +115,7 @@ pub(super) fn line(places: &[(f64, f64)]) -> String {
 }
 
 /// A line that keeps each height from the place before to its own; the first begins at `x`.
-pub(super) fn steps(mut x: f64, places: &[(f64, f64)]) -> String {
+pub fn steps(mut x: f64, places: &[(f64, f64)]) -> String {
     let mut path = String::new();
     let mut height = None;
     let mut drawn_to = String::new();
@@ -104,7 +138,7 @@ pub(super) fn steps(mut x: f64, places: &[(f64, f64)]) -> String {
 
 /// Moves labels of one column apart, so that each has `height`, all lie from `top` to `bottom`,
 /// and none is further from where it wants to be than it must.
-pub(super) fn spread(wanted: &[f64], height: f64, top: f64, bottom: f64) -> Vec<f64> {
+pub fn spread(wanted: &[f64], height: f64, top: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
     let mut places = wanted.to_vec();
@@ -120,6 +154,9 @@ pub(super) fn spread(wanted: &[f64], height: f64, top: f64, bottom: f64) -> Vec<
     }
     places
 }
+
+/// Paper around the picture of a document.
+const MARGIN: f64 = 12.0;
 
 #[cfg(test)]
 mod tests {
