@@ -238,7 +238,7 @@ impl Cached {
 impl crate::contender::Subject for Cached {
     fn decide(&self, key: &String) -> bool {
         let local = self.cache.try_acquire(key.into(), 1, self.clock.now());
-        matches!(local, leasehold_cache::Local::Allow { .. })
+        matches!(local, leasehold_cache::LocalDecision::Allow { .. })
     }
 }
 

@@ -5,7 +5,7 @@
 //! Keys that differ are different keys, in the cache, at the store and in the choice of its part;
 //! and all keys of a bin have one hash tag, whatever braces are in them.
 
-use leasehold_cache::{Config, KeyRef, LimitId, Local, QuotaCache};
+use leasehold_cache::{Config, KeyRef, LimitId, LocalDecision, QuotaCache};
 use leasehold_core::Instant;
 use leasehold_redis::codec::Names;
 use leasehold_sync::partition_of;
@@ -81,7 +81,7 @@ fn are_cached_apart(keys: &[Key; 2]) {
         limit: LimitId(key.bin),
         subject: &key.subject,
     });
-    assert_eq!(cache.try_acquire(first, 1, NOW), Local::Unknown);
+    assert_eq!(cache.try_acquire(first, 1, NOW), LocalDecision::Unknown);
     let entry = cache.insert(first).expect("there is room");
     assert_eq!(entry.key(), first);
     entry.lease.deposit(1, DEADLINE, NOW);

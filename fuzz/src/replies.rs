@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Config, KeyRef, Local, QuotaCache};
+use leasehold_cache::{Config, KeyRef, LocalDecision, QuotaCache};
 use leasehold_core::{
     Birth, Instant, Ledger, Limit, Micros, Reply, Request, Status, StoreTime, Wait,
 };
@@ -160,7 +160,7 @@ impl Talk {
             0
         };
         let said = self.cache.try_acquire(key_of(key), cost, self.now);
-        if matches!(said, Local::Unknown | Local::Short { .. }) {
+        if matches!(said, LocalDecision::Unknown | LocalDecision::Short { .. }) {
             let asker = Asker { key, cost };
             self.syncer
                 .acquire(key_of(key), cost, Purpose::Spend, asker, self.now);

@@ -1,4 +1,4 @@
-//! What the store last refused for one key, so that the same question is not asked again.
+//! The denial that the store last gave for one key, so that the same question is not asked again.
 //!
 //! # Invariant
 //!
@@ -45,7 +45,7 @@ impl DenialCell {
     }
 }
 
-/// What one word says: the time in the high bits, the cost in the low ones.
+/// The content of one word: the time in the high bits, the cost in the low ones.
 struct Denial {
     until_ticks: u64,
     cost: u32,

@@ -7,8 +7,8 @@
 //!
 //! # Orderings
 //!
-//! The watermark, the slot, the time the bucket is full and the marks are `Relaxed`: each stands for
-//! itself, and a value seen late only delays a signal or a sweep, or dates an answer.
+//! The watermark, the slot, the time the bucket is full and the marks are `Relaxed`: each stands
+//! for itself, and a value seen late only delays a signal or a sweep, or dates an answer.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -21,8 +21,9 @@ use crate::lease::{Account, Lease};
 use crate::signal_flag::SignalFlag;
 use crate::subject::Subject;
 
-/// What a replica keeps for one key. Starts with nothing leased and nothing denied.
-// In this order, so that what an allowed request looks at lies in two lines of a cache, and not in three.
+/// The entry of one key at a replica. It starts with nothing leased and nothing denied.
+// In this order, so that what an allowed request looks at lies in two lines of a cache, and not in
+// three.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Entry {
@@ -37,7 +38,7 @@ pub struct Entry {
     full_at: AtomicU64,
     /// The tokens on lease.
     pub lease: Lease,
-    /// What the store last refused.
+    /// The denial that the store gave last.
     pub denial: DenialCell,
 }
 
@@ -75,8 +76,8 @@ impl Entry {
         self.limit == key.limit && self.subject.is(key.subject)
     }
 
-    /// What a report to the store needs, read so that it never claims a token as spent that may
-    /// yet come back.
+    /// The account that a report to the store needs, read so that it never claims a token as spent
+    /// that may yet come back.
     pub fn account(&self, now: Instant) -> Account {
         self.lease.account(now)
     }
@@ -131,14 +132,14 @@ impl Entry {
         self.full_at.store(at.as_nanos(), Relaxed);
     }
 
-    /// Whether the key stands alone: the store is away, and this replica decides by its own part
+    /// Whether the key is in fallback: the store is away, and this replica decides by its own part
     /// of the limit. A denial then is for want of the store.
     #[inline]
     pub fn is_alone(&self) -> bool {
         self.alone.load(Relaxed)
     }
 
-    /// Sets whether the key stands alone.
+    /// Sets whether the key is in fallback.
     pub fn set_alone(&self, alone: bool) {
         self.alone.store(alone, Relaxed);
     }
@@ -149,7 +150,7 @@ impl Entry {
         self.forgotten.load(Relaxed)
     }
 
-    /// Says so. It is never taken back.
+    /// Marks this entry as forgotten, for good.
     #[cfg(not(leasehold_loom))]
     pub(crate) fn forget(&self) {
         self.forgotten.store(true, Relaxed);
@@ -158,7 +159,7 @@ impl Entry {
     /// Notes that somebody asked for this key.
     #[inline]
     pub fn touch(&self) {
-        // Looks first: threads that only read must not fight over the cache line.
+        // Looks first: threads that only read must not contend for the cache line.
         if !self.touched.load(Relaxed) {
             self.touched.store(true, Relaxed);
         }

@@ -54,8 +54,14 @@ impl<'a> Held<'a> {
     /// Spends the tokens for good and says what is left in the lease they came from.
     #[expect(clippy::missing_panics_doc, reason = "cannot happen")]
     pub fn commit(mut self) -> LeaseView {
-        let hold = self.hold.take().expect("nobody settled it before");
-        hold.left
+        self.spend().expect("nobody settled it before")
+    }
+
+    /// Spends the tokens for good where the hold lies, to save its move, and says what is left in
+    /// the lease they came from; `None` if the hold was settled before.
+    #[inline]
+    pub(crate) fn spend(&mut self) -> Option<LeaseView> {
+        self.hold.take().map(|hold| hold.left)
     }
 
     /// Puts the tokens back and says whether it did: it does not if the lease record they came

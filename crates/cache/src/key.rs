@@ -1,4 +1,4 @@
-//! What a request names: a limit, and whom it is applied to.
+//! The key that a request names: a limit, and the subject it is applied to.
 
 use core::hash::{Hash, Hasher};
 

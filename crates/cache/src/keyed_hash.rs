@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //!
-//! Clients choose keys: if they knew which of them collide, they could make a table slow. So every bit of
-//! a hash depends on seeds that are made of a secret one, and no hash leaves the process.
+//! Clients choose keys: if they knew which of them collide, they could make a table slow. So every
+//! bit of a hash depends on seeds that are made of a secret one, and no hash leaves the process.
 
 use core::hash::{Hash, Hasher};
 
@@ -12,7 +12,7 @@ use foldhash::fast::FoldHasher;
 
 use crate::key::KeyRef;
 
-/// What a table hashes its keys by.
+/// The hash function of one table.
 #[derive(Debug)]
 pub(crate) struct KeyedHash {
     seed: u64,

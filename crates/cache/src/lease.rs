@@ -3,19 +3,19 @@
 //! # Invariant
 //!
 //! A lease starts as one cell, the stock. Where threads lose races for it often, its owner adds
-//! [`Stripes`]: then a thread carries a block of the stock into its stripe and spends it there, alone
-//! with its cache line. All cells are of one lease record: a deposit extends them all, a new record
-//! empties them all, and tokens enter a cell only from one of the same generation. Tokens on their way
-//! between two cells are held, so that no report counts them as spent ([`Holds`]).
+//! [`Stripes`]: then a thread carries a block of the stock into its stripe and spends it there,
+//! alone with its cache line. All cells are of one lease record: a deposit extends them all, a new
+//! record empties them all, and tokens enter a cell only from one of the same generation. Tokens on
+//! their way between two cells are held, so that no report counts them as spent ([`Holds`]).
 //!
-//! A block is one stripe's part of half the stock, and a small stock is spent where it is, so that blocks
-//! shrink as tokens run out. Before a request is told that its key is short, and nobody knows that it is
-//! denied, it [gathers](Lease::gather) what lies in the stripes of others.
+//! A block is one stripe's part of half the stock, and a small stock is spent where it is, so that
+//! blocks shrink as tokens run out. Before a request is told that its key is short, and nobody
+//! knows that it is denied, it [gathers](Lease::gather) what lies in the stripes of others.
 //!
 //! # Orderings
 //!
-//! Those of [`LeaseCell`] and [`Holds`]: each cell is one of theirs. A reader that sees a block missing
-//! where it was, and not yet where it went, sees it pending.
+//! Those of [`LeaseCell`] and [`Holds`]: each cell is one of theirs. A reader that sees a block
+//! missing where it was, and not yet where it went, sees it pending.
 
 use core::sync::atomic::Ordering::{self, Relaxed, Release};
 use std::sync::OnceLock;
@@ -49,8 +49,8 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// [`Shortfall`] if fewer than `cost` tokens are live at `now` where this thread takes them from.
-    /// Nothing is spent then. [`gather`](Self::gather) may help.
+    /// [`Shortfall`] if fewer than `cost` tokens are live at `now` where this thread takes them
+    /// from. Nothing is spent then. [`gather`](Self::gather) may help.
     #[inline]
     pub fn spend(&self, cost: u32, now: Instant) -> Result<Spent, Shortfall> {
         if let Some(stripes) = self.stripes.get() {
@@ -63,7 +63,7 @@ impl Lease {
         })
     }
 
-    /// The same where threads have stripes, which they never fight over.
+    /// Spends from the stripe of this thread, for which few others contend or none.
     #[inline(never)]
     fn spend_striped(
         &self,
@@ -80,8 +80,8 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// [`Shortfall`] if fewer than `cost` tokens are live at `now` in any one cell. Nothing is taken
-    /// then.
+    /// [`Shortfall`] if fewer than `cost` tokens are live at `now` in any one cell. Nothing is
+    /// taken then.
     pub(crate) fn hold(&self, cost: u32, now: Instant) -> Result<Hold, Shortfall> {
         let taken = self.take(cost, now, Release);
         let taken = match taken {
@@ -108,7 +108,7 @@ impl Lease {
         cell.refund(hold.cost, hold.left.generation)
     }
 
-    /// What was taken from where, and the tokens left there and in the stock.
+    /// Takes tokens, and tells from where, and the tokens left there and in the stock.
     fn take(
         &self,
         cost: u32,
@@ -162,8 +162,8 @@ impl Lease {
         block >= cost.max(BLOCK_MIN) && self.carry(block, &self.stock, stripe, now)
     }
 
-    /// Carries what lies in stripes to the stock, where every thread can take it; false if there was
-    /// nothing.
+    /// Carries what lies in stripes to the stock, where every thread can take it; false if there
+    /// was nothing.
     #[cold]
     pub fn gather(&self, now: Instant) -> bool {
         let Some(stripes) = self.stripes.get() else {
@@ -201,8 +201,8 @@ impl Lease {
         dead + self.sum_of_stripes(|stripe| stripe.deposit(0, deadline, now))
     }
 
-    /// Takes out the live tokens above `keep`, to be released, and all tokens dead at `now`. For the
-    /// owner only.
+    /// Takes out the live tokens above `keep`, to be released, and all tokens dead at `now`. For
+    /// the owner only.
     pub fn withdraw(&self, keep: u32, now: Instant) -> Withdrawn {
         let mut keep = keep;
         let mut out = Withdrawn::default();
@@ -224,7 +224,7 @@ impl Lease {
         left + self.sum_of_stripes(LeaseCell::renew_generation)
     }
 
-    /// What the lease says at `now`. While threads carry tokens between its cells it may count some
+    /// The whole lease at `now`. While threads carry tokens between its cells it may count some
     /// twice or miss some; [`account`](Self::account) says what a report needs.
     #[inline]
     pub fn view(&self, now: Instant) -> LeaseView {
@@ -237,8 +237,8 @@ impl Lease {
         view
     }
 
-    /// What a report to the store needs, read so that it never claims a token as spent that may
-    /// yet come back. For the owner only.
+    /// The account that a report to the store needs, read so that it never claims a token as spent
+    /// that may yet come back. For the owner only.
     pub fn account(&self, now: Instant) -> Account {
         self.races_lost.store(0, Relaxed);
         let (lease, pending) = self.holds.around(|| self.view(now));
@@ -300,12 +300,12 @@ impl Lease {
     }
 }
 
-/// What is left when tokens were spent.
+/// The rest of a lease after tokens were spent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Spent {
     /// Tokens left where this thread takes them from: at most as many as the lease has.
     pub live: u32,
-    /// Threads fight over the lease: its owner should look at it. True once until it did.
+    /// Threads contend for the lease: its owner should look at it. True once until it did.
     pub contended: bool,
 }
 

@@ -10,9 +10,9 @@
 //! # Orderings
 //!
 //! The word itself needs none: read-modify-writes of one word are totally ordered at any strength.
-//! Two accesses are stronger for the sake of [`Holds`](crate::holds): holds are
-//! taken with `Release` and `view` acquires, so whoever sees tokens missing sees the hold that may bring them back. The `Relaxed`
-//! writers in between are read-modify-writes too and carry that release on.
+//! Two accesses are stronger for the sake of [`Holds`](crate::holds): holds are taken with
+//! `Release` and `view` acquires, so whoever sees tokens missing sees the hold that may bring them
+//! back. The `Relaxed` writers in between are read-modify-writes too and carry that release on.
 
 use core::sync::atomic::Ordering::{self, Acquire, Relaxed};
 
@@ -77,8 +77,9 @@ impl LeaseCell {
         }
     }
 
-    /// Puts tokens back where they were taken from and says whether it did. It does not if the lease
-    /// record changed since (the store charged these tokens, or will) or if the cell would overflow.
+    /// Puts tokens back where they were taken from and says whether it did. It does not if the
+    /// lease record changed since (the store charged these tokens, or will) or if the cell would
+    /// overflow.
     pub(crate) fn refund(&self, tokens: u32, generation: Generation) -> bool {
         let put_back = |word| {
             let mut lease = Content::unpack(word);
@@ -144,7 +145,7 @@ impl LeaseCell {
         before.tokens
     }
 
-    /// What the cell says at `now`.
+    /// The lease in this cell at `now`.
     #[inline]
     pub(crate) fn view(&self, now: Instant) -> LeaseView {
         Content::unpack(self.0.load(Acquire)).view(now)
@@ -158,7 +159,7 @@ impl LeaseCell {
     }
 }
 
-/// What a lease says at some moment.
+/// A lease at some moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LeaseView {
     /// Tokens that can be spent.
@@ -171,7 +172,7 @@ pub struct LeaseView {
     pub generation: Generation,
 }
 
-/// What [`Lease::withdraw`](crate::Lease::withdraw) took out.
+/// The tokens that [`Lease::withdraw`](crate::Lease::withdraw) took out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Withdrawn {
     /// Tokens that can still be released.
@@ -187,7 +188,7 @@ pub struct Shortfall {
     pub live: u32,
 }
 
-/// What [`LeaseCell::take`] left.
+/// The rest that [`LeaseCell::take`] left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Taken {
     /// Tokens left, live as those that were taken with them.
@@ -221,7 +222,7 @@ impl Generation {
     }
 }
 
-/// What one word says: deadline in the high bits, generation, tokens in the low ones.
+/// The content of one word: deadline in the high bits, generation, tokens in the low ones.
 struct Content {
     deadline_ticks: u64,
     generation: Generation,

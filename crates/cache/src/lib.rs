@@ -13,6 +13,8 @@ mod atomic;
 mod denial_cell;
 mod denied;
 mod entry;
+#[cfg(not(leasehold_loom))]
+mod entry_table;
 mod held;
 mod holds;
 mod key;
@@ -21,20 +23,18 @@ mod keyed_hash;
 mod lease;
 mod lease_cell;
 #[cfg(not(leasehold_loom))]
-mod local;
-#[cfg(not(leasehold_loom))]
-mod places;
+mod local_decision;
 mod queue;
 #[cfg(not(leasehold_loom))]
 mod quota_cache;
-#[cfg(not(leasehold_loom))]
-mod recent;
 mod signal_flag;
 mod signals;
 mod stripes;
 mod subject;
 #[cfg(not(leasehold_loom))]
 mod table;
+#[cfg(not(leasehold_loom))]
+mod thread_cache;
 
 pub use denial_cell::DenialCell;
 
@@ -44,7 +44,7 @@ pub use key::{KeyRef, LimitId};
 pub use lease::{Account, Lease, Spent};
 pub use lease_cell::{Generation, LeaseView, Shortfall, Withdrawn};
 #[cfg(not(leasehold_loom))]
-pub use local::{Local, LocalDenial};
+pub use local_decision::{LocalDecision, LocalDenial};
 #[cfg(not(leasehold_loom))]
 pub use quota_cache::{AllLocal, Config, Full, QuotaCache};
 pub use signals::Signals;

@@ -1,4 +1,4 @@
-//! What a replica decides by itself, and when it has to ask.
+//! The quota cache: what a replica decides by itself, and when it has to ask the store.
 //!
 //! # Invariant
 //!
@@ -21,12 +21,12 @@ use leasehold_core::Instant;
 use smallvec::SmallVec;
 
 use crate::entry::Entry;
+use crate::entry_table::EntryGuard;
 use crate::held::Held;
 use crate::key::{KeyRef, LimitId};
 use crate::lease::Spent;
 use crate::lease_cell::Shortfall;
-use crate::local::{Local, LocalDenial, Packed};
-use crate::places::Kept;
+use crate::local_decision::{LocalDecision, LocalDenial, PackedDecision};
 use crate::signals::Signals;
 use crate::table::Table;
 
@@ -42,7 +42,7 @@ pub struct QuotaCache {
     striped: AtomicUsize,
 }
 
-/// Of 8 KiB at most each: 8 MiB. Keys that threads fight over are few.
+/// Keys with stripes, of 8 KiB at most each: 8 MiB. Keys that threads contend for are few.
 const STRIPED_MAX: usize = 1024;
 
 impl QuotaCache {
@@ -65,7 +65,7 @@ impl QuotaCache {
     ///
     /// A cost of 0 asks whether the key is known: it is allowed and spends nothing.
     #[inline]
-    pub fn try_acquire(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> Local {
+    pub fn try_acquire(&self, key: KeyRef<'_>, cost: u32, now: Instant) -> LocalDecision {
         let hash = self.table.hash(key);
         let known = |entry: &Arc<Entry>| self.spend(entry, cost, now);
         let told = match self.table.with_recent(hash, key, known) {
@@ -75,8 +75,8 @@ impl QuotaCache {
         told.unpack()
     }
 
-    /// The same for a key that this thread did not find lately. The key comes in parts, because they
-    /// come in registers.
+    /// Decides for a key that this thread does not keep. The key comes in parts, because they are
+    /// passed in registers.
     #[inline(never)]
     fn look_up(
         &self,
@@ -86,7 +86,7 @@ impl QuotaCache {
         keep: bool,
         cost: u32,
         now: Instant,
-    ) -> Packed {
+    ) -> PackedDecision {
         let found = |entry: &Arc<Entry>| {
             if keep {
                 self.table.keep(hash, entry);
@@ -100,25 +100,32 @@ impl QuotaCache {
         }
     }
 
-    /// The same for a key that was not found at once.
+    /// Decides for a key that was not found at once, because the table is moving entries.
     #[cold]
     #[inline(never)]
-    fn look_up_again(&self, limit: LimitId, subject: &[u8], cost: u32, now: Instant) -> Packed {
+    fn look_up_again(
+        &self,
+        limit: LimitId,
+        subject: &[u8],
+        cost: u32,
+        now: Instant,
+    ) -> PackedDecision {
         let table = self.table.pin();
         match table.find(KeyRef { limit, subject }) {
             Some(entry) => self.spend(&entry, cost, now),
-            None => Packed::UNKNOWN,
+            None => PackedDecision::UNKNOWN,
         }
     }
 
-    /// The same for a key whose entry was found before. What an entry holds that the cache has
-    /// [forgotten](Entry::is_forgotten) since is being given back, and no new tokens come to it.
+    /// Decides for an entry that the caller has already looked up. If the cache has
+    /// [forgotten](Entry::is_forgotten) it since, its tokens are being given back, and it gets no
+    /// more.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "it is the decision: a call would cost a third of it"
     )]
-    pub fn try_acquire_at(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Local {
+    pub fn try_acquire_at(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> LocalDecision {
         self.spend(entry, cost, now).unpack()
     }
 
@@ -127,7 +134,7 @@ impl QuotaCache {
         clippy::inline_always,
         reason = "it is the decision: a call would cost a third of it"
     )]
-    fn spend(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Packed {
+    fn spend(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> PackedDecision {
         entry.touch();
         match entry.lease.spend(cost, now) {
             Ok(spent) => self.allow(entry, spent),
@@ -150,7 +157,7 @@ impl QuotaCache {
         now: Instant,
     ) -> AllLocal {
         let table = self.table.pin();
-        let mut found: SmallVec<[Option<Kept<'_>>; FEW]> = SmallVec::new();
+        let mut found: SmallVec<[Option<EntryGuard<'_>>; FEW]> = SmallVec::new();
         for (index, &(key, cost)) in requests.iter().enumerate() {
             let entry = table.find(key);
             if let Some(entry) = &entry {
@@ -170,7 +177,7 @@ impl QuotaCache {
     fn take_all(
         &self,
         requests: &[(KeyRef<'_>, u32)],
-        found: &[Option<Kept<'_>>],
+        found: &[Option<EntryGuard<'_>>],
         rank: impl Fn(LimitId, u32, Instant) -> u64,
         now: Instant,
     ) -> AllLocal {
@@ -187,9 +194,9 @@ impl QuotaCache {
         let (last_key, last_cost) = requests[firsts.len()];
         let told = match last {
             Some(entry) => self.spend(entry, last_cost, now).unpack(),
-            None => Local::Unknown,
+            None => LocalDecision::Unknown,
         };
-        let Local::Allow {
+        let LocalDecision::Allow {
             mut left,
             mut full_at,
             mut wake,
@@ -199,8 +206,8 @@ impl QuotaCache {
         };
         let mut index = firsts.len();
         let mut lowest = None;
-        for (at, (held, entry)) in holds.into_iter().zip(firsts.iter().flatten()).enumerate() {
-            let live = held.commit().live;
+        for (at, (held, entry)) in holds.iter_mut().zip(firsts.iter().flatten()).enumerate() {
+            let live = held.spend().map_or(0, |lease| lease.live);
             wake |= self.raise_if_low(entry, live);
             let its = rank(requests[at].0.limit, live, entry.full_at());
             let lowest = lowest.get_or_insert_with(|| rank(last_key.limit, left, full_at));
@@ -220,35 +227,41 @@ impl QuotaCache {
     /// Holds tokens of a key that was looked up; says why not if they cannot be had.
     fn hold<'e>(
         &self,
-        entry: Option<&'e Kept<'_>>,
+        entry: Option<&'e EntryGuard<'_>>,
         cost: u32,
         now: Instant,
-    ) -> Result<Held<'e>, Local> {
-        let entry = entry.ok_or(Local::Unknown)?;
+    ) -> Result<Held<'e>, LocalDecision> {
+        let entry = entry.ok_or(LocalDecision::Unknown)?;
         entry.hold(cost, now).map_err(|short| {
             let denial = self.known_denial(entry, cost, now);
-            denial.unwrap_or(Local::Short { tokens: short.live })
+            denial.unwrap_or(LocalDecision::Short { tokens: short.live })
         })
     }
 
     #[inline]
-    fn allow(&self, entry: &Arc<Entry>, spent: Spent) -> Packed {
+    fn allow(&self, entry: &Arc<Entry>, spent: Spent) -> PackedDecision {
         let calls = spent.live < entry.watermark() || spent.contended;
         let wake = calls && self.signals.raise(entry);
-        Packed::allow(spent.live, entry.full_at(), wake)
+        PackedDecision::allow(spent.live, entry.full_at(), wake)
     }
 
-    /// What to say where this thread found the lease short.
+    /// Decides for a lease that this thread found short.
     #[inline]
-    fn refuse(&self, entry: &Arc<Entry>, cost: u32, short: Shortfall, now: Instant) -> Packed {
+    fn refuse(
+        &self,
+        entry: &Arc<Entry>,
+        cost: u32,
+        short: Shortfall,
+        now: Instant,
+    ) -> PackedDecision {
         match entry.denial.denies(cost, now) {
-            Some(until) => Packed::deny(&self.denied(entry, cost, until)),
+            Some(until) => PackedDecision::deny(&self.denied(entry, cost, until)),
             None => self.refuse_gathered(entry, cost, short, now),
         }
     }
 
-    /// The same where nothing is known. While the key is denied this is not tried: each request would
-    /// search stripes that are all but empty.
+    /// Gathers the tokens of all stripes, and tries once more. While the key is denied this is not
+    /// tried, because each request would search stripes that are all but empty.
     #[cold]
     #[inline(never)]
     fn refuse_gathered(
@@ -257,13 +270,13 @@ impl QuotaCache {
         cost: u32,
         short: Shortfall,
         now: Instant,
-    ) -> Packed {
+    ) -> PackedDecision {
         if !entry.lease.gather(now) {
-            return Packed::short(short.live);
+            return PackedDecision::short(short.live);
         }
         match entry.lease.spend(cost, now) {
             Ok(spent) => self.allow(entry, spent),
-            Err(short) => Packed::short(short.live),
+            Err(short) => PackedDecision::short(short.live),
         }
     }
 
@@ -273,9 +286,9 @@ impl QuotaCache {
     }
 
     #[inline]
-    fn known_denial(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Option<Local> {
+    fn known_denial(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Option<LocalDecision> {
         let until = entry.denial.denies(cost, now)?;
-        Some(Local::Deny(self.denied(entry, cost, until)))
+        Some(LocalDecision::Deny(self.denied(entry, cost, until)))
     }
 
     #[inline]
@@ -290,7 +303,7 @@ impl QuotaCache {
         }
     }
 
-    /// The owner comes by sooner or later, and nobody waits for it.
+    /// Raises a signal that the owner sees sooner or later, and that no request waits for.
     #[cold]
     #[inline(never)]
     fn raise_unhurried(&self, entry: &Arc<Entry>) {
@@ -340,8 +353,8 @@ impl QuotaCache {
         self.insert_up_to(self.keys_max, key)
     }
 
-    /// The same where the cache is full, for an entry that threads must find for a while: the
-    /// owner removes it as soon as nobody needs it. For the owner only.
+    /// Adds an entry to a full cache, if threads must find it for a while: the owner removes it as
+    /// soon as no request needs it. For the owner only.
     ///
     /// # Errors
     ///
@@ -396,7 +409,7 @@ impl QuotaCache {
     /// The next entry that wants the owner's attention. For the owner only, which looks at the
     /// entry afterwards: what happens from here on raises a new signal.
     ///
-    /// Where threads fight over the entry, its lease is [striped](crate::Lease::stripe) first.
+    /// If threads contend for the entry, its lease is [striped](crate::Lease::stripe) first.
     pub fn next_signal(&self) -> Option<Arc<Entry>> {
         let entry = self.signals.next()?;
         if entry.lease.is_contended() && self.striped.load(Relaxed) < STRIPED_MAX {
@@ -407,7 +420,7 @@ impl QuotaCache {
     }
 }
 
-/// What bounds a cache.
+/// The bounds of a cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The most keys it knows at a time, but for [guests](QuotaCache::insert_guest).
@@ -418,8 +431,8 @@ pub struct Config {
     pub signals: usize,
 }
 
-impl Local {
-    /// The same, said of the request at `index`.
+impl LocalDecision {
+    /// This decision as one on the request at `index` of several.
     fn at(self, index: usize) -> AllLocal {
         match self {
             Self::Allow {
@@ -439,7 +452,7 @@ impl Local {
     }
 }
 
-/// What one replica says to a request under several limits without asking the store. Unless it
+/// A replica's decision on a request under several limits without asking the store. Unless it
 /// allows, nothing is spent, and `index` says which limit stood in the way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AllLocal {
@@ -458,7 +471,7 @@ pub enum AllLocal {
     Deny {
         /// Which request.
         index: usize,
-        /// What is known of it.
+        /// The denial that is known of it.
         denial: LocalDenial,
     },
     /// One lease is short, and nothing says whether the store has more.
@@ -537,9 +550,9 @@ mod tests {
         entry
     }
 
-    const fn allow(left: u32, wake: bool) -> Local {
+    const fn allow(left: u32, wake: bool) -> LocalDecision {
         let full_at = FULL_AT;
-        Local::Allow {
+        LocalDecision::Allow {
             left,
             full_at,
             wake,
@@ -571,9 +584,12 @@ mod tests {
     fn a_request_is_allowed_from_the_lease_of_its_key() {
         let cache = cache();
         lease(&cache, ALICE, 3);
-        assert_eq!(cache.try_acquire(BOB, 1, NOW), Local::Unknown);
+        assert_eq!(cache.try_acquire(BOB, 1, NOW), LocalDecision::Unknown);
         assert_eq!(cache.try_acquire(ALICE, 2, NOW), allow(1, false));
-        assert_eq!(cache.try_acquire(ALICE, 2, NOW), Local::Short { tokens: 1 });
+        assert_eq!(
+            cache.try_acquire(ALICE, 2, NOW),
+            LocalDecision::Short { tokens: 1 }
+        );
     }
 
     #[test]
@@ -582,7 +598,7 @@ mod tests {
         let alice = lease(&cache, ALICE, 3);
         alice.denial.deny(2, DEADLINE);
         assert_eq!(cache.try_acquire(ALICE, 2, NOW), allow(1, false));
-        let denied = Local::Deny(DENIAL);
+        let denied = LocalDecision::Deny(DENIAL);
         assert_eq!(cache.try_acquire(ALICE, 2, NOW), denied);
         assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(0, false));
         assert_eq!(alice.lease.take_denied(), 2);
@@ -604,7 +620,7 @@ mod tests {
     #[test]
     fn a_cost_of_nothing_is_allowed_where_the_key_is_known() {
         let cache = cache();
-        assert_eq!(cache.try_acquire(ALICE, 0, NOW), Local::Unknown);
+        assert_eq!(cache.try_acquire(ALICE, 0, NOW), LocalDecision::Unknown);
         lease(&cache, ALICE, 1);
         assert_eq!(cache.try_acquire(ALICE, 0, NOW), allow(1, false));
         assert_eq!(cache.try_acquire(ALICE, 0, DEADLINE), allow(0, false));
@@ -798,8 +814,11 @@ mod tests {
         assert!(cache.next_signal().is_none());
         for (entry, subject) in entries.iter().zip(&subjects) {
             assert!(entry.is_forgotten() && entry.slot().is_none());
-            assert_eq!(cache.try_acquire(key(subject), 1, NOW), Local::Unknown);
-            let short = Local::Short { tokens: 0 };
+            assert_eq!(
+                cache.try_acquire(key(subject), 1, NOW),
+                LocalDecision::Unknown
+            );
+            let short = LocalDecision::Short { tokens: 0 };
             assert_eq!(cache.try_acquire_at(entry, 1, NOW), short);
         }
         let again = cache.insert(key(&subjects[0])).unwrap();

@@ -1,4 +1,4 @@
-//! A lease in several cells, so that threads that spend it at once do not fight over one.
+//! A lease in several cells, so that threads that spend it at once do not contend for one.
 //!
 //! # Invariant
 //!
@@ -19,7 +19,7 @@ use crate::lease_cell::{Generation, LeaseCell};
 #[derive(Debug)]
 pub(crate) struct Stripes(Box<[CachePadded<Stripe>]>);
 
-/// What one thread spends from and counts in, with few others or none.
+/// A stripe: the cell and the count of one thread, shared with few others or none.
 #[derive(Debug)]
 pub(crate) struct Stripe {
     pub(crate) cell: LeaseCell,

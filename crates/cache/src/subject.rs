@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //!
-//! A short name lies in the entry itself: who compares it reads no memory besides. It fills what the
-//! address and length of a long one would take, and six bytes more.
+//! A short name lies in the entry itself: who compares it reads no memory besides. It fills what
+//! the address and length of a long one would take, and six bytes more.
 
 /// The bytes of a subject.
 #[derive(Debug)]

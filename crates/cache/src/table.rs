@@ -6,21 +6,22 @@
 //! and removes; any thread finds.
 //!
 //! The hash of a key is computed once a look-up. First this thread looks among those it found
-//! lately ([`recent`]), then in the places that all threads share ([`Places`]), which order an insertion
-//! before whatever finds it, and keep what was removed alive while someone reads it.
+//! lately ([`thread_cache`]), then in the places that all threads share ([`EntryTable`]), which
+//! order an insertion before whatever finds it, and keep what was removed alive while someone reads
+//! it.
 
 use core::fmt;
 use std::sync::Arc;
 
 use crate::entry::Entry;
+use crate::entry_table::{self, EntryGuard, EntryTable};
 use crate::key::KeyRef;
 use crate::keyed_hash::KeyedHash;
-use crate::places::{self, Kept, Places};
-use crate::recent::{self, Home};
+use crate::thread_cache::{self, Home};
 
 /// The keys of a replica and their entries.
 pub(crate) struct Table {
-    places: Places,
+    places: EntryTable,
     hasher: KeyedHash,
     home: Home,
 }
@@ -29,7 +30,7 @@ impl Table {
     /// An empty table whose hashes depend on `seed`.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            places: Places::new(),
+            places: EntryTable::new(),
             hasher: KeyedHash::new(seed),
             home: Home::new(),
         }
@@ -41,7 +42,7 @@ impl Table {
         self.hasher.of(key)
     }
 
-    /// What `known` makes of the entry of `key`, whose hash this is, if this thread found it lately.
+    /// Calls `known` with the entry of `key`, whose hash this is, if this thread keeps it.
     ///
     /// # Errors
     ///
@@ -53,10 +54,10 @@ impl Table {
         key: KeyRef<'_>,
         known: impl FnOnce(&Arc<Entry>) -> T,
     ) -> Result<T, bool> {
-        recent::with_entry(self.home.mark(hash), hash, key, known)
+        thread_cache::with_entry(self.home.fingerprint(hash), hash, key, known)
     }
 
-    /// What `found` makes of the entry of `key`, whose hash this is, if it is found at once: if not,
+    /// Calls `found` with the entry of `key`, whose hash this is, if it is found at once: if not,
     /// [`pin`](Self::pin) and [`find`](Pinned::find) it.
     #[inline]
     pub(crate) fn with_entry<T>(
@@ -73,7 +74,7 @@ impl Table {
     #[cold]
     #[inline(never)]
     pub(crate) fn keep(&self, hash: u64, entry: &Arc<Entry>) {
-        recent::keep(self.home.mark(hash), hash, entry);
+        thread_cache::keep(self.home.fingerprint(hash), hash, entry);
     }
 
     /// The table as this thread reads it: what it finds stays alive for as long.
@@ -122,14 +123,14 @@ impl fmt::Debug for Table {
 
 /// A table while one thread reads it.
 pub(crate) struct Pinned<'a> {
-    places: places::Pinned<'a>,
+    places: entry_table::Pinned<'a>,
     hasher: &'a KeyedHash,
 }
 
 impl Pinned<'_> {
     /// The entry of `key`, for as long as the table is pinned.
     #[inline]
-    pub(crate) fn find(&self, key: KeyRef<'_>) -> Option<Kept<'_>> {
+    pub(crate) fn find(&self, key: KeyRef<'_>) -> Option<EntryGuard<'_>> {
         let hash = self.hasher.of(key);
         self.places.find(hash, |entry| entry.is_of(key))
     }

@@ -2,8 +2,8 @@
 //!
 //! `RUSTFLAGS="--cfg leasehold_loom" cargo test --release -p leasehold-cache --test loom`
 //!
-//! Each test names the bugs that were planted to see it fail. All of them take 30 s on two cores, as
-//! long as no test has more than three threads that write.
+//! Each test names the bugs that were planted to see it fail. All of them take 30 s on two cores,
+//! as long as no test has more than three threads that write.
 //!
 //! | protocol | stories |
 //! |---|---|
@@ -17,8 +17,8 @@
 //! | falling back on oneself | `a_key_that_falls_back_counts_each_token_in_one_bucket` |
 //! | count of denials | `each_denied_token_is_counted_once` |
 //!
-//! Not here: the mark of use. It is a plain store against a swap, which loom orders in a way that no
-//! memory model allows, and so reports as lost; `tests/threads.rs` has it, for Miri.
+//! Not here: the mark of use. It is a plain store against a swap, which loom orders in a way that
+//! no memory model allows, and so reports as lost; `tests/threads.rs` has it, for Miri.
 //!
 //! The main thread runs first, and whoever only reads is spawned. The other way round loom would
 //! miss bugs: of each atomic it remembers the last access alone, so the load that opens a writer's
@@ -80,8 +80,8 @@ fn tokens_and_their_deadline_arrive_together() {
     });
 }
 
-/// Caught: `LeaseCell::withdraw` that says what it saw before it took; `LeaseCell::update` as a load
-/// and a store.
+/// Caught: `LeaseCell::withdraw` that says what it saw before it took; `LeaseCell::update` as a
+/// load and a store.
 #[test]
 fn what_is_given_back_is_not_spent_too() {
     loom::model(|| {
@@ -189,8 +189,8 @@ fn two_limits_are_paid_both_or_neither_while_one_is_given_back() {
     });
 }
 
-/// Caught: `LeaseCell::refund` without its look at the generation; `renew_generation` that keeps the
-/// tokens; `LeaseCell::update` as a load and a store.
+/// Caught: `LeaseCell::refund` without its look at the generation; `renew_generation` that keeps
+/// the tokens; `LeaseCell::update` as a load and a store.
 #[test]
 fn two_limits_are_paid_both_or_neither_while_one_begins_a_new_lease() {
     loom::model(|| {
@@ -236,8 +236,8 @@ fn a_key_that_falls_back_counts_each_token_in_one_bucket() {
     });
 }
 
-/// Caught: `Lease::carry` that does not begin a hold, or ends it before the block has arrived; one that
-/// takes the block `Relaxed`.
+/// Caught: `Lease::carry` that does not begin a hold, or ends it before the block has arrived; one
+/// that takes the block `Relaxed`.
 #[test]
 fn no_report_claims_a_block_that_is_on_its_way() {
     loom::model(|| {
@@ -254,8 +254,8 @@ fn no_report_claims_a_block_that_is_on_its_way() {
     });
 }
 
-/// Caught: `LeaseCell::put` without its look at the generation; `Lease::renew_generation` that leaves
-/// the stripes as they are.
+/// Caught: `LeaseCell::put` without its look at the generation; `Lease::renew_generation` that
+/// leaves the stripes as they are.
 #[test]
 fn a_block_on_its_way_never_enters_another_lease_record() {
     loom::model(|| {
@@ -271,7 +271,8 @@ fn a_block_on_its_way_never_enters_another_lease_record() {
     });
 }
 
-/// Caught: `Lease::withdraw` that takes what it saw in a stripe; `LeaseCell::put` as a load and a store.
+/// Caught: `Lease::withdraw` that takes what it saw in a stripe; `LeaseCell::put` as a load and a
+/// store.
 #[test]
 fn a_block_on_its_way_is_given_back_or_stays() {
     loom::model(|| {
@@ -423,7 +424,7 @@ fn cell_time(until: Instant) -> Instant {
     cell.denies(1, NOW).expect("it is later than now")
 }
 
-/// What a report would claim as spent of `deposited` tokens.
+/// The tokens that a report would claim as spent of `deposited`.
 fn reported(entry: &Entry, deposited: u32) -> u32 {
     deposited.saturating_sub(entry.account(NOW).unspent())
 }

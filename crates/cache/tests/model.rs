@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_cache::{AllLocal, Config, Full, KeyRef, LimitId, Local, LocalDenial, QuotaCache};
+use leasehold_cache::{
+    AllLocal, Config, Full, KeyRef, LimitId, LocalDecision, LocalDenial, QuotaCache,
+};
 use leasehold_core::Instant;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,8 +25,8 @@ proptest! {
     }
 }
 
-/// What can be done to a cache. Keys are the numbers 0 to 3; times are in lease ticks, so that
-/// the model need not round.
+/// A step: something done to a cache. Keys are the numbers 0 to 3; times are in lease ticks, so
+/// that the model need not round.
 #[derive(Clone, Debug)]
 enum Step {
     Pass { ticks: u64 },
@@ -39,13 +41,13 @@ enum Step {
     Look { key: u8 },
 }
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Debug, Eq, PartialEq)]
 enum Answer {
     Nothing,
     Inserted(Result<(), Full>),
     Tokens { live: u32, dead: u32, denied: u32 },
-    Said(Local),
+    Said(LocalDecision),
     SaidAll(AllLocal),
 }
 
@@ -135,7 +137,7 @@ fn apply(cache: &QuotaCache, step: &Step, now: Instant) -> Answer {
     }
 }
 
-/// The same in plain values.
+/// The cache in plain values.
 #[derive(Default)]
 struct Model {
     now_ticks: u64,
@@ -188,15 +190,15 @@ impl Model {
         }
     }
 
-    fn acquire(&mut self, key: u8, cost: u32) -> Local {
+    fn acquire(&mut self, key: u8, cost: u32) -> LocalDecision {
         let now = self.now_ticks;
         let Some(key) = self.keys.get_mut(&key) else {
-            return Local::Unknown;
+            return LocalDecision::Unknown;
         };
         let live = key.live(now);
         if cost <= live {
             key.tokens -= cost;
-            return Local::Allow {
+            return LocalDecision::Allow {
                 left: live - cost,
                 full_at: key.full_at(),
                 wake: false,
@@ -205,9 +207,9 @@ impl Model {
         match key.denies(cost, now) {
             Some(until) => {
                 key.denied = key.denied.saturating_add(cost);
-                Local::Deny(key.local_denial(until))
+                LocalDecision::Deny(key.local_denial(until))
             }
-            None => Local::Short { tokens: live },
+            None => LocalDecision::Short { tokens: live },
         }
     }
 
@@ -231,13 +233,13 @@ impl Model {
         let mut told = Vec::new();
         for (index, &(key, cost)) in requests.iter().enumerate() {
             let refusal = match self.acquire(key, cost) {
-                Local::Allow { left, full_at, .. } => {
+                LocalDecision::Allow { left, full_at, .. } => {
                     told.push((left, index, full_at));
                     continue;
                 }
-                Local::Deny(denial) => AllLocal::Deny { index, denial },
-                Local::Short { tokens } => AllLocal::Short { index, tokens },
-                Local::Unknown => AllLocal::Unknown { index },
+                LocalDecision::Deny(denial) => AllLocal::Deny { index, denial },
+                LocalDecision::Short { tokens } => AllLocal::Short { index, tokens },
+                LocalDecision::Unknown => AllLocal::Unknown { index },
             };
             for (key, tokens) in self.keys.values_mut().zip(before) {
                 key.tokens = tokens;

@@ -10,18 +10,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use leasehold_cache::{AllLocal, Config, Entry, KeyRef, LimitId, Local, QuotaCache};
+use leasehold_cache::{AllLocal, Config, Entry, KeyRef, LimitId, LocalDecision, QuotaCache};
 use leasehold_core::Instant;
 
 const NOW: Instant = Instant::ORIGIN;
 const DEADLINE: Instant = Instant::from_millis(100);
-/// Of each thread: enough for Miri to let them meet, and few enough for it to be done.
+/// Rounds of each thread: enough for Miri to let them meet, and few enough for it to be done.
 const ROUNDS: u32 = if cfg!(miri) { 12 } else { 2000 };
-/// Of stories that are over at once.
+/// Rounds of stories that are over at once.
 const STORIES: u32 = if cfg!(miri) { 15 } else { 2000 };
 
-/// Caught: `Held` that does not refund what is dropped; by Miri, `LeaseCell::update` as a load and a
-/// store.
+/// Caught: `Held` that does not refund what is dropped; by Miri, `LeaseCell::update` as a load and
+/// a store.
 #[test]
 fn what_is_spent_held_and_given_back_adds_up() {
     let cache = cache();
@@ -29,7 +29,8 @@ fn what_is_spent_held_and_given_back_adds_up() {
     check_that_all_adds_up(&cache, entries, 2);
 }
 
-/// Caught: `Lease::carry` that loses what finds no place; `Lease::withdraw` that forgets the stripes.
+/// Caught: `Lease::carry` that loses what finds no place; `Lease::withdraw` that forgets the
+/// stripes.
 #[test]
 fn what_is_carried_between_stripes_adds_up() {
     let cache = cache();
@@ -79,8 +80,8 @@ fn check_that_all_adds_up(cache: &QuotaCache, [first, second]: [Arc<Entry>; 2], 
     }
 }
 
-/// On one processor threads hardly ever meet, and stripes are not needed. On a busy machine they meet
-/// late: it is over as soon as they have met.
+/// On one processor threads hardly ever meet, and stripes are not needed. On a busy machine they
+/// meet late: it is over as soon as they have met.
 #[test]
 #[cfg(not(miri))]
 fn threads_that_fight_over_a_key_get_stripes() {
@@ -220,8 +221,8 @@ fn a_use_is_seen_by_this_sweep_or_the_next() {
     }
 }
 
-fn is_allowed(said: Local) -> bool {
-    matches!(said, Local::Allow { .. })
+fn is_allowed(said: LocalDecision) -> bool {
+    matches!(said, LocalDecision::Allow { .. })
 }
 
 fn cache() -> QuotaCache {

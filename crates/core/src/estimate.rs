@@ -89,6 +89,9 @@ impl Limit {
     fn used(&self, full_nanos: u64) -> u64 {
         // Times are rounded up to the microsecond.
         let nanos = full_nanos.saturating_sub(999);
+        if nanos == 0 {
+            return 0;
+        }
         let rate = self.rate();
         let (tokens, period) = (rate.tokens, rate.period.0);
         // 64 bits, as a rule, because a division of 128 takes several times as long.

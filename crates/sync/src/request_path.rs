@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, Local, LocalDenial, QuotaCache};
+use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, LocalDecision, LocalDenial, QuotaCache};
 use leasehold_core::{Decided, Instant, Limit, Reason, Retry, Verdict};
 
 use crate::away::Away;
@@ -95,23 +95,26 @@ impl<'a> RequestPath<'a> {
     )]
     fn judge<'k>(
         self,
-        said: Local,
+        said: LocalDecision,
         key: impl Fn() -> KeyRef<'k>,
         cost: u32,
         closed: impl FnOnce() -> Option<Reason>,
         now: Instant,
     ) -> Step<()> {
         match said {
-            Local::Allow {
+            LocalDecision::Allow {
                 left,
                 full_at,
                 wake,
             } if cost > 0 => Step::allowed(key().limit, left, full_at, wake, now),
             // To come back later helps whom the limit can ever allow.
-            Local::Deny(denial) if self.needs_tokens(key(), cost) => {
+            LocalDecision::Deny(denial) if self.needs_tokens(key(), cost) => {
                 Step::exhausted(key().limit, denial, now)
             }
-            Local::Deny(_) | Local::Allow { .. } | Local::Short { .. } | Local::Unknown => {
+            LocalDecision::Deny(_)
+            | LocalDecision::Allow { .. }
+            | LocalDecision::Short { .. }
+            | LocalDecision::Unknown => {
                 let KeyRef { limit, subject } = key();
                 self.not_here(limit, subject, cost, closed(), now)
             }
@@ -273,7 +276,11 @@ impl<Lacking> Step<Lacking> {
 
     /// Denied by what is known here: the limit is used up, or this replica's part of it while the
     /// store is away.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and a denial is as cheap as its copies are few"
+    )]
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         let until = denial.until.max(now + RETRY_AFTER_MIN);
         let verdict = Verdict::deny_here(limit, until, denial.full_at, now);

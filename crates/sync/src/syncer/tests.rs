@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use leasehold_cache::{Config, Local};
+use leasehold_cache::{Config, LocalDecision};
 use leasehold_core::{Birth, Ledger, Micros, Reply, Retry, Status, StoreTime, Wait};
 
 use super::*;
@@ -177,7 +177,7 @@ fn ask_for_alice(syncer: &mut Syncer<Caller>, store: &mut Store, cost: u32, mill
     for now in (0..millis).map(|later| NOW + Duration::from_millis(later)) {
         if matches!(
             syncer.cache.try_acquire(ALICE, cost, now),
-            Local::Allow { .. }
+            LocalDecision::Allow { .. }
         ) {
             syncer.handle_signals(now);
         } else {
@@ -211,7 +211,7 @@ fn the_renewal_of_a_hot_key_goes_before_the_questions_of_cold_keys_that_came_ear
         );
     }
     let mut spends = (0..100_000).map(|_| syncer.cache.try_acquire(ALICE, 1, now));
-    assert!(spends.any(|local| matches!(local, Local::Allow { wake: true, .. })));
+    assert!(spends.any(|local| matches!(local, LocalDecision::Allow { wake: true, .. })));
     syncer.handle_signals(now);
     let batch = syncer.poll_batch(now).unwrap();
     assert_eq!(call_of_alice(&batch), Some(0));
@@ -271,7 +271,7 @@ fn ask_now_and_then(
         let now = NOW + Duration::from_millis(millis);
         if millis % gap_millis == 0 {
             match syncer.cache.try_acquire(ALICE, cost, now) {
-                Local::Allow { .. } => local += 1,
+                LocalDecision::Allow { .. } => local += 1,
                 _ => syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now),
             }
         }
@@ -351,7 +351,7 @@ fn a_key_whose_share_is_on_the_edge_stays_leased() {
         if millis % 25 == 0 {
             let cost = if millis < 2_000 { 100 } else { 110 };
             let local = syncer.cache.try_acquire(ALICE, cost, now);
-            if matches!(local, Local::Short { .. } | Local::Unknown) {
+            if matches!(local, LocalDecision::Short { .. } | LocalDecision::Unknown) {
                 asked += 1;
                 syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now);
             }
@@ -423,8 +423,8 @@ fn a_wait_is_believed_for_as_long_as_the_bucket_takes_to_fill() {
     let told = verdicts(&mut syncer)[0].denial().unwrap().retry;
     assert_eq!(told, Retry::After(fill));
     let said = |at| syncer.cache.try_acquire(ALICE, 1, at);
-    assert!(matches!(said(NOW + fill / 2), Local::Deny(_)));
-    assert!(!matches!(said(NOW + fill), Local::Deny(_)));
+    assert!(matches!(said(NOW + fill / 2), LocalDecision::Deny(_)));
+    assert!(!matches!(said(NOW + fill), LocalDecision::Deny(_)));
 }
 
 /// Asks for one of Alice's tokens every `gap` milliseconds until one is had; returns after how many
@@ -440,8 +440,8 @@ fn ask_until_allowed(
         let now = start + Duration::from_millis(millis);
         if millis % gap == 0 {
             match syncer.cache.try_acquire(ALICE, 1, now) {
-                Local::Allow { .. } => return (millis, calls),
-                Local::Deny(_) => {}
+                LocalDecision::Allow { .. } => return (millis, calls),
+                LocalDecision::Deny(_) => {}
                 _ => syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), now),
             }
         }
@@ -478,7 +478,7 @@ fn a_bucket_that_was_deleted_is_found_full_by_a_look_though_the_told_wait_was_lo
             let now = start + Duration::from_millis(millis);
             if millis % gap == 0 {
                 let said = syncer.cache.try_acquire(ALICE, 1, now);
-                assert!(matches!(said, Local::Deny(_)), "{said:?}");
+                assert!(matches!(said, LocalDecision::Deny(_)), "{said:?}");
             }
             syncer.handle_timeout(now);
             store.serve(&mut syncer, now);

@@ -60,8 +60,8 @@ fn ask_for_both(
     for now in millis.map(|later| NOW + Duration::from_millis(later)) {
         for (key, admitted) in [(ALICE, &mut alice), (BOB, &mut bob)] {
             match syncer.cache.try_acquire(key, 1, now) {
-                Local::Allow { .. } => *admitted += 1,
-                Local::Deny(_) => {}
+                LocalDecision::Allow { .. } => *admitted += 1,
+                LocalDecision::Deny(_) => {}
                 _ => syncer.acquire(key, 1, Purpose::Spend, Caller::default(), now),
             }
             syncer.handle_signals(now);

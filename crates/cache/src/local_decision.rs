@@ -1,13 +1,14 @@
-//! What one replica says to a request without asking the store, and the same in two words.
+//! A replica's decision without asking the store, and its form in two words.
 //!
-//! A function returns two words in two registers. More it returns through memory, where it is written
-//! in parts and read as a whole, which a processor does not forward: that took longer than the decision.
+//! A function returns two words in two registers. More it returns through memory, where it is
+//! written in parts and read as a whole, which a processor does not forward: that took longer than
+//! the decision.
 
 use leasehold_core::Instant;
 
-/// What one replica says to a request without asking the store.
+/// A replica's decision on a request without asking the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Local {
+pub enum LocalDecision {
     /// Allowed: the tokens are spent.
     Allow {
         /// Tokens left in the lease.
@@ -28,33 +29,33 @@ pub enum Local {
     Unknown,
 }
 
-/// What is known here of a key that has no tokens.
+/// A denial that is known here, of a key that has no tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LocalDenial {
     /// When asking makes sense again.
     pub until: Instant,
     /// When the bucket is full again if nothing more is spent, as far as is known here.
     pub full_at: Instant,
-    /// Whether the key [stands alone](crate::Entry::is_alone).
+    /// Whether the key [is in fallback](crate::Entry::is_alone).
     pub is_alone: bool,
 }
 
-/// A [`Local`] on its way out of the function that found it.
+/// A [`LocalDecision`] in two words, which a function returns in registers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Packed {
+pub(crate) struct PackedDecision {
     /// Tokens or a time, which take the high bits, and what kind of answer it is.
     said: u64,
     full_at: u64,
 }
 
-impl Packed {
-    /// [`Local::Unknown`].
+impl PackedDecision {
+    /// [`LocalDecision::Unknown`].
     pub(crate) const UNKNOWN: Self = Self {
         said: UNKNOWN,
         full_at: 0,
     };
 
-    /// [`Local::Allow`].
+    /// [`LocalDecision::Allow`].
     #[inline]
     pub(crate) fn allow(left: u32, full_at: Instant, wake: bool) -> Self {
         Self {
@@ -63,7 +64,8 @@ impl Packed {
         }
     }
 
-    /// [`Local::Deny`]. The time is cut to whole ticks of 256 ns, which those of a denial are anyway.
+    /// [`LocalDecision::Deny`]. The time is cut to whole ticks of 256 ns, which those of a denial
+    /// are anyway.
     #[inline]
     pub(crate) fn deny(denial: &LocalDenial) -> Self {
         let until = denial.until.as_nanos() & UNTIL_MASK;
@@ -73,7 +75,7 @@ impl Packed {
         }
     }
 
-    /// [`Local::Short`].
+    /// [`LocalDecision::Short`].
     #[inline]
     pub(crate) fn short(tokens: u32) -> Self {
         Self {
@@ -85,28 +87,28 @@ impl Packed {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "what is told apart here must not be told apart again by who asks"
+        reason = "the caller then need not branch on the kind of answer again"
     )]
-    pub(crate) fn unpack(self) -> Local {
+    pub(crate) fn unpack(self) -> LocalDecision {
         let tokens = (self.said >> TOKENS_SHIFT) as u32;
         let full_at = Instant::from_nanos(self.full_at);
         let is_marked = self.said & MARKED > 0;
         // First, and not by a table of jumps: it is what most requests hear.
         if self.said & KIND_MASK == ALLOW {
-            return Local::Allow {
+            return LocalDecision::Allow {
                 left: tokens,
                 full_at,
                 wake: is_marked,
             };
         }
         match self.said & KIND_MASK {
-            DENY => Local::Deny(LocalDenial {
+            DENY => LocalDecision::Deny(LocalDenial {
                 until: Instant::from_nanos(self.said & UNTIL_MASK),
                 full_at,
                 is_alone: is_marked,
             }),
-            SHORT => Local::Short { tokens },
-            _ => Local::Unknown,
+            SHORT => LocalDecision::Short { tokens },
+            _ => LocalDecision::Unknown,
         }
     }
 }
@@ -117,7 +119,7 @@ const SHORT: u64 = 2;
 const UNKNOWN: u64 = 3;
 const KIND_MASK: u64 = 3;
 
-/// The task is to be woken, or the key stands alone.
+/// Marks an answer: the task is to be woken, or the key is in fallback.
 const MARKED: u64 = 1 << 2;
 
 const TOKENS_SHIFT: u32 = 32;
@@ -133,13 +135,16 @@ mod tests {
         for is in [false, true] {
             for tokens in [0, 1, 1 << 24, u32::MAX] {
                 let (left, wake) = (tokens, is);
-                let allowed = Local::Allow {
+                let allowed = LocalDecision::Allow {
                     left,
                     full_at,
                     wake,
                 };
-                assert_eq!(Packed::allow(tokens, full_at, is).unpack(), allowed);
-                assert_eq!(Packed::short(tokens).unpack(), Local::Short { tokens });
+                assert_eq!(PackedDecision::allow(tokens, full_at, is).unpack(), allowed);
+                assert_eq!(
+                    PackedDecision::short(tokens).unpack(),
+                    LocalDecision::Short { tokens }
+                );
             }
             for until in [until, Instant::ORIGIN, Instant::from_nanos(!0xff)] {
                 let denial = LocalDenial {
@@ -147,10 +152,13 @@ mod tests {
                     full_at,
                     is_alone: is,
                 };
-                assert_eq!(Packed::deny(&denial).unpack(), Local::Deny(denial));
+                assert_eq!(
+                    PackedDecision::deny(&denial).unpack(),
+                    LocalDecision::Deny(denial)
+                );
             }
         }
-        assert_eq!(Packed::UNKNOWN.unpack(), Local::Unknown);
+        assert_eq!(PackedDecision::UNKNOWN.unpack(), LocalDecision::Unknown);
     }
 
     #[test]
@@ -160,7 +168,7 @@ mod tests {
             full_at: Instant::FAR_FUTURE,
             is_alone: false,
         };
-        let Local::Deny(told) = Packed::deny(&denial).unpack() else {
+        let LocalDecision::Deny(told) = PackedDecision::deny(&denial).unpack() else {
             panic!("it is a denial");
         };
         assert_eq!(told.full_at, denial.full_at);

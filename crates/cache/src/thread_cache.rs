@@ -1,15 +1,15 @@
-//! The entries that this thread found last: a key that is asked for again is not looked up again.
+//! The entries that this thread asks for most: a key that is asked for again is not looked up
+//! again.
 //!
 //! # Invariant
 //!
-//! What is told is the entry that a table had of that very key, and has not said to be forgotten: what
-//! one who keeps an [`Entry`] knows of it, and no more. So nothing here can be wrong for longer than a
-//! look-up takes; it can only be missing.
+//! A thread finds here only an entry that the table had of that very key, and that is not marked as
+//! forgotten. So an answer is never wrong for longer than a look-up takes; it can only be missing.
 //!
-//! Each thread has a place for a key, by its hash, and puts an entry there when the same key came
-//! [`TIMES`] times in a row that was not there: a key that is one of many takes nobody's place, and costs
-//! a comparison. What lies in places keeps at most [`PLACES`] entries alive that their caches may have
-//! forgotten; each goes when others come, or the thread ends.
+//! Each thread has a place for a key, by its hash. It puts an entry there when one key that is not
+//! there came [`TIMES`] times in a row: a key that is one of many takes no place, and costs a
+//! comparison. A thread keeps at most [`PLACES`] entries alive that their tables may have
+//! forgotten, until other keys take their places or the thread ends.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::AtomicU32;
@@ -19,16 +19,16 @@ use std::sync::Arc;
 use crate::entry::Entry;
 use crate::key::KeyRef;
 
-/// A table among all of this process, and a part of a key's hash in it.
+/// The fingerprint of a key: its table among all of this process, and a part of its hash there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Mark(u64);
+pub(crate) struct Fingerprint(u64);
 
-/// Which table of this process: their entries must not be taken for each other's.
+/// The number of a table in this process: entries of two tables must not be confused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Home(u32);
 
 impl Home {
-    /// One that no table had before; none of all tables after the first four thousand millions.
+    /// A number that no table had before, or [`NOWHERE`] after four thousand million tables.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let next = NEXT.fetch_update(Relaxed, Relaxed, |next| next.checked_add(1));
@@ -37,75 +37,77 @@ impl Home {
 
     /// Stands for a key of this table with this hash.
     #[inline]
-    pub(crate) const fn mark(self, hash: u64) -> Mark {
-        Mark(hash >> HOME_BITS << HOME_BITS | self.0 as u64)
+    pub(crate) const fn fingerprint(self, hash: u64) -> Fingerprint {
+        Fingerprint(hash >> HOME_BITS << HOME_BITS | self.0 as u64)
     }
 }
 
 const HOME_BITS: u32 = 32;
 
-/// Its keys are looked up each time.
+/// A table of this number has its keys looked up each time.
 const NOWHERE: u32 = u32::MAX;
 
-/// What `known` makes of the entry of `key`, if this thread keeps it and its table has not forgotten
+/// Calls `known` with the entry of `key`, if this thread keeps it and its table has not forgotten
 /// it.
 ///
 /// # Errors
 ///
-/// Whether it came so often that it should be [kept](keep), if it is not.
+/// True if the key is not kept, and came so often that it should be [kept](keep).
 #[inline]
 pub(crate) fn with_entry<T>(
-    mark: Mark,
+    fingerprint: Fingerprint,
     hash: u64,
     key: KeyRef<'_>,
     known: impl FnOnce(&Arc<Entry>) -> T,
 ) -> Result<T, bool> {
-    let look = |recent: &RefCell<Recent>| {
+    let look = |recent: &RefCell<ThreadCache>| {
         let Ok(recent) = recent.try_borrow() else {
             return Err(false);
         };
         let place = &recent.0[index(hash)];
-        match place.entry(mark, key) {
+        match place.entry(fingerprint, key) {
             Some(entry) => Ok(known(entry)),
-            None => Err(place.asks(mark)),
+            None => Err(place.asks(fingerprint)),
         }
     };
     // There is none while the thread ends.
-    RECENT.try_with(look).unwrap_or(Err(false))
+    THREAD_CACHE.try_with(look).unwrap_or(Err(false))
 }
 
 /// Keeps the entry that the table had.
-pub(crate) fn keep(mark: Mark, hash: u64, entry: &Arc<Entry>) {
-    let keep = |recent: &RefCell<Recent>| {
+pub(crate) fn keep(fingerprint: Fingerprint, hash: u64, entry: &Arc<Entry>) {
+    let keep = |recent: &RefCell<ThreadCache>| {
         if let Ok(mut recent) = recent.try_borrow_mut()
-            && !mark.is_nowhere()
+            && !fingerprint.is_nowhere()
         {
-            recent.keep(mark, hash, entry);
+            recent.keep(fingerprint, hash, entry);
         }
     };
-    let _ = RECENT.try_with(keep);
+    let _ = THREAD_CACHE.try_with(keep);
 }
 
-thread_local!(static RECENT: RefCell<Recent> = const { RefCell::new(Recent::new()) });
+thread_local! {
+    static THREAD_CACHE: RefCell<ThreadCache> = const { RefCell::new(ThreadCache::new()) };
+}
 
-struct Recent([Place; PLACES]);
+struct ThreadCache([Place; PLACES]);
 
 struct Place {
-    mark: Mark,
+    fingerprint: Fingerprint,
     entry: Option<Arc<Entry>>,
-    /// Who came last and was not here, and how many times in a row.
-    asked: Cell<Mark>,
+    /// The key that was last asked for and not found here, and how many times in a row.
+    asked: Cell<Fingerprint>,
     times: Cell<u32>,
 }
 
-impl Recent {
+impl ThreadCache {
     const fn new() -> Self {
         Self([const { Place::empty() }; PLACES])
     }
 
-    fn keep(&mut self, mark: Mark, hash: u64, entry: &Arc<Entry>) {
+    fn keep(&mut self, fingerprint: Fingerprint, hash: u64, entry: &Arc<Entry>) {
         self.0[index(hash)] = Place {
-            mark,
+            fingerprint,
             entry: Some(Arc::clone(entry)),
             ..Place::empty()
         };
@@ -115,38 +117,38 @@ impl Recent {
 impl Place {
     const fn empty() -> Self {
         Self {
-            mark: Mark::NONE,
+            fingerprint: Fingerprint::NONE,
             entry: None,
-            asked: Cell::new(Mark::NONE),
+            asked: Cell::new(Fingerprint::NONE),
             times: Cell::new(0),
         }
     }
 
     #[inline]
-    fn entry(&self, mark: Mark, key: KeyRef<'_>) -> Option<&Arc<Entry>> {
-        if self.mark != mark {
+    fn entry(&self, fingerprint: Fingerprint, key: KeyRef<'_>) -> Option<&Arc<Entry>> {
+        if self.fingerprint != fingerprint {
             return None;
         }
         let entry = self.entry.as_ref()?;
         (entry.is_of(key) && !entry.is_forgotten()).then_some(entry)
     }
 
-    /// Counts who is not here; true if it came often enough.
+    /// Counts a key that is not here; true if it came often enough.
     #[inline]
-    fn asks(&self, mark: Mark) -> bool {
-        let before = if self.asked.get() == mark {
+    fn asks(&self, fingerprint: Fingerprint) -> bool {
+        let before = if self.asked.get() == fingerprint {
             self.times.get()
         } else {
             0
         };
-        self.asked.set(mark);
+        self.asked.set(fingerprint);
         self.times.set(before + 1);
         before + 1 >= TIMES
     }
 }
 
-impl Mark {
-    /// Of no key: no table is number 0.
+impl Fingerprint {
+    /// The fingerprint of no key: no table is number 0.
     const NONE: Self = Self(0);
 
     #[expect(
@@ -158,16 +160,16 @@ impl Mark {
     }
 }
 
-/// By bits of the hash that are not in the mark.
+/// By bits of the hash that are not in the fingerprint.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "masked to few bits")]
 const fn index(hash: u64) -> usize {
     hash as usize & (PLACES - 1)
 }
 
-/// 2 KiB a thread that decides. Keys that are asked for so often that a look-up counts are few; with more
-/// places, keys that come now and then would be found here now and then, and no processor could foresee
-/// when.
+/// 2 KiB a thread that decides. Keys that are asked for so often that a look-up counts are few;
+/// with more places, keys that come now and then would be found here now and then, and no processor
+/// could foresee when.
 const PLACES: usize = 64;
 
 /// To take a place costs as much as a few look-ups: it has to pay.
@@ -190,16 +192,16 @@ mod tests {
     }
 
     fn found(home: Home, hash: u64, subject: &[u8]) -> Option<Arc<Entry>> {
-        with_entry(home.mark(hash), hash, key(subject), Arc::clone).ok()
+        with_entry(home.fingerprint(hash), hash, key(subject), Arc::clone).ok()
     }
 
     fn put(home: Home, hash: u64, entry: &Arc<Entry>) {
-        keep(home.mark(hash), hash, entry);
+        keep(home.fingerprint(hash), hash, entry);
     }
 
     /// Whether it is to be kept, of those asked for in this order.
     fn asked(home: Home, hashes: &[u64]) -> Vec<bool> {
-        let ask = |&hash| with_entry(home.mark(hash), hash, key(b"?"), |_| ()).unwrap_err();
+        let ask = |&hash| with_entry(home.fingerprint(hash), hash, key(b"?"), |_| ()).unwrap_err();
         hashes.iter().map(ask).collect()
     }
 
@@ -219,7 +221,7 @@ mod tests {
         let limit = LimitId(1);
         let subject = b"alice";
         let elsewhere = KeyRef { limit, subject };
-        assert!(with_entry(home.mark(HASH), HASH, elsewhere, |_| ()).is_err());
+        assert!(with_entry(home.fingerprint(HASH), HASH, elsewhere, |_| ()).is_err());
     }
 
     #[test]

@@ -1,30 +1,31 @@
-//! Where entries lie: an array of pointers to them, which any thread searches while one changes it.
+//! The entry table: an array of pointers to entries, which any thread searches while one changes
+//! it.
 //!
 //! # Invariant
 //!
-//! An entry lies in one place from its insertion to its removal, and a search that lasts while it lies
-//! there finds it. An array has room: at most half of its places have ever been used, so a search ends
-//! soon, at the first that has not.
+//! An entry lies in one place from its insertion to its removal, and a search that lasts while it
+//! lies there finds it. An array has room: at most half of its places have ever been used, so a
+//! search ends soon, at the first that has not.
 //!
-//! An array that is half used is replaced by another, into which entries are moved a few at a time, so
-//! that no insertion takes long. Meanwhile the new one says where the old one is, and a search looks
-//! there first: an entry enters its new place before it leaves the old one. Who finds nothing looks
-//! whether the arrays are still those it has searched.
+//! An array that is half used is replaced by another, into which entries are moved a few at a time,
+//! so that no insertion takes long. Meanwhile the new one says where the old one is, and a search
+//! looks there first: an entry enters its new place before it leaves the old one. A thread that
+//! finds nothing looks whether the arrays are still those it has searched.
 //!
 //! # Orderings
 //!
-//! Places, arrays and the way to them are stored with `Release` and loaded with `Acquire` at least: who
-//! sees that an entry has left a place sees the place where it went, and who sees an array sees what was
-//! put into it before.
+//! Places, arrays and the way to them are stored with `Release` and loaded with `Acquire` at
+//! least: who sees that an entry has left a place sees the place where it went, and who sees an
+//! array sees what was put into it before.
 //!
 //! # Why code that is not checked
 //!
-//! A table in checked code (papaya's, which is unchecked inside) takes three steps to an entry of ours:
-//! its byte of the hash, its pointer, its own box, and then the entry. Each is a cache miss where there
-//! are many keys. Here a place is the pointer itself, with three bits of the hash in it: that took a
-//! third off a decision among a million keys. All of it rests on two facts, which no other file can break:
-//! a place holds nothing or what [`Arc::into_raw`] gave, and what is taken out of its place is dropped by
-//! the collector, when nobody reads it any more.
+//! A table in checked code (papaya's, which is unchecked inside) takes three steps to an entry of
+//! ours: its byte of the hash, its pointer, its own box, and then the entry. Each is a cache miss
+//! where there are many keys. Here a place is the pointer itself, with three bits of the hash in
+//! it: that took a third off a decision among a million keys. All of it rests on two facts, which
+//! no other file can break: a place holds nothing or what [`Arc::into_raw`] gave, and what is taken
+//! out of its place is dropped by the collector, when nobody reads it any more.
 #![expect(
     unsafe_code,
     reason = "see above: it takes a third off a decision among a million keys"
@@ -42,8 +43,9 @@ use seize::{Collector, Guard, LocalGuard, reclaim};
 
 use crate::entry::Entry;
 
-/// The entries of a cache, each found by its hash and whatever tells it from others of the same hash.
-pub(crate) struct Places {
+/// The entries of a cache, each found by its hash and whatever tells it from others of the same
+/// hash.
+pub(crate) struct EntryTable {
     array: AtomicPtr<Array>,
     /// Keeps alive what a search may still read.
     collector: Collector,
@@ -54,11 +56,12 @@ pub(crate) struct Places {
 struct Array {
     /// A power of two of them.
     places: Box<[AtomicPtr<Entry>]>,
-    /// What has not been moved from there yet lies there; null once all has.
+    /// The array before this one, with the entries that have not been moved yet; null once all
+    /// have.
     before: AtomicPtr<Array>,
 }
 
-/// What only who changes the array needs to know.
+/// The state that only a thread that changes the array needs.
 #[derive(Default)]
 struct Writer {
     /// Places of the newest array that are not empty.
@@ -67,7 +70,7 @@ struct Writer {
     moved: usize,
 }
 
-impl Places {
+impl EntryTable {
     pub(crate) fn new() -> Self {
         Self {
             array: AtomicPtr::new(Array::new(PLACES_MIN, ptr::null_mut())),
@@ -86,7 +89,7 @@ impl Places {
         }
     }
 
-    /// What `found` makes of the entry of this hash that `is` the one, if it is found at once: while
+    /// Calls `found` with the entry of this hash that `is` the one, if it is found at once: while
     /// entries move, [`pin`](Self::pin) and [`find`](Pinned::find) it.
     #[inline]
     pub(crate) fn with_entry<T>(
@@ -102,7 +105,7 @@ impl Places {
         }
         let (_, entry) = newest.search(hash, &guard, is)?;
         // SAFETY: it was found in a place while the guard was there, which is there still.
-        let entry = unsafe { Kept::new(entry) };
+        let entry = unsafe { EntryGuard::new(entry) };
         Some(found(&entry))
     }
 
@@ -120,7 +123,7 @@ impl Places {
         let places = arrays.flat_map(|array| &array.places);
         let entries = places.filter_map(|place| Place::entry(guard.protect(place, Acquire)));
         // SAFETY: each was found in a place while the guard was there, which is there still.
-        let kept = entries.map(|entry| unsafe { Kept::new(entry) });
+        let kept = entries.map(|entry| unsafe { EntryGuard::new(entry) });
         kept.map(|entry| Arc::clone(&entry)).collect()
     }
 
@@ -150,8 +153,8 @@ impl Places {
         };
         place.store(Place::GONE, Release);
         self.entries.fetch_sub(1, Relaxed);
-        // SAFETY: `it` came from `Arc::into_raw`, lay in this one place, and lies there no more. The
-        // writer's lock is held, so nobody else took it out.
+        // SAFETY: `it` came from `Arc::into_raw`, lay in this one place, and lies there no more.
+        // The writer's lock is held, so nobody else took it out.
         unsafe { guard.defer_retire(it.cast_mut(), drop_entry) };
         true
     }
@@ -164,8 +167,8 @@ impl Places {
     #[inline]
     fn newest<'g>(&self, guard: &'g LocalGuard<'_>) -> &'g Array {
         let array = guard.protect(&self.array, Acquire);
-        // SAFETY: it is never null, and came from `Box::into_raw`. It is retired after another has taken
-        // its place, so it lives for as long as a guard that was there when it was loaded.
+        // SAFETY: it is never null, and came from `Box::into_raw`. It is retired after another has
+        // taken its place, so it lives for as long as a guard that was there when it was loaded.
         unsafe { &*array }
     }
 
@@ -180,8 +183,8 @@ impl Places {
         if 2 * (writer.used + 1) <= full {
             return;
         }
-        // There is one array before the newest, never two. It has been emptied long ago, but for the
-        // arithmetic of who changes this file.
+        // There is one array before the newest, never two. It has been emptied long ago, but for
+        // the arithmetic of who changes this file.
         self.move_some(writer, usize::MAX, guard, hash_of);
         let mostly_gone = 3 * self.len() < full;
         let wanted = if mostly_gone { full } else { 2 * full };
@@ -215,8 +218,8 @@ impl Places {
         writer.moved += next.len().min(places);
         if writer.moved == before.places.len() {
             let before = newest.before.swap(ptr::null_mut(), Release);
-            // SAFETY: it came from `Box::into_raw`, and no array leads to it any more. What lay in it
-            // lies elsewhere: dropping it drops no entry.
+            // SAFETY: it came from `Box::into_raw`, and no array leads to it any more. What lay in
+            // it lies elsewhere: dropping it drops no entry.
             unsafe { guard.defer_retire(before, reclaim::boxed) };
             // Soon, for it may be large.
             guard.flush();
@@ -224,7 +227,7 @@ impl Places {
     }
 }
 
-impl Drop for Places {
+impl Drop for EntryTable {
     fn drop(&mut self) {
         let mut next = *self.array.get_mut();
         while !next.is_null() {
@@ -249,15 +252,15 @@ unsafe fn drop_entry(entry: *mut Entry, _: &Collector) {
     drop(unsafe { Arc::from_raw(entry.cast_const()) });
 }
 
-/// Places while one thread reads them.
+/// The table while one thread reads them.
 pub(crate) struct Pinned<'a> {
-    places: &'a Places,
+    places: &'a EntryTable,
     guard: LocalGuard<'a>,
 }
 
 impl Pinned<'_> {
     /// The entry of this hash that `is` the one, for as long as the places are pinned.
-    pub(crate) fn find(&self, hash: u64, is: impl Fn(&Entry) -> bool) -> Option<Kept<'_>> {
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(&Entry) -> bool) -> Option<EntryGuard<'_>> {
         let mut newest = self.places.newest(&self.guard);
         loop {
             let before = newest.before(&self.guard);
@@ -265,7 +268,7 @@ impl Pinned<'_> {
             let found = found.or_else(|| newest.search(hash, &self.guard, &is));
             if let Some((_, entry)) = found {
                 // SAFETY: it was found in a place while the guard was there.
-                return Some(unsafe { Kept::new(entry) });
+                return Some(unsafe { EntryGuard::new(entry) });
             }
             let searched = newest;
             newest = self.places.newest(&self.guard);
@@ -277,13 +280,13 @@ impl Pinned<'_> {
 }
 
 /// An entry that stays alive because its place is pinned.
-pub(crate) struct Kept<'a>(ManuallyDrop<Arc<Entry>>, PhantomData<&'a ()>);
+pub(crate) struct EntryGuard<'a>(ManuallyDrop<Arc<Entry>>, PhantomData<&'a ()>);
 
-impl Kept<'_> {
+impl EntryGuard<'_> {
     /// # Safety
     ///
-    /// `entry` came from [`Arc::into_raw`], and was loaded from a place under a guard that lives for as
-    /// long as this.
+    /// `entry` came from [`Arc::into_raw`], and was loaded from a place under a guard that lives
+    /// for as long as this.
     #[inline]
     unsafe fn new(entry: *const Entry) -> Self {
         // SAFETY: so says the caller. `ManuallyDrop` leaves the count as it is.
@@ -294,7 +297,7 @@ impl Kept<'_> {
     }
 }
 
-impl Deref for Kept<'_> {
+impl Deref for EntryGuard<'_> {
     type Target = Arc<Entry>;
 
     #[inline]
@@ -323,7 +326,7 @@ impl Array {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "it is most of a look-up, and a call would save all that a look-up has in registers"
+        reason = "it is most of a look-up, and a call would spill all registers of a look-up"
     )]
     fn search<'g>(
         &'g self,
@@ -350,8 +353,8 @@ impl Array {
         }
     }
 
-    /// Puts an entry into the first place that has none; 1 if that was never used. For who holds the
-    /// writer's lock.
+    /// Puts an entry into the first place that has none; 1 if that was never used. For who holds
+    /// the writer's lock.
     fn put(&self, hash: u64, pointer: *mut Entry) -> usize {
         let mut at = self.first(hash);
         loop {
@@ -379,7 +382,7 @@ impl Array {
     }
 }
 
-/// What lies in a place: nothing, a mark that something lay there, or the address of an entry with
+/// The content of a place: nothing, a mark that an entry lay there, or the address of an entry with
 /// some of its hash in the bits that are 0 in any such address.
 struct Place;
 
@@ -416,8 +419,8 @@ const MARK_MASK: usize = align_of::<Entry>() - 1;
 /// Two lines of a cache.
 const PLACES_MIN: usize = 16;
 
-/// An array is emptied before the next is half used: of `n` places, at most half hold an entry, and `n / 8`
-/// insertions later none does; by then the next one, of `n` or `2 n`, has room for more.
+/// An array is emptied before the next is half used: of `n` places, at most half hold an entry, and
+/// `n / 8` insertions later none does; by then the next one, of `n` or `2 n`, has room for more.
 const PLACES_MOVED: usize = 8;
 
 #[cfg(test)]
@@ -440,19 +443,19 @@ mod tests {
         (number(entry) / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
-    fn insert(places: &Places, numbered: u64) -> Arc<Entry> {
+    fn insert(places: &EntryTable, numbered: u64) -> Arc<Entry> {
         let entry = entry(numbered);
         places.insert(hash(&entry), Arc::clone(&entry), hash);
         entry
     }
 
-    fn has(places: &Places, entry: &Arc<Entry>) -> bool {
+    fn has(places: &EntryTable, entry: &Arc<Entry>) -> bool {
         let pinned = places.pin();
         let found = pinned.find(hash(entry), |it| number(it) == number(entry));
         found.is_some_and(|found| Arc::ptr_eq(&found, entry))
     }
 
-    fn array(places: &Places) -> (usize, bool) {
+    fn array(places: &EntryTable) -> (usize, bool) {
         let guard = places.collector.enter();
         let newest = places.newest(&guard);
         (newest.places.len(), newest.before(&guard).is_some())
@@ -465,7 +468,7 @@ mod tests {
 
     #[test]
     fn what_lies_there_is_found_before_and_while_and_after_it_moves() {
-        let places = Places::new();
+        let places = EntryTable::new();
         let mut entries = Vec::new();
         let mut seen_moving = 0;
         for numbered in 0..MANY {
@@ -484,7 +487,7 @@ mod tests {
 
     #[test]
     fn where_entries_come_and_go_the_array_stays_small() {
-        let places = Places::new();
+        let places = EntryTable::new();
         let mut there = std::collections::VecDeque::new();
         for numbered in 0..ROUNDS {
             there.push_back(insert(&places, numbered));
@@ -502,7 +505,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_while_it_waits_to_be_moved_does_not_come_back() {
-        let places = Places::new();
+        let places = EntryTable::new();
         let mut entries: Vec<_> = (0..9).map(|it| insert(&places, it)).collect();
         assert!(array(&places).1, "eight lie in the array before");
         for entry in entries.drain(..) {
@@ -518,7 +521,7 @@ mod tests {
     /// The search is slow: it has not come to its entry yet when that is moved to another array.
     #[test]
     fn what_moves_on_while_it_is_searched_for_is_found() {
-        let places = Places::new();
+        let places = EntryTable::new();
         let [_, second] = [0, 1].map(|it| insert(&places, it));
         let mut others = 2..30;
         let grow = || others.by_ref().for_each(|it| drop(insert(&places, it)));
@@ -534,7 +537,7 @@ mod tests {
 
     #[test]
     fn entries_are_dropped_with_their_places_and_when_they_are_removed() {
-        let places = Places::new();
+        let places = EntryTable::new();
         let mut entries: Vec<_> = (0..MANY).map(|it| insert(&places, it)).collect();
         while !array(&places).1 {
             entries.push(insert(&places, entries.len() as u64));
@@ -552,7 +555,7 @@ mod tests {
 
     #[test]
     fn what_was_found_outlives_its_removal_for_as_long_as_places_are_pinned() {
-        let places = Places::new();
+        let places = EntryTable::new();
         let first = insert(&places, 0);
         let pinned = places.pin();
         let found = pinned.find(hash(&first), |_| true).unwrap();
