@@ -284,11 +284,10 @@ impl<Lacking> Step<Lacking> {
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         let until = denial.until.max(now + RETRY_AFTER_MIN);
         let verdict = Verdict::deny_here(limit, until, denial.full_at, now);
-        Self::known(if denial.is_alone {
-            alone(verdict)
-        } else {
-            verdict
-        })
+        if denial.is_alone {
+            return Self::known(alone(verdict));
+        }
+        Self::known(verdict)
     }
 
     #[inline]
