@@ -9,6 +9,7 @@ extern crate alloc;
 
 mod birth;
 mod bucket;
+mod debug_by_display;
 mod estimate;
 mod ledger;
 mod limit;

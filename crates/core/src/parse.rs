@@ -18,7 +18,7 @@ use crate::limit::{Limit, Rate};
 use crate::time::Micros;
 
 /// Why a text or a set of numbers is not a limit.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct LimitError {
     problem: Problem,
     text: String,
@@ -267,6 +267,8 @@ pub(crate) fn parse_overshoot(text: &str, word: &str, burst: u64) -> Result<u64,
 fn bounded(number: Option<u64>) -> Option<u64> {
     number.filter(|number| *number <= 1 << 63)
 }
+
+crate::debug_by_display!(LimitError);
 
 #[cfg(test)]
 mod tests {

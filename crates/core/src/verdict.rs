@@ -396,13 +396,9 @@ impl fmt::Display for Denial {
     }
 }
 
-impl fmt::Debug for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl Error for Denial {}
+
+crate::debug_by_display!(Denial);
 
 /// Stands for no limit: the number of limits fits no memory before.
 const NO_LIMIT: u32 = u32::MAX;

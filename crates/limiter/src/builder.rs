@@ -40,7 +40,7 @@ pub struct Builder {
 }
 
 /// Why a limiter cannot be built.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[derive(Clone, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum BuildError {
     /// There is nothing to limit by.
@@ -329,3 +329,5 @@ const COMMANDS: usize = 16_384;
 
 /// Keys that may have signalled and not been looked at. Beyond, their alarms find them.
 const SIGNALS: usize = 4096;
+
+leasehold_core::debug_by_display!(BuildError);

@@ -87,7 +87,7 @@ pub enum Mode {
 }
 
 /// Some leases could not be given back. They end by themselves within one lease time.
-#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[derive(Clone, Copy, Eq, Error, PartialEq)]
 #[error("{tokens} tokens were not given back in time; the store frees them when their leases end")]
 pub struct NotReleased {
     /// Tokens outstanding at the store.
@@ -775,3 +775,5 @@ impl Drop for Inner {
 }
 
 const ROUNDED_UP: Duration = Duration::from_micros(1500);
+
+leasehold_core::debug_by_display!(NotReleased);

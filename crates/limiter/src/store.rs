@@ -38,7 +38,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Why a store has no answer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoreError {
     message: Arc<str>,
 }
@@ -59,6 +59,8 @@ impl fmt::Display for StoreError {
 }
 
 impl Error for StoreError {}
+
+leasehold_core::debug_by_display!(StoreError);
 
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn exchange<'a>(&'a self, batch: &'a Batch) -> StoreFuture<'a> {

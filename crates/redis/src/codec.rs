@@ -165,7 +165,7 @@ impl RunId {
 }
 
 /// A number that would not be exact in the store.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[error("{field} is {value}, which is more than the store can count exactly")]
 pub struct EncodeError {
     /// The field whose number is too large.
@@ -175,7 +175,7 @@ pub struct EncodeError {
 }
 
 /// An answer that no version of our script gives.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// It is too long or too short.
@@ -366,6 +366,8 @@ const HELD: f64 = -1.0;
 const SENT_END: u64 = 1 << 52;
 /// 2^53: whole numbers below it are exact.
 const TAKEN_END: f64 = 9_007_199_254_740_992.0;
+
+leasehold_core::debug_by_display!(EncodeError, DecodeError);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use crate::acl::{kept_from, login_mend, mend};
 use crate::tls::TlsFault;
 
 /// A request without an answer to use.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// There is no connection. The request failed at once; nothing was sent.
@@ -129,7 +129,7 @@ impl From<redis::RedisError> for LinkError {
 }
 
 /// Why there is no connection.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DownReason {
     /// The first attempt is under way.
@@ -166,7 +166,7 @@ pub enum DownReason {
 }
 
 /// An attempt to connect that failed.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[error("cannot connect to {address}: {fault}")]
 pub struct ConnectError {
     /// Where to, without credentials.
@@ -176,7 +176,7 @@ pub struct ConnectError {
 }
 
 /// A fault while connecting and, where there is one, its mend.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectFault {
     /// The host has no address.
@@ -323,6 +323,8 @@ const BEFORE_RUNNING: [&str; 16] = [
     "MOVED",
     "ASK",
 ];
+
+leasehold_core::debug_by_display!(LinkError, DownReason, ConnectError, ConnectFault);
 
 #[cfg(test)]
 mod tests {

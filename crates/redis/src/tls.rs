@@ -56,7 +56,7 @@ pub struct ClientCertificate {
 }
 
 /// A fault of TLS, and its mend.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFault {
     /// There are settings for TLS, and a URL that does not ask for it.
@@ -351,3 +351,5 @@ mod session {
     /// Read once: they are some 150 files on some systems, and change with the system.
     static SYSTEM_ROOTS: OnceLock<(RootCertStore, String)> = OnceLock::new();
 }
+
+leasehold_core::debug_by_display!(TlsFault);

@@ -331,7 +331,7 @@ fn redacted(url: &str) -> String {
 }
 
 /// A URL that does not say where the store is.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[error("Redis URL {url:?}: {fault}")]
 pub struct UrlError {
     /// The URL, with everything that may be a password replaced by `***`.
@@ -341,7 +341,7 @@ pub struct UrlError {
 }
 
 /// A fault of a URL, and its mend.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlFault {
     /// It does not begin with a scheme we know.
@@ -430,6 +430,8 @@ const LIKELY_PORT_DIGITS: usize = 4;
 const SERVER_PORT: u16 = 6379;
 /// Where sentinels do.
 const SENTINEL_PORT: u16 = 26379;
+
+leasehold_core::debug_by_display!(UrlError, UrlFault);
 
 #[cfg(test)]
 mod tests {

@@ -161,7 +161,7 @@ impl Tuning {
 }
 
 /// Why no limiter can work with a [`Tuning`].
-#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[derive(Clone, Copy, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum TuningError {
     /// A duration or size of zero makes no sense.
@@ -299,6 +299,8 @@ fn whole(float: f64) -> u64 {
     let tokens = float as u64;
     tokens
 }
+
+leasehold_core::debug_by_display!(TuningError);
 
 #[cfg(test)]
 mod tests {
