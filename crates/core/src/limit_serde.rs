@@ -16,8 +16,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limit::{Limit, Rate};
-use crate::parse::parse_overshoot;
+use crate::limit::Limit;
+use crate::parse::{parse_overshoot, parse_rate};
 
 impl Serialize for Limit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -71,11 +71,9 @@ enum Overshoot {
 
 impl Parts {
     fn into_limit(self) -> Result<Limit, String> {
-        let rate: Rate = self
-            .rate
-            .parse()
+        let (rate, usual_burst) = parse_rate(&self.rate, self.rate.trim())
             .map_err(|error| format_field("rate", &error))?;
-        let burst = self.burst.unwrap_or(rate.tokens);
+        let burst = self.burst.unwrap_or(usual_burst);
         let overshoot = match &self.overshoot {
             None => 0,
             Some(Overshoot::Tokens(tokens)) => *tokens,
@@ -105,7 +103,10 @@ mod tests {
         assert_eq!(text, parts);
         let tokens = read(r#"{"rate": "1000/s", "burst": 2000, "overshoot": 20}"#).unwrap();
         assert_eq!(text, tokens);
-        assert_eq!(read(r#"{"rate": "1000/s"}"#), read(r#""1000/s""#));
+        for rate in ["1000/s", "1.5/s", "10/0.5us"] {
+            let parts = read(&alloc::format!(r#"{{"rate": "{rate}"}}"#)).unwrap();
+            assert_eq!(parts, read(&alloc::format!(r#""{rate}""#)).unwrap());
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Scale {
     }
 }
 
-const fn gcd(a: u64, b: u64) -> u64 {
+pub(crate) const fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
