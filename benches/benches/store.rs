@@ -21,8 +21,7 @@ fn exchanges(criterion: &mut Criterion) {
         Err(error) => return eprintln!("store: not measured: {error}"),
     };
     let runtime = Runtime::new().expect("the system has threads");
-    let settings = server.url().parse().expect("its own URL");
-    let store = runtime.block_on(RedisStore::connect(settings));
+    let store = runtime.block_on(RedisStore::connect(server.url()));
     let store = store.expect("it answered when it was started");
     let mut group = criterion.benchmark_group("exchange");
     for keys in [1, 10, 100] {

@@ -26,7 +26,7 @@ pub use birth::Birth;
 pub use bucket::Bucket;
 pub use estimate::Estimate;
 pub use ledger::{Ledger, Record};
-pub use limit::{Limit, Rate};
+pub use limit::{Limit, LimitBuilder, Rate};
 pub use limit_id::LimitId;
 pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
 pub use parse::LimitError;

@@ -10,7 +10,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::parse::{LimitError, Problem};
-use crate::scale::Scale;
+use crate::scale::{Scale, gcd};
 use crate::time::Micros;
 
 /// So many tokens per period, in bursts of so many.
@@ -48,6 +48,34 @@ pub struct Limit {
     scale: Scale,
 }
 
+/// A limit in the making: a rate, to which a burst and a budget are added.
+///
+/// Numbers that make no limit are found by [`build`](Self::build), and by whatever takes a limit.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use leasehold_core::Limit;
+///
+/// let limit = Limit::per_second(100).burst(200).overshoot(10).build()?;
+/// assert_eq!(limit, "100/s burst 200 overshoot 10".parse()?);
+/// assert_eq!(Limit::per_day(5000).build()?, "5000/day".parse()?);
+/// assert_eq!(Limit::per(5, Duration::from_millis(1500)).build()?, "5/1.5s".parse()?);
+///
+/// let error = Limit::per_hour(100).burst(0).build().unwrap_err();
+/// assert!(error.to_string().contains("a burst of 0 admits nothing"));
+/// # Ok::<(), leasehold_core::LimitError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[must_use = "it is no limit until it is built or given to a limiter"]
+pub struct LimitBuilder {
+    tokens: u64,
+    period: Duration,
+    burst: Option<u64>,
+    overshoot: u64,
+}
+
 /// Tokens per period, as configured.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Rate {
@@ -82,6 +110,36 @@ impl Limit {
             overshoot,
             scale,
         })
+    }
+
+    /// `tokens` per second.
+    pub const fn per_second(tokens: u64) -> LimitBuilder {
+        Self::per(tokens, Duration::from_secs(1))
+    }
+
+    /// `tokens` per minute.
+    pub const fn per_minute(tokens: u64) -> LimitBuilder {
+        Self::per(tokens, Duration::from_secs(60))
+    }
+
+    /// `tokens` per hour.
+    pub const fn per_hour(tokens: u64) -> LimitBuilder {
+        Self::per(tokens, Duration::from_secs(3600))
+    }
+
+    /// `tokens` per 24 hours.
+    pub const fn per_day(tokens: u64) -> LimitBuilder {
+        Self::per(tokens, Duration::from_secs(86_400))
+    }
+
+    /// `tokens` per `period`.
+    pub const fn per(tokens: u64, period: Duration) -> LimitBuilder {
+        LimitBuilder {
+            tokens,
+            period,
+            burst: None,
+            overshoot: 0,
+        }
     }
 
     /// The rate.
@@ -126,6 +184,54 @@ impl Limit {
         let micros = u128::from(tokens) * u128::from(self.rate.period.0);
         let micros = micros.div_ceil(u128::from(self.rate.tokens));
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+}
+
+impl LimitBuilder {
+    /// Sets the burst, the most tokens that an idle key may spend at once; the tokens of a whole
+    /// period unless set.
+    pub const fn burst(mut self, tokens: u64) -> Self {
+        self.burst = Some(tokens);
+        self
+    }
+
+    /// Sets the overshoot budget, the tokens that may be admitted beyond burst and rate; 0 unless
+    /// set.
+    pub const fn overshoot(mut self, tokens: u64) -> Self {
+        self.overshoot = tokens;
+        self
+    }
+
+    /// The limit.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`] if a number is zero that must not be, or if the numbers are too large to be
+    /// kept exact.
+    pub fn build(self) -> Result<Limit, LimitError> {
+        let too_large = || LimitError::of(Problem::TooLarge);
+        // A period of whole microseconds stays as it is; of others, the rate is brought to such.
+        let nanos = self.period.as_nanos();
+        let beyond = u64::try_from(nanos % 1000).expect("less than 1000");
+        let common = gcd(1000, beyond);
+        let tokens = self
+            .tokens
+            .checked_mul(1000 / common)
+            .ok_or_else(too_large)?;
+        let micros = u64::try_from(nanos / u128::from(common)).map_err(|_| too_large())?;
+        let rate = Rate {
+            tokens,
+            period: Micros(micros),
+        };
+        Limit::new(rate, self.burst.unwrap_or(self.tokens), self.overshoot)
+    }
+}
+
+impl TryFrom<LimitBuilder> for Limit {
+    type Error = LimitError;
+
+    fn try_from(builder: LimitBuilder) -> Result<Self, LimitError> {
+        builder.build()
     }
 }
 
@@ -194,6 +300,36 @@ mod tests {
         ] {
             let limit: Limit = text.parse().unwrap();
             assert_eq!(limit.resolution(), Duration::from_micros(1), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_period_below_the_microsecond_stays_exact() {
+        for (nanos, shown) in [
+            (1_000_000_000, "7/s burst 7"),
+            (1_500, "14/3us burst 7"),
+            (1, "7000/us burst 7"),
+            (1_250, "28/5us burst 7"),
+        ] {
+            let limit = Limit::per(7, Duration::from_nanos(nanos)).build().unwrap();
+            assert_eq!(limit.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_limit_are_told_apart() {
+        let second = Duration::from_secs(1);
+        for (builder, advice) in [
+            (Limit::per_second(0), "a rate of 0"),
+            (Limit::per_minute(1).burst(0), "a burst of 0"),
+            (Limit::per(1, Duration::ZERO), "a period of 0"),
+            (Limit::per(1, Duration::MAX), "too large"),
+            (Limit::per(u64::MAX, Duration::from_nanos(1)), "too large"),
+            (Limit::per(1, second).burst(u64::MAX), "too large"),
+            (Limit::per(1, second).overshoot(u64::MAX), "too large"),
+        ] {
+            let error = Limit::try_from(builder).expect_err(advice);
+            assert!(error.to_string().contains(advice), "{builder:?}: {error}");
         }
     }
 

@@ -4,9 +4,7 @@ use leasehold::Limiter;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let limiter = Limiter::builder()
-        .limit("api", "10/s burst 5".parse()?)
-        .build()?;
+    let limiter = Limiter::builder().limit("api", "10/s burst 5").build()?;
 
     for request in 1..=8 {
         match limiter.acquire("user:42", 1).await.check() {

@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Built once and shared: all connections spend from the same leases. For several processes
     // that share their limits, `.store(…)` goes here.
     let limiter = Limiter::builder()
-        .limit("requests", "2/s burst 3".parse()?)
+        .limit("requests", "2/s burst 3")
         .build()?;
     let port = if waits { 8429 } else { 0 };
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;

@@ -6,8 +6,8 @@ use leasehold::{KeyRef, Limiter};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let limiter = Limiter::builder()
-        .limit("per-user", "1/min burst 4".parse()?)
-        .limit("global", "1/min burst 6".parse()?)
+        .limit("per-user", "1/min burst 4")
+        .limit("global", "1/min burst 6")
         .build()?;
     // Looked up once, at the start: a key names its limit by number.
     let per_user = limiter.limit("per-user").ok_or("it was added above")?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Config, LimitId, QuotaCache};
-use leasehold_core::Limit;
+use leasehold_core::{Limit, LimitError};
 use leasehold_sync::{FailurePolicy, NamedLimit, Syncer, Tuning, TuningError};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -37,12 +37,17 @@ pub struct Builder {
     shutdown_patience: Duration,
     /// One that starts at the limiter's start unless set.
     clock: Option<Clock>,
+    /// The first limit that is none.
+    refused: Option<BuildError>,
 }
 
 /// Why a limiter cannot be built.
 #[derive(Clone, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// A limit is none.
+    #[error("limit `{0}`: {1}")]
+    BadLimit(String, LimitError),
     /// There is nothing to limit by.
     #[error("no limit is given: add one with `.limit(\"name\", limit)`")]
     NoLimit,
@@ -97,17 +102,51 @@ impl Builder {
             call_timeout: Duration::from_millis(250),
             shutdown_patience: Duration::from_secs(1),
             clock: None,
+            refused: None,
         }
     }
 
-    /// Adds a limit. Replicas that share it give it the same name. Keys that name no limit mean
-    /// the one added first.
-    pub fn limit(mut self, name: &str, limit: Limit) -> Self {
-        self.limits.push(NamedLimit {
-            name: name.into(),
-            limit,
-            policy: FailurePolicy::Closed,
-        });
+    /// Adds a limit: a text, a [`LimitBuilder`](leasehold_core::LimitBuilder) or a [`Limit`].
+    ///
+    /// Replicas that share a limit give it the same name. Keys that name no limit mean the one
+    /// added first. What is wrong with the limit is said by [`build`](Self::build).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold::{Limit, Limiter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder()
+    ///     .limit("api", "1000/s burst 2000")
+    ///     .limit("login", Limit::per_minute(5).burst(10))
+    ///     .build()?;
+    ///
+    /// let error = Limiter::builder().limit("api", "1000").build().unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "limit `api`: in `1000`: a period is missing: write tokens per period, as in `1000/s`"
+    /// );
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn limit<L>(mut self, name: &str, limit: L) -> Self
+    where
+        L: TryInto<Limit>,
+        L::Error: Into<LimitError>,
+    {
+        match limit.try_into() {
+            Ok(limit) => self.limits.push(NamedLimit {
+                name: name.into(),
+                limit,
+                policy: FailurePolicy::Closed,
+            }),
+            Err(error) => {
+                let error = BuildError::BadLimit(name.to_owned(), error.into());
+                self.refused.get_or_insert(error);
+            }
+        }
         self
     }
 
@@ -187,6 +226,9 @@ impl Builder {
     ///
     /// [`BuildError`] says which setting cannot be.
     pub fn build(mut self) -> Result<Limiter, BuildError> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
         self.check()?;
         let names = self.names()?;
         self.apply_policies(&names)?;

@@ -29,7 +29,7 @@ use crate::limiter::Limiter;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let limiter = Limiter::builder().limit("api", "100/s".parse()?).build()?;
+/// let limiter = Limiter::builder().limit("api", "100/s").build()?;
 /// let mut tenant = limiter.key("tenant:7");
 /// assert!(tenant.acquire(1).await.is_allowed());
 /// # Ok(())

@@ -22,7 +22,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let limiter = Limiter::builder().limit("api", "1000/s burst 2000".parse()?).build()?;
+//! let limiter = Limiter::builder().limit("api", "1000/s burst 2000").build()?;
 //!
 //! assert!(limiter.acquire("user:42", 1).await.is_allowed());
 //! limiter.shutdown().await?;
@@ -57,8 +57,8 @@ pub use key_handle::KeyHandle;
 pub use leasehold_cache::{Entry, KeyRef, LimitId};
 pub use leasehold_core::{
     Admitted, Birth, Decided, Demand, Denial, Estimate, Instant, LeaseRequest, Ledger, Limit,
-    LimitError, Micros, Rate, Reason, RecordId, Reply, Request, Retry, Status, StoreTime, Verdict,
-    Wait,
+    LimitBuilder, LimitError, Micros, Rate, Reason, RecordId, Reply, Request, Retry, Status,
+    StoreTime, Verdict, Wait,
 };
 pub use leasehold_sync::{
     Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError, partition_of,

@@ -45,7 +45,7 @@ use crate::sync_task::{Caller, Command};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let limiter = Limiter::builder().limit("api", "100/min burst 20".parse()?).build()?;
+/// let limiter = Limiter::builder().limit("api", "100/min burst 20").build()?;
 /// match limiter.acquire("user:42", 1).await.check() {
 ///     Ok(admitted) => println!("go ahead, {} left here", admitted.held),
 ///     Err(denial) => println!("{denial}"),
@@ -190,7 +190,7 @@ impl Limiter {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let limiter = Limiter::builder().limit("api", "100/s burst 20".parse()?).build()?;
+    /// let limiter = Limiter::builder().limit("api", "100/s burst 20").build()?;
     /// handle(&limiter, "user:42", 1).await?;
     ///
     /// // Clients choose their names: one of more than 1024 bytes is no key.
@@ -249,8 +249,8 @@ impl Limiter {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let limiter = Limiter::builder()
-    ///     .limit("user", "100/min".parse()?)
-    ///     .limit("global", "5000/s".parse()?)
+    ///     .limit("user", "100/min")
+    ///     .limit("global", "5000/s")
     ///     .build()?;
     /// let global = limiter.limit("global").ok_or("it was just configured")?;
     /// let both = [("user:42".into(), 1), ((global, "all").into(), 1)];

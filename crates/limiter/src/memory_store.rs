@@ -25,7 +25,7 @@ use crate::store::{Store, StoreFuture};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // Two limiters, one limit.
 /// let store = Arc::new(MemoryStore::new());
-/// let limit = "2/h".parse()?;
+/// let limit = "2/h";
 /// let one = Limiter::builder().limit("api", limit).store(Arc::clone(&store)).build()?;
 /// let other = Limiter::builder().limit("api", limit).store(store).build()?;
 /// assert!(one.acquire("user:42", 1).await.is_allowed());

@@ -56,8 +56,8 @@ impl Warm {
         let runtime = runtime.enable_time().build().expect("a runtime");
         let limiter = runtime.block_on(async {
             let limiter = Limiter::builder()
-                .limit("ample", "1000000/s burst 4000000".parse().expect("a limit"))
-                .limit("tight", "1/h".parse().expect("a limit"))
+                .limit("ample", "1000000/s burst 4000000")
+                .limit("tight", "1/h")
                 .tuning(long_leases())
                 .budget(PATIENCE)
                 .build()

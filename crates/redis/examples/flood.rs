@@ -215,8 +215,8 @@ fn limiter(row: &Row, server: &LocalServer) -> Result<Limiter, Box<dyn Error>> {
     // No row knows the keys of another.
     let prefix = format!("flood-{}", row.name.replace([' ', ','], "-"));
     Ok(Limiter::builder()
-        .limit("cold", COLD.parse()?)
-        .limit("hot", HOT.parse()?)
+        .limit("cold", COLD)
+        .limit("hot", HOT)
         .failure_policy("cold", row.policy)
         .failure_policy("hot", row.policy)
         .tuning(tuning)

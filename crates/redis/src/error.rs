@@ -1,9 +1,11 @@
 //! Errors between a replica and the store, and whether the store may have executed the request.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use crate::acl::{kept_from, login_mend, mend};
 use crate::tls::TlsFault;
+use crate::url::{UrlError, UrlFault};
 
 /// A request without an answer to use.
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
@@ -224,6 +226,9 @@ pub enum ConnectFault {
         /// Its answer.
         what: String,
     },
+    /// The URL does not say where to.
+    #[error("{0}")]
+    Url(UrlFault),
     /// There is no trust over TLS.
     #[error("TLS: {0}")]
     Tls(#[from] TlsFault),
@@ -262,6 +267,22 @@ pub enum ConnectFault {
     /// The server is there but the owner's [`Greeting`](crate::Greeting) failed.
     #[error("the greeting failed: {0}")]
     Greeting(Box<LinkError>),
+}
+
+impl From<UrlError> for ConnectError {
+    fn from(error: UrlError) -> Self {
+        Self {
+            address: error.url,
+            fault: ConnectFault::Url(error.fault),
+        }
+    }
+}
+
+/// Settings become settings without fail.
+impl From<Infallible> for ConnectError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 /// How far an attempt to connect got.

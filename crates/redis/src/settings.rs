@@ -219,6 +219,30 @@ impl FromStr for Settings {
     }
 }
 
+impl TryFrom<&str> for Settings {
+    type Error = UrlError;
+
+    fn try_from(url: &str) -> Result<Self, UrlError> {
+        url.parse()
+    }
+}
+
+impl TryFrom<&String> for Settings {
+    type Error = UrlError;
+
+    fn try_from(url: &String) -> Result<Self, UrlError> {
+        url.parse()
+    }
+}
+
+impl TryFrom<String> for Settings {
+    type Error = UrlError;
+
+    fn try_from(url: String) -> Result<Self, UrlError> {
+        url.parse()
+    }
+}
+
 /// The address as a URL, without credentials.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

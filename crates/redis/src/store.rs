@@ -27,9 +27,9 @@ use crate::shop::{Server, Shop};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = RedisStore::connect("redis://127.0.0.1:6379".parse()?).await?;
+/// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
 /// let limiter = Limiter::builder()
-///     .limit("api", "1000/s burst 2000".parse()?)
+///     .limit("api", "1000/s burst 2000")
 ///     .store(store)
 ///     .build()?;
 /// assert!(limiter.acquire("user:42", 1).await.is_allowed());
@@ -56,14 +56,19 @@ enum Way {
 }
 
 impl RedisStore {
-    /// Connects to a server or a cluster, under the usual prefix, `leasehold`.
+    /// Connects to a server or a cluster, under the usual prefix, `leasehold`. Takes a URL,
+    /// as `docs/OPERATING.md` lists them, or [`Settings`].
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] says what failed: the address, the password, or what answered. A cluster is
+    /// [`ConnectError`] says what failed: the URL, the address, the password, or what answered. A cluster is
     /// connected to once one of its nodes says who serves what, and one that serves is reached.
-    pub async fn connect(settings: Settings) -> Result<Self, ConnectError> {
-        Self::connect_as(PREFIX, settings).await
+    pub async fn connect<S>(server: S) -> Result<Self, ConnectError>
+    where
+        S: TryInto<Settings>,
+        S::Error: Into<ConnectError>,
+    {
+        Self::connect_as(PREFIX, server).await
     }
 
     /// Connects to a server or a cluster, under a prefix of one's own: stores with different
@@ -72,7 +77,12 @@ impl RedisStore {
     /// # Errors
     ///
     /// As for [`connect`](Self::connect).
-    pub async fn connect_as(prefix: &str, settings: Settings) -> Result<Self, ConnectError> {
+    pub async fn connect_as<S>(prefix: &str, server: S) -> Result<Self, ConnectError>
+    where
+        S: TryInto<Settings>,
+        S::Error: Into<ConnectError>,
+    {
+        let settings: Settings = server.try_into().map_err(Into::into)?;
         let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix, &settings)));
         let way = if matches!(settings.endpoint, Endpoint::Cluster { .. }) {
             Way::Cluster(Cluster::connect(settings, &shop).await?)

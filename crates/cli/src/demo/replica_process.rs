@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Write};
 use std::process::Stdio;
 use std::sync::Arc;
 
-use leasehold_redis::RedisStore;
+use leasehold_redis::{RedisStore, Settings};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -188,7 +188,7 @@ pub(crate) fn run() -> Result<Ending, DemoError> {
 
 /// A store that may be away when the replica starts, as services must start without theirs.
 fn lazy_store(url: &str, prefix: &str, terms: &Terms) -> Result<RedisStore, DemoError> {
-    let settings = url.parse().map_err(DemoError::Url)?;
+    let settings: Settings = url.parse().map_err(DemoError::Url)?;
     Ok(RedisStore::lazy(prefix, terms.settings(settings)))
 }
 

@@ -14,7 +14,7 @@ const GLOBAL: LimitId = LimitId(1);
 
 /// Limits for users ("api") and for all together.
 fn two_limits(user: &str, global: &str) -> leasehold::Builder {
-    one_limit(user).limit("global", global.parse().expect("a limit"))
+    one_limit(user).limit("global", global)
 }
 
 fn both(user: &str) -> [(KeyRef<'_>, u32); 2] {

@@ -62,7 +62,7 @@ async fn a_key_that_finds_no_room_keeps_its_limit() {
 
 /// Limits for users and for all together, in a cache with room for one key, and that is taken.
 async fn full_cache(user: &str, global: &str) -> Limiter {
-    let builder = one_limit(user).limit("global", global.parse().expect("a limit"));
+    let builder = one_limit(user).limit("global", global);
     let limiter = build(builder.keys_max(1).budget(Duration::from_secs(2)));
     assert!(limiter.acquire("first", 1).await.is_allowed());
     limiter

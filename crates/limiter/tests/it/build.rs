@@ -6,6 +6,29 @@ use leasehold::{BuildError, Builder, FailurePolicy, LimitId, Limiter, Tuning, Tu
 
 use crate::world::{PATIENCE, build, clock};
 
+/// Texts, numbers and limits may be given; which one is bad is said by its name.
+#[tokio::test]
+async fn a_bad_limit_is_named_in_whatever_form_it_is_given() {
+    let bad = |limiter: Builder| error(limiter.limit("other", "1/x")).to_string();
+    let text = bad(Limiter::builder().limit("api", "1000/fortnight"));
+    assert_eq!(
+        text,
+        "limit `api`: in `1000/fortnight` at `fortnight` (column 6): unknown unit of time: use \
+         us, ms, s, min, h or day"
+    );
+    let owned = bad(Limiter::builder().limit("api", String::from("-1/s")));
+    assert!(owned.starts_with("limit `api`: in `-1/s`"), "{owned}");
+    let numbers = bad(Limiter::builder().limit("api", leasehold::Limit::per_second(0)));
+    assert!(numbers.starts_with("limit `api`: a rate of 0"), "{numbers}");
+    let limiter = Limiter::builder()
+        .limit("api", leasehold::Limit::per_second(2))
+        .limit("typed", limit())
+        .build()
+        .expect("both are limits");
+    assert!(limiter.acquire("alice", 2).await.is_allowed());
+    assert!(!limiter.acquire("alice", 2).await.is_allowed());
+}
+
 fn limit() -> leasehold::Limit {
     "10/s".parse().expect("a limit")
 }

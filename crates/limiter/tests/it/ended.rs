@@ -41,7 +41,7 @@ fn a_runtime_without_timers_is_refused() {
         tokio::runtime::Builder::new_multi_thread(),
     ] {
         let runtime = builder.build().expect("a runtime");
-        let limit = LIMIT.parse().expect("a limit");
+        let limit = LIMIT;
         let built = runtime.block_on(async { Limiter::builder().limit("api", limit).build() });
         let error = built.expect_err("it cannot wait");
         assert_eq!(error, BuildError::NoTimers);

@@ -58,7 +58,7 @@ async fn what_a_cell_cannot_hold_goes_back() {
 }
 
 fn storm_limits() -> leasehold::Builder {
-    let global = "5000/s".parse().expect("a limit");
+    let global = "5000/s";
     one_limit("500/s burst 50").limit("global", global)
 }
 

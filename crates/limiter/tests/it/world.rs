@@ -13,7 +13,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A builder with one limit. Budget and leases are so long that a busy machine outlives neither.
 pub(crate) fn one_limit(limit: &str) -> Builder {
-    let limit = limit.parse().expect("the test's limit is one");
     Limiter::builder()
         .limit("api", limit)
         .tuning(long_leases())

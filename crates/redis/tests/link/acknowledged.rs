@@ -21,7 +21,7 @@ async fn nothing_is_used_of_an_exchange_that_no_replica_acknowledged() {
         let store = Arc::new(RedisStore::connect(settings).await.expect("connects"));
         // Each request is an exchange of its own.
         let limiter = Limiter::builder()
-            .limit("api", "1000/s burst 1".parse().expect("a limit"))
+            .limit("api", "1000/s burst 1")
             .store(Arc::clone(&store))
             .build()
             .expect("builds");

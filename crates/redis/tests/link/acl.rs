@@ -40,7 +40,7 @@ async fn the_documented_rules_are_enough_for_everything() {
         let store = Arc::new(store);
         for mode in [Mode::Lease, Mode::Central] {
             let limiter = Limiter::builder()
-                .limit("api", "2000/s burst 200".parse().expect("a limit"))
+                .limit("api", "2000/s burst 200")
                 .mode(mode)
                 .store(Arc::clone(&store))
                 .build()

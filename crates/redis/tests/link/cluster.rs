@@ -424,7 +424,7 @@ async fn a_limiter_works_on_a_cluster_in_either_mode() {
         let store = Arc::new(connect_as("modes", &cluster.url()).await);
         for (mode, name) in [(Mode::Lease, "leased"), (Mode::Central, "central")] {
             let limiter = Limiter::builder()
-                .limit(name, "1/hour burst 20".parse().expect("a limit"))
+                .limit(name, "1/hour burst 20")
                 .mode(mode)
                 .store(Arc::clone(&store))
                 .build()

@@ -25,7 +25,7 @@ impl Load {
     }
 
     pub(super) fn tuned(store: &Arc<RedisStore>, rate: u32, burst: u32, tuning: Tuning) -> Self {
-        let limit = format!("{rate}/s burst {burst}").parse().expect("a limit");
+        let limit = format!("{rate}/s burst {burst}");
         let limiter = Limiter::builder()
             .limit("api", limit)
             .tuning(tuning)

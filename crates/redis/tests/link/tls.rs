@@ -35,7 +35,7 @@ async fn a_limiter_works_over_tls_and_no_provider_is_installed_for_it() {
         let url = ends_tls(&server, authority.server(&Leaf::good())).await;
         let store = RedisStore::connect(authority.trusted_by(&url)).await;
         let limiter = Limiter::builder()
-            .limit("api", "10/s burst 20".parse().expect("a limit"))
+            .limit("api", "10/s burst 20")
             .store(Arc::new(store.expect("connects")))
             .build()
             .expect("builds");
