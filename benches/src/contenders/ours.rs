@@ -138,7 +138,7 @@ impl Asked for Handled {
         let Some(first) = keys.first() else {
             return 0;
         };
-        let mut handle = self.0.limiter.key(first);
+        let mut handle = self.0.limiter.handle(first);
         let mut allowed = 0;
         for key in keys {
             black_box(key);

@@ -135,6 +135,11 @@ pub enum Reason {
     /// This process is a forked child of the one that built the limiter, and holds nothing: what is
     /// leased is the parent's to spend. Build a limiter in the child.
     Forked,
+    /// The key names a limit that the limiter has not.
+    UnknownLimit,
+    /// The request is under several limits, and the limiter leases nothing from which to pay them
+    /// all or none.
+    NeedsLeases,
 }
 
 /// Where a verdict was reached.
@@ -426,7 +431,7 @@ const fn nanos(duration: Duration) -> u64 {
 
 impl Reason {
     /// Every reason, for metrics that name them all from the start.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Exhausted,
         Self::TooCostly,
         Self::NotLeased,
@@ -437,6 +442,8 @@ impl Reason {
         Self::ShutDown,
         Self::TaskEnded,
         Self::Forked,
+        Self::UnknownLimit,
+        Self::NeedsLeases,
     ];
 
     /// The position of this reason in [`ALL`](Self::ALL), for arrays with a count of each.
@@ -471,6 +478,8 @@ impl fmt::Display for Reason {
             Self::ShutDown => "the limiter is shutting down",
             Self::TaskEnded => "the limiter's background task is gone",
             Self::Forked => "the limiter was built before this process was forked",
+            Self::UnknownLimit => "the key names a limit that this limiter has not",
+            Self::NeedsLeases => "several limits at once need leases, and there are none",
         })
     }
 }
@@ -609,7 +618,9 @@ mod tests {
             | Reason::KeyTooLong
             | Reason::ShutDown
             | Reason::TaskEnded
-            | Reason::Forked => assert_eq!(Reason::ALL.len(), 10),
+            | Reason::Forked
+            | Reason::UnknownLimit
+            | Reason::NeedsLeases => assert_eq!(Reason::ALL.len(), 12),
         }
     }
 

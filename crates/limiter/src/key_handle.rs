@@ -12,7 +12,8 @@ use std::sync::Arc;
 use leasehold_cache::{Entry, KeyRef, LimitId};
 use leasehold_core::Verdict;
 
-use crate::limiter::Limiter;
+use crate::key::AsKey;
+use crate::limiter::{Limiter, UNKNOWN_LIMIT};
 
 /// One key of a [`Limiter`], found once: for callers that keep it, such as a connection or a tenant.
 ///
@@ -30,7 +31,7 @@ use crate::limiter::Limiter;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let limiter = Limiter::builder().limit("api", "100/s").build()?;
-/// let mut tenant = limiter.key("tenant:7");
+/// let mut tenant = limiter.handle("tenant:7");
 /// assert!(tenant.acquire(1).await.is_allowed());
 /// # Ok(())
 /// # }
@@ -45,11 +46,12 @@ pub struct KeyHandle {
 }
 
 impl KeyHandle {
-    pub(crate) fn new(limiter: Limiter, key: KeyRef<'_>) -> Self {
+    /// A handle of the key of `subject` under `limit`; `None` for a limit that is not there.
+    pub(crate) fn new(limiter: Limiter, limit: Option<LimitId>, subject: &[u8]) -> Self {
         Self {
             limiter,
-            limit: key.limit,
-            subject: key.subject.into(),
+            limit: limit.unwrap_or(NO_LIMIT),
+            subject: subject.into(),
             entry: None,
         }
     }
@@ -87,6 +89,7 @@ impl KeyHandle {
         }
         match &self.entry {
             Some(entry) => self.limiter.decide_at(entry, cost),
+            None if self.limit == NO_LIMIT => Some(UNKNOWN_LIMIT),
             None => self.limiter.decide(self.key(), cost),
         }
     }
@@ -95,7 +98,10 @@ impl KeyHandle {
 impl fmt::Debug for KeyHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyHandle")
-            .field("key", &self.key())
+            .field("key", &self.key().as_key())
             .finish_non_exhaustive()
     }
 }
+
+/// No limit has this number: there are not so many.
+const NO_LIMIT: LimitId = LimitId(u32::MAX);

@@ -34,6 +34,7 @@ mod builder;
 mod caught;
 mod clock;
 mod health;
+mod key;
 mod key_handle;
 mod limiter;
 mod memory_store;
@@ -53,6 +54,7 @@ pub mod test {
 pub use builder::{BuildError, Builder};
 pub use clock::{Clock, machine_nanos};
 pub use health::{Health, TaskState};
+pub use key::{AsKey, AsLimit, Key, LimitRef};
 pub use key_handle::KeyHandle;
 pub use leasehold_cache::{Entry, KeyRef, LimitId};
 pub use leasehold_core::{

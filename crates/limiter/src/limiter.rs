@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::builder::Builder;
 use crate::caught::caught;
 use crate::health::Health;
+use crate::key::{AsKey, LimitRef, Subject, Text};
 use crate::key_handle::KeyHandle;
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -137,8 +138,9 @@ impl Limiter {
         }
     }
 
-    /// The limit named `name`, to name in keys: `(limiter.limit("global")?, "all")`.
-    pub fn limit(&self, name: &str) -> Option<LimitId> {
+    /// The number of the limit named `name`. A key that names its limit by number,
+    /// `(limiter.limit_id("global")?, "all")`, saves the look-up of the name.
+    pub fn limit_id(&self, name: &str) -> Option<LimitId> {
         self.inner.shared.names.find(name)
     }
 
@@ -146,11 +148,14 @@ impl Limiter {
     ///
     /// # Panics
     ///
-    /// If the key names a limit of another limiter.
-    pub fn key<'a>(&self, key: impl Into<KeyRef<'a>>) -> KeyHandle {
-        let key = key.into();
-        let _checked = self.limit_of(key);
-        KeyHandle::new(self.clone(), key)
+    /// If the key has the [`LimitId`] of another limiter.
+    pub fn handle(&self, key: impl AsKey) -> KeyHandle {
+        let key = key.as_key();
+        let known = self.resolve(key.limit());
+        if let Some(limit) = known {
+            let _checked = self.path().limit(limit);
+        }
+        KeyHandle::new(self.clone(), known, key.subject())
     }
 
     /// Decides at once, from what is held here. Never waits and does no I/O.
@@ -159,15 +164,21 @@ impl Limiter {
     /// for: use [`acquire`](Self::acquire) where the first request must not be denied. In
     /// [`Mode::Central`] nothing is ever held.
     ///
+    /// [`AsKey`] lists what may stand for a key.
+    ///
     /// # Panics
     ///
-    /// If the key names a limit of another limiter.
+    /// If the key has the [`LimitId`] of another limiter.
     #[inline]
-    pub fn try_acquire<'a>(&self, key: impl Into<KeyRef<'a>>, cost: u32) -> Verdict {
-        let key = key.into();
-        match self.decide(key, cost) {
+    pub fn try_acquire(&self, key: impl AsKey, cost: u32) -> Verdict {
+        let key = key.as_key();
+        let Some(limit) = self.resolve(key.limit()) else {
+            return UNKNOWN_LIMIT;
+        };
+        let subject = key.subject();
+        match self.decide(KeyRef { limit, subject }, cost) {
             Some(verdict) => verdict,
-            None => self.miss(key.limit, key.subject, cost),
+            None => self.miss(limit, subject, cost),
         }
     }
 
@@ -207,16 +218,17 @@ impl Limiter {
     /// # }
     /// ```
     ///
+    /// [`AsKey`] lists what may stand for a key.
+    ///
     /// # Panics
     ///
-    /// If the key names a limit of another limiter.
-    pub async fn acquire<'a>(&self, key: impl Into<KeyRef<'a>>, cost: u32) -> Verdict {
-        let key = key.into();
-        match self.decide(key, cost) {
+    /// If the key has the [`LimitId`] of another limiter.
+    pub async fn acquire(&self, key: impl AsKey, cost: u32) -> Verdict {
+        match self.decide_key(&key, cost) {
             Some(verdict) => verdict,
-            // Apart, for it is ten times what all the rest takes, and a future is copied whole from
-            // where it is made to where it is awaited, on the way of those who wait for nothing too.
-            None => Box::pin(self.ask(key, cost)).await,
+            // Apart, because it is ten times what all the rest takes, and a future is copied whole
+            // from where it is made to where it is awaited, also by callers that wait for nothing.
+            None => Box::pin(self.ask_key(key, cost)).await,
         }
     }
 
@@ -225,7 +237,10 @@ impl Limiter {
     ///
     /// The verdict tells which limit decided ([`Verdict::limit`]): the one that denies, or, if all
     /// allow, the one closest to exhaustion by [`estimate`](Self::estimate). Its other numbers are
-    /// of that limit too.
+    /// of that limit too. In [`Mode::Central`], which cannot undo, every such request is denied as
+    /// [`Reason::NeedsLeases`].
+    ///
+    /// Keys of several types are brought to one by [`AsKey::as_key`].
     ///
     /// A key that is named more than once pays the sum. A key with cost 0 takes no part: nobody looks
     /// whether its limit is used up. If no key costs anything, or `requests` is empty, no limit
@@ -238,8 +253,7 @@ impl Limiter {
     ///
     /// # Panics
     ///
-    /// If a key that costs anything names a limit of another limiter, or in [`Mode::Central`], which
-    /// cannot undo.
+    /// If a key that costs anything has the [`LimitId`] of another limiter.
     ///
     /// # Examples
     ///
@@ -252,19 +266,16 @@ impl Limiter {
     ///     .limit("user", "100/min")
     ///     .limit("global", "5000/s")
     ///     .build()?;
-    /// let global = limiter.limit("global").ok_or("it was just configured")?;
-    /// let both = [("user:42".into(), 1), ((global, "all").into(), 1)];
+    /// let both = [(("user", "user:42"), 1), (("global", "all"), 1)];
     /// assert!(limiter.acquire_all(&both).await.is_allowed());
-    /// assert!(limiter.acquire_all(&[]).await.is_allowed());
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
-        assert_eq!(self.inner.mode, Mode::Lease, "several limits need leases");
-        match self.decide_all(requests) {
+    pub async fn acquire_all<K: AsKey>(&self, requests: &[(K, u32)]) -> Verdict {
+        match self.decide_all(requests, |_, _| ()) {
             Ok(verdict) => verdict,
             // Apart, because this future is large, and a future is copied.
-            Err(_) => Box::pin(self.ask_all(requests)).await,
+            Err(()) => Box::pin(self.ask_all(requests)).await,
         }
     }
 
@@ -274,12 +285,11 @@ impl Limiter {
     ///
     /// # Panics
     ///
-    /// If a key that costs anything names a limit of another limiter.
-    pub fn try_acquire_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
-        match self.decide_all(requests) {
-            Ok(verdict) => verdict,
-            Err((key, cost)) => self.miss(key.limit, key.subject, cost),
-        }
+    /// If a key that costs anything has the [`LimitId`] of another limiter.
+    pub fn try_acquire_all<K: AsKey>(&self, requests: &[(K, u32)]) -> Verdict {
+        let miss = |key: KeyRef<'_>, cost| self.miss(key.limit, key.subject, cost);
+        self.decide_all(requests, miss)
+            .unwrap_or_else(|missed| missed)
     }
 
     /// What the limit that decided has left of the key, to be told in a header. Costs no exchange
@@ -308,7 +318,7 @@ impl Limiter {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let limiter = Limiter::builder().limit("api", "1000/s burst 2000".parse()?).build()?;
+    /// let limiter = Limiter::builder().limit("api", "1000/s burst 2000").build()?;
     /// let verdict = limiter.acquire("user:42", 5).await;
     /// let estimate = limiter.estimate(&verdict).ok_or("a limit was looked at")?;
     /// println!("RateLimit-Remaining: {}", estimate.remaining);
@@ -329,9 +339,15 @@ impl Limiter {
     ///
     /// # Panics
     ///
-    /// If the key names a limit of another limiter.
-    pub async fn peek<'a>(&self, key: impl Into<KeyRef<'a>>) -> Result<Peek, StoreError> {
-        let (key, now) = (key.into(), self.inner.shared.now());
+    /// If the key has the [`LimitId`] of another limiter.
+    pub async fn peek(&self, key: impl AsKey) -> Result<Peek, StoreError> {
+        let (key, now) = (key.as_key(), self.inner.shared.now());
+        let key = KeyRef {
+            limit: self
+                .resolve(key.limit())
+                .ok_or_else(|| StoreError::new(Reason::UnknownLimit))?,
+            subject: key.subject(),
+        };
         let limit = *self.limit_of(key);
         let closed = self.inner.shared.closed();
         let known = self.path().without_tokens(key, 0, closed);
@@ -409,7 +425,7 @@ impl Limiter {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let limiter = Limiter::builder().limit("api", "100/s".parse()?).build()?;
+    /// let limiter = Limiter::builder().limit("api", "100/s").build()?;
     /// assert!(limiter.health().is_good());
     /// limiter.shutdown().await?;
     /// assert_eq!(limiter.health().task, TaskState::ShutDown);
@@ -418,6 +434,36 @@ impl Limiter {
     /// ```
     pub fn health(&self) -> Health {
         self.inner.shared.health()
+    }
+
+    /// The number of a limit; `None` if this limiter has none of that name.
+    #[inline]
+    fn resolve(&self, limit: LimitRef<'_>) -> Option<LimitId> {
+        match limit {
+            LimitRef::Id(limit) => Some(limit),
+            LimitRef::Name(name) => self.limit_id(name),
+        }
+    }
+
+    /// The verdict on a key in any form, if it can be had here and now.
+    #[inline]
+    fn decide_key(&self, key: &impl AsKey, cost: u32) -> Option<Verdict> {
+        let key = key.as_key();
+        let Some(limit) = self.resolve(key.limit()) else {
+            return Some(UNKNOWN_LIMIT);
+        };
+        let subject = key.subject();
+        self.decide(KeyRef { limit, subject }, cost)
+    }
+
+    /// Waits for a verdict on a key in any form, within the budget.
+    async fn ask_key(&self, key: impl AsKey, cost: u32) -> Verdict {
+        let key = key.as_key();
+        let Some(limit) = self.resolve(key.limit()) else {
+            return UNKNOWN_LIMIT;
+        };
+        let subject = key.subject();
+        self.ask(KeyRef { limit, subject }, cost).await
     }
 
     /// The verdict if it can be had here and now.
@@ -611,19 +657,61 @@ impl Limiter {
         reply.ok_or_else(|| StoreError::new("no reply that a ledger would give"))
     }
 
-    /// The verdict on several requests if it can be had here and now, or else one that lacks tokens.
+    /// The verdict on several requests if it can be had here and now, or else what `miss` makes of
+    /// one that lacks tokens.
     #[inline]
-    fn decide_all<'k>(&self, requests: &[(KeyRef<'k>, u32)]) -> Result<Verdict, (KeyRef<'k>, u32)> {
-        let (requests, shared) = (merged(requests), &*self.inner.shared);
+    fn decide_all<K: AsKey, M>(
+        &self,
+        requests: &[(K, u32)],
+        miss: impl FnOnce(KeyRef<'_>, u32) -> M,
+    ) -> Result<Verdict, M> {
+        let texts = texts(requests);
+        let requests = match self.named_keys(requests, &texts) {
+            Ok(requests) => requests,
+            Err(denied) => return Ok(denied),
+        };
+        let (requests, shared) = (merged(&requests), &*self.inner.shared);
         let (closed, now) = (shared.closed(), shared.now_approx());
         let step = self.path().acquire_all(&requests, closed, now);
-        self.follow(step).map_err(|index| requests[index])
+        self.follow(step).map_err(|index| {
+            let (key, cost) = requests[index];
+            miss(key, cost)
+        })
+    }
+
+    /// The keys of several requests, each with the number of its limit; a denial if there is no such
+    /// limit, or if nothing is leased.
+    #[inline]
+    fn named_keys<'r, K: AsKey>(
+        &self,
+        requests: &'r [(K, u32)],
+        texts: &'r [Text],
+    ) -> Result<Few<'r>, Verdict> {
+        if self.inner.mode != Mode::Lease {
+            return Err(NEEDS_LEASES);
+        }
+        let mut texts = texts.iter();
+        let named = requests.iter().map(|(key, cost)| {
+            let (limit, subject) = key.as_key().parts();
+            let limit = self.resolve(limit).ok_or(UNKNOWN_LIMIT)?;
+            let subject = match subject {
+                Subject::Bytes(bytes) => bytes,
+                Subject::Text(_) => texts.next().map_or(&[][..], Text::as_bytes),
+            };
+            Ok((KeyRef { limit, subject }, *cost))
+        });
+        named.collect()
     }
 
     /// Waits for a verdict on several requests that cannot be had here, within the budget.
     #[cold]
-    async fn ask_all(&self, requests: &[(KeyRef<'_>, u32)]) -> Verdict {
-        let requests = merged(requests);
+    async fn ask_all<K: AsKey>(&self, requests: &[(K, u32)]) -> Verdict {
+        let texts = texts(requests);
+        let requests = match self.named_keys(requests, &texts) {
+            Ok(requests) => requests,
+            Err(denied) => return denied,
+        };
+        let requests = merged(&requests);
         // Of the key whose tokens are awaited.
         let awaited = AtomicU32::new(requests.first().map_or(0, |(key, _)| key.limit.0));
         let work = self.ask_all_unbounded(&requests, &awaited);
@@ -697,6 +785,17 @@ impl Limiter {
     }
 }
 
+/// The texts of those keys that have one of their own, such as the digits of a number. They stand
+/// apart, because most keys have none, and lend their bytes.
+#[inline]
+fn texts<K: AsKey>(requests: &[(K, u32)]) -> SmallVec<[Text; FEW]> {
+    let text = |(key, _): &(K, u32)| match key.as_key().parts().1 {
+        Subject::Bytes(_) => None,
+        Subject::Text(text) => Some(text),
+    };
+    requests.iter().filter_map(text).collect()
+}
+
 /// The requests with each key named once, without those that cost nothing: what is judged, asked for
 /// and taken is then what a key pays in all. Keys keep the order in which they are first named.
 fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Merged<'r, 'k> {
@@ -764,6 +863,13 @@ type Few<'k> = SmallVec<[(KeyRef<'k>, u32); FEW]>;
 
 /// Requests under more limits than this at once are rare, and allocate.
 const FEW: usize = 8;
+
+/// The key names a limit that this limiter has not.
+pub(crate) const UNKNOWN_LIMIT: Verdict =
+    Verdict::deny(Decided::Local, Reason::UnknownLimit, Retry::Never);
+
+/// Several limits are asked for in central mode.
+const NEEDS_LEASES: Verdict = Verdict::deny(Decided::Local, Reason::NeedsLeases, Retry::Never);
 
 impl Drop for Inner {
     fn drop(&mut self) {

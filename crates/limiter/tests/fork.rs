@@ -47,7 +47,7 @@ impl Parent {
             }
             limiter
         });
-        let handle = limiter.key(ALICE);
+        let handle = limiter.handle(ALICE);
         Self {
             limiter,
             handle,
@@ -76,7 +76,7 @@ fn limiter(store: &Arc<MemoryStore>) -> Limiter {
     tuning.lease_max = PATIENCE;
     tuning.lease_min = PATIENCE;
     Limiter::builder()
-        .limit("api", "1/h burst 100000".parse().expect("a limit"))
+        .limit("api", "1/h burst 100000")
         .store(Arc::clone(store))
         .tuning(tuning)
         .budget(PATIENCE)

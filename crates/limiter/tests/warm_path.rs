@@ -37,7 +37,7 @@ fn who_need_not_wait_carries_little() {
     let warm = Warm::new();
     let size = size_of_val(&warm.limiter.acquire(ALICE, 1));
     assert!(size <= 96, "{size} bytes");
-    let size = size_of_val(&warm.limiter.key(ALICE).acquire(1));
+    let size = size_of_val(&warm.limiter.handle(ALICE).acquire(1));
     assert!(size <= 96, "{size} bytes");
     let size = size_of_val(&warm.limiter.acquire_all(&[(ALICE, 1)]));
     assert!(size <= 96, "{size} bytes");
@@ -69,7 +69,7 @@ impl Warm {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
-            let tight = limiter.limit("tight").expect("it is there");
+            let tight = limiter.limit_id("tight").expect("it is there");
             while limiter.acquire((tight, "carol"), 1).await.is_allowed() {}
             limiter
         });
@@ -94,19 +94,19 @@ impl Warm {
     }
 
     fn deny(&self) {
-        let tight = self.limiter.limit("tight").expect("it is there");
+        let tight = self.limiter.limit_id("tight").expect("it is there");
         let denial = self.limiter.try_acquire((tight, "carol"), 1).denial();
         assert_eq!(denial.map(|it| it.reason), Some(Reason::Exhausted));
     }
 
     fn deny_who_would_wait(&self) {
-        let tight = self.limiter.limit("tight").expect("it is there");
+        let tight = self.limiter.limit_id("tight").expect("it is there");
         let denial = at_once(self.limiter.acquire((tight, "carol"), 1)).denial();
         assert_eq!(denial.map(|it| it.reason), Some(Reason::Exhausted));
     }
 
     fn deny_all(&self) {
-        let tight = self.limiter.limit("tight").expect("it is there");
+        let tight = self.limiter.limit_id("tight").expect("it is there");
         let all = [(ALICE, 1), ((tight, "carol").into(), 1)];
         let denial = self.limiter.try_acquire_all(&all).denial();
         assert_eq!(denial.map(|it| it.reason), Some(Reason::Exhausted));
@@ -124,7 +124,7 @@ impl Warm {
     }
 
     fn deny_all_who_would_wait(&self) {
-        let tight = self.limiter.limit("tight").expect("it is there");
+        let tight = self.limiter.limit_id("tight").expect("it is there");
         let all = [(ALICE, 1), ((tight, "carol").into(), 1)];
         let denial = at_once(self.limiter.acquire_all(&all)).denial();
         assert_eq!(denial.map(|it| it.reason), Some(Reason::Exhausted));

@@ -236,7 +236,7 @@ async fn ask(
     counts: &Counts,
     remembered: &mut VecDeque<(u64, u64)>,
 ) {
-    let cold = limiter.limit("cold").expect("it is one of two");
+    let cold = limiter.limit_id("cold").expect("it is one of two");
     let acquire = async |number: u64| {
         let name = format!("visitor:{number:016x}");
         limiter.acquire((cold, name.as_str()), 1).await
@@ -287,7 +287,10 @@ impl Hot {
 
 /// One key at thrice its limit until told to stop: who was late catches up.
 async fn hot(limiter: Limiter, stop: Arc<AtomicBool>) -> Hot {
-    let key = (limiter.limit("hot").expect("it is one of two"), "everybody");
+    let key = (
+        limiter.limit_id("hot").expect("it is one of two"),
+        "everybody",
+    );
     let start = machine_nanos();
     let mut hot = Hot::default();
     // Of the bucket, and of what was admitted.

@@ -141,7 +141,7 @@ async fn keys_that_nobody_asks_for_are_forgotten() {
                 .await
                 .is_allowed()
         );
-        let _ = limiter.try_acquire(&format!("guest:{user}"), 1);
+        let _ = limiter.try_acquire(format!("guest:{user}"), 1);
     }
     eventually(
         "all are forgotten, and nothing is kept for them",

@@ -71,7 +71,7 @@ async fn a_hundred_thousand_limits_with_policies_are_built_and_found_in_no_time(
     }
     let limiter = build(builder);
     for (index, name) in (0..).zip(&names) {
-        assert_eq!(limiter.limit(name), Some(LimitId(index)));
+        assert_eq!(limiter.limit_id(name), Some(LimitId(index)));
     }
     let took = clock().since(start);
     assert!(took < Duration::from_secs(10), "{took:?}");
@@ -151,9 +151,9 @@ async fn limits_are_found_by_their_names() {
         .limit("second", limit())
         .build();
     let limiter = limiter.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(limiter.limit("first"), Some(leasehold::LimitId(0)));
-    assert_eq!(limiter.limit("second"), Some(leasehold::LimitId(1)));
-    assert_eq!(limiter.limit("third"), None);
+    assert_eq!(limiter.limit_id("first"), Some(leasehold::LimitId(0)));
+    assert_eq!(limiter.limit_id("second"), Some(leasehold::LimitId(1)));
+    assert_eq!(limiter.limit_id("third"), None);
 }
 
 /// It was found by a panic of the background task, long after the limiter was built.

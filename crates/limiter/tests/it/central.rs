@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leasehold::{Decided, MemoryStore, Mode, Reason};
+use leasehold::{Decided, MemoryStore, Mode, Reason, Retry};
 
 use crate::fault_store::{Fault, FaultStore};
 use crate::world::{alone, build, denial, drain, one_limit};
@@ -57,11 +57,18 @@ async fn a_central_limiter_says_that_the_store_is_away() {
     assert!(limiter.acquire("alice", 1).await.is_allowed());
 }
 
+/// It panicked, in the middle of a request.
 #[tokio::test]
-#[should_panic(expected = "several limits need leases")]
-async fn several_limits_cannot_be_asked_for_centrally() {
+async fn several_limits_are_denied_centrally_and_the_reason_is_said() {
     let limiter = build(one_limit("1/h").mode(Mode::Central));
-    let _ = limiter.acquire_all(&[("alice".into(), 1)]).await;
+    for verdict in [
+        limiter.acquire_all(&[("alice", 1)]).await,
+        limiter.try_acquire_all(&[("alice", 1)]),
+    ] {
+        assert_eq!(denial(verdict).reason, Reason::NeedsLeases);
+        assert_eq!(denial(verdict).retry, Retry::Never);
+    }
+    assert_eq!(limiter.stats().batches, 0, "nobody was asked");
 }
 
 #[tokio::test]

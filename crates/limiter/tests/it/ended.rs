@@ -59,10 +59,10 @@ fn after_its_runtime_a_limiter_says_so_and_owns_up_to_what_it_held() {
             let held = leased(&limiter).await;
             (limiter, held)
         });
-        let mut handle = limiter.key("alice");
+        let mut handle = limiter.handle("alice");
         assert!(handle.try_acquire(0).is_allowed());
         drop(runtime);
-        let all = [("alice".into(), 1), ("bob".into(), 1)];
+        let all = [("alice", 1), ("bob", 1)];
         let verdicts = [
             limiter.try_acquire("alice", 1),
             limiter.try_acquire("bob", 1),
@@ -117,8 +117,8 @@ fn requests_may_come_from_any_executor() {
         alone(LIMIT)
     };
     assert!(block_on(limiter.acquire("alice", 1)).is_allowed());
-    assert!(block_on(limiter.acquire_all(&[("alice".into(), 1)])).is_allowed());
-    assert!(block_on(limiter.key("bob").acquire(1)).is_allowed());
+    assert!(block_on(limiter.acquire_all(&[("alice", 1)])).is_allowed());
+    assert!(block_on(limiter.handle("bob").acquire(1)).is_allowed());
     assert!(block_on(limiter.peek("alice")).is_ok());
     block_on(limiter.shutdown()).expect("the store answers");
 

@@ -9,7 +9,7 @@ use crate::world::{alone, build, denial, eventually, one_limit};
 #[tokio::test]
 async fn a_handle_and_its_limiter_spend_one_limit() {
     let limiter = alone("1/h burst 20");
-    let mut handle = limiter.key("alice");
+    let mut handle = limiter.handle("alice");
     let mut clone = handle.clone();
     let mut allowed = 0;
     for _ in 0..10 {
@@ -26,7 +26,7 @@ async fn a_handle_and_its_limiter_spend_one_limit() {
 
 #[tokio::test]
 async fn a_handle_that_does_not_wait_sends_for_tokens() {
-    let mut handle = alone("1000/s").key("alice");
+    let mut handle = alone("1000/s").handle("alice");
     assert_eq!(denial(handle.try_acquire(1)).reason, Reason::NotLeased);
     let verdict = eventually("a token has come", async || {
         Some(handle.try_acquire(1)).filter(leasehold::Verdict::is_allowed)
@@ -40,7 +40,7 @@ async fn a_handle_finds_its_key_again_when_it_was_forgotten() {
     let mut tuning = Tuning::default();
     tuning.idle_after = Duration::from_millis(100);
     let limiter = build(one_limit("1000/s burst 1000").tuning(tuning));
-    let mut handle = limiter.key("alice");
+    let mut handle = limiter.handle("alice");
     for _ in 0..3 {
         eventually("the handle decides here", async || {
             let verdict = handle.acquire(1).await;
@@ -57,7 +57,7 @@ async fn a_handle_finds_its_key_again_when_it_was_forgotten() {
 #[tokio::test]
 async fn a_handle_asks_the_store_where_the_limiter_would() {
     let limiter = build(one_limit("1/h burst 2").mode(Mode::Central));
-    let mut handle = limiter.key("alice");
+    let mut handle = limiter.handle("alice");
     for expected in [true, true, false] {
         let verdict = handle.acquire(1).await;
         assert_eq!(verdict.is_allowed(), expected);
@@ -68,7 +68,7 @@ async fn a_handle_asks_the_store_where_the_limiter_would() {
 #[tokio::test]
 async fn a_handle_ends_with_its_limiter() {
     let limiter = alone("1000/s");
-    let mut handle = limiter.key("alice");
+    let mut handle = limiter.handle("alice");
     assert!(handle.acquire(1).await.is_allowed());
     limiter.shutdown().await.expect("the store answers");
     assert_eq!(denial(handle.acquire(1).await).reason, Reason::ShutDown);

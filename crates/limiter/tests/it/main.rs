@@ -14,6 +14,7 @@ mod exact;
 mod fault_store;
 mod first;
 mod handle;
+mod keys;
 mod log;
 mod outage;
 mod panics;

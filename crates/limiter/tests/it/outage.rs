@@ -17,7 +17,7 @@ async fn nobody_waits_longer_than_the_budget() {
     let budget = Duration::from_millis(100);
     let silent = FaultStore::new(Fault::Silent);
     let limiter = build(one_limit("1000/s").store(silent).budget(budget));
-    let key = "alice".into();
+    let key = "alice";
     for several in [false, true] {
         let start = clock();
         let verdict = if several {
@@ -141,7 +141,7 @@ async fn what_the_store_does_not_say_is_never_called_exhausted() {
                 limiter.acquire("alice", 1).await,
                 limiter.try_acquire("alice", 1),
                 limiter
-                    .acquire_all(&[("alice".into(), 1), ((&key).into(), 1)])
+                    .acquire_all(&[("alice", 1), (key.as_str(), 1)])
                     .await,
                 limiter.acquire(&key, 1).await,
             ];
@@ -224,7 +224,7 @@ async fn a_local_limit_admits_its_part_while_the_store_is_away_and_pays_for_it()
             (limiter.stats().failed_batches > failed + 2).then_some(())
         })
         .await;
-        let api = limiter.limit("api").unwrap();
+        let api = limiter.limit_id("api").unwrap();
         let bound = limiter.overshoot_bound(api);
         assert!(matches!(bound, Some(250..=252)), "{bound:?}");
         store.set(Fault::None);
@@ -255,7 +255,7 @@ async fn an_open_limit_admits_everything_while_the_store_is_away_and_pays_for_it
         let store = FaultStore::before(Arc::clone(&memory), fault);
         let builder = of_four(limit, FailurePolicy::Open).store(Arc::clone(&store));
         let limiter = build(builder);
-        let api = limiter.limit("api").unwrap();
+        let api = limiter.limit_id("api").unwrap();
         assert_eq!(limiter.overshoot_bound(api), Some(0));
         assert_eq!(admitted(&limiter, 700).await, 700, "{fault:?}");
         assert_eq!(limiter.overshoot_bound(api), None, "no bound");

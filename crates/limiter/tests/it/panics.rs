@@ -80,7 +80,7 @@ async fn a_panic_of_the_background_task_is_reported_and_the_task_begins_anew() {
     let store = Arc::new(Panics::default());
     let limiter = build(one_limit(LIMIT).store(Arc::clone(&store)));
     let held = lease(&limiter).await;
-    let mut handle = limiter.key("alice");
+    let mut handle = limiter.handle("alice");
     assert!(handle.try_acquire(1).is_allowed());
     let health = panic(&limiter, &store).await;
     assert_eq!(health.last_panic.as_deref(), Some("no parts are known"));
@@ -159,7 +159,7 @@ async fn panic(limiter: &Limiter, store: &Panics) -> Health {
     eventually("the task panics", async || {
         user += 1;
         // In the background: whoever waits when it panics is told so.
-        let _ = limiter.try_acquire(&format!("user:{user}"), 1);
+        let _ = limiter.try_acquire(format!("user:{user}"), 1);
         let health = limiter.health();
         (health.panics > before).then_some(health)
     })

@@ -56,8 +56,8 @@ async fn who_comes_after_the_end_is_told() {
         limiter.try_acquire("alice", 1),
         limiter.acquire("bob", 1).await,
         limiter.try_acquire("bob", 1),
-        limiter.acquire_all(&[("alice".into(), 1)]).await,
-        limiter.try_acquire_all(&[("alice".into(), 1)]),
+        limiter.acquire_all(&[("alice", 1)]).await,
+        limiter.try_acquire_all(&[("alice", 1)]),
     ];
     for verdict in verdicts {
         assert_eq!(denial(verdict).reason, Reason::ShutDown);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Instant, LimitId, Limiter, MemoryStore};
+use leasehold::{Instant, KeyRef, LimitId, Limiter, MemoryStore};
 use tokio::task::JoinSet;
 
 use crate::fault_store::{Fault, FaultStore};
@@ -74,14 +74,14 @@ async fn storm(limiter: &Limiter, cancels: bool) -> u64 {
 }
 
 async fn ask(limiter: Limiter, task: usize, cancels: bool, end: Instant) -> u64 {
-    let global = (LimitId(1), "everybody").into();
+    let global = KeyRef::from((LimitId(1), "everybody"));
     let mut spent = 0;
     for round in task.. {
         if clock() >= end {
             break;
         }
         let user = format!("user:{}", round % 20);
-        let user = user.as_str().into();
+        let user = KeyRef::from(&user);
         let (verdict, cost) = match round % 5 {
             0 => (limiter.try_acquire(user, 2), 2),
             1 | 2 => (limiter.acquire_all(&[(user, 1), (global, 2)]).await, 3),

@@ -70,7 +70,7 @@ async fn what_is_used_up_has_nothing_left_and_after_a_silence_all_of_it() {
 
 #[tokio::test]
 async fn of_several_limits_the_one_that_decides_is_told() {
-    let limits = one_limit("1/h burst 10").limit("global", "1/h burst 4".parse().unwrap());
+    let limits = one_limit("1/h burst 10").limit("global", "1/h burst 4");
     let limiter = build(limits);
     let both = [KeyRef::from("alice"), (GLOBAL, "all").into()].map(|key| (key, 1));
     for left in (0..4).rev() {
