@@ -61,8 +61,9 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] says what failed: the URL, the address, the password, or what answered. A cluster is
-    /// connected to once one of its nodes says who serves what, and one that serves is reached.
+    /// [`ConnectError`] says what failed: the URL, the address, the password, or what answered. A
+    /// cluster is connected to once one of its nodes says who serves what, and one that serves is
+    /// reached.
     pub async fn connect<S>(server: S) -> Result<Self, ConnectError>
     where
         S: TryInto<Settings>,
