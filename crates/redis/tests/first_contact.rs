@@ -11,8 +11,7 @@ use leasehold_redis::RedisStore;
 #[test]
 fn a_program_that_cannot_connect_ends_with_a_sentence() {
     let output = run("connects");
-    let shown =
-        "Error: cannot connect to redis://127.0.0.1:1: nothing listens there; is the server running?";
+    let shown = "Error: cannot connect to redis://127.0.0.1:1: nothing listens there; is the server running?";
     assert!(shows(&output, shown), "{output:?}");
 }
 

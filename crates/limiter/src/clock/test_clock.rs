@@ -37,7 +37,7 @@ use super::LEAD;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let clock = TestClock::new();
-/// let limiter = Limiter::builder().limit("api", "100/min".parse()?).clock(&clock).build()?;
+/// let limiter = Limiter::builder().limit("api", "100/min").clock(&clock).build()?;
 /// for minute in 0..3 {
 ///     for request in 0..100 {
 ///         assert!(limiter.acquire("user:42", 1).await.is_allowed(), "{minute}, {request}");
