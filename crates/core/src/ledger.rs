@@ -93,18 +93,29 @@ impl Ledger {
         now: StoreTime,
     ) -> Reply {
         let ledger = slot.get_or_insert_with(|| Self::open(birth, limit, now));
-        ledger.adopt(limit);
-        ledger.outlive(birth, limit);
-        ledger.expire(limit, now);
-        ledger.bucket.drain(now, limit);
-        ledger.lower_ceiling(limit);
+        ledger.answer(request, limit, birth, now)
+    }
+
+    /// Answers `request`, as [`exchange`](Self::exchange) does.
+    pub(crate) fn answer(
+        &mut self,
+        request: &Request,
+        limit: &Limit,
+        birth: Birth,
+        now: StoreTime,
+    ) -> Reply {
+        self.adopt(limit);
+        self.outlive(birth, limit);
+        self.expire(limit, now);
+        self.bucket.drain(now, limit);
+        self.lower_ceiling(limit);
         match request {
-            Request::Spend { cost } => ledger.spend(*cost, limit, now),
+            Request::Spend { cost } => self.spend(*cost, limit, now),
             Request::Charge { tokens } => {
-                ledger.charge(*tokens, limit);
-                ledger.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, now)
+                self.charge(*tokens, limit);
+                self.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, now)
             }
-            Request::Lease(request) => ledger.lease(request, limit, now),
+            Request::Lease(request) => self.lease(request, limit, now),
         }
     }
 
@@ -125,7 +136,8 @@ impl Ledger {
         Micros(drained.0.saturating_add(lease))
     }
 
-    fn open(birth: Birth, limit: &Limit, now: StoreTime) -> Self {
+    /// The ledger of a key of which the store knows nothing.
+    pub(crate) fn open(birth: Birth, limit: &Limit, now: StoreTime) -> Self {
         let bucket = if birth.emptied == StoreTime::ZERO {
             Bucket::full(now)
         } else {
@@ -264,9 +276,10 @@ impl Ledger {
         }
         // The lease cannot have expired, so the store has forgotten it, or its last grants.
         let mut record = stored.unwrap_or_else(|| Record::settled(request));
-        let granted = request.granted.min(CLAIM_MAX);
-        self.outstanding += granted.saturating_sub(record.granted);
-        record.granted = record.granted.max(granted);
+        let claim = request.granted.saturating_sub(record.granted);
+        let claim = claim.min(CLAIM_MAX.saturating_sub(self.outstanding));
+        self.outstanding += claim;
+        record.granted += claim;
         Some((record, Status::Reasserted))
     }
 
@@ -390,7 +403,8 @@ const fn tokens_end(limit: &Limit) -> u64 {
 /// Kept beyond the last effect, so that a replica that is late by less is still known.
 const LIFETIME_MARGIN: Micros = Micros(1_000_000);
 
-/// More than any replica can have been granted: a sum of claims stays within its integer.
+/// More than any replica can have been granted. A claim that would raise what is outstanding beyond is
+/// cut, so that the sum of all claims can be stored and told, whatever replicas say.
 const CLAIM_MAX: u64 = 1 << 52;
 
 /// Two numbers below this have a product below 2^52.

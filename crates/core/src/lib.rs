@@ -12,6 +12,7 @@ mod bucket;
 mod debug_by_display;
 mod estimate;
 mod ledger;
+mod ledgers;
 mod limit;
 mod limit_id;
 #[cfg(feature = "serde")]
@@ -26,6 +27,7 @@ pub use birth::Birth;
 pub use bucket::Bucket;
 pub use estimate::Estimate;
 pub use ledger::{Ledger, Record};
+pub use ledgers::{Kept, Ledgers};
 pub use limit::{Limit, LimitBuilder, Rate};
 pub use limit_id::LimitId;
 pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};

@@ -4,16 +4,24 @@
 //! installed. Limiters that share one store share its limits. It never forgets while it lives,
 //! so its birth matters only to limiters that outlive it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dashmap::DashMap;
-use leasehold_core::{Birth, Ledger, Micros, Reply, Request, StoreTime};
+use leasehold_core::{Ledgers, StoreTime};
 use leasehold_sync::{Answer, Batch, Call, NamedLimit};
 
 use crate::clock::Clock;
 use crate::store::{Store, StoreFuture};
 
 /// A store in this process's memory.
+///
+/// Its memory is bounded: it keeps the ledgers of at most [`KEYS_MAX`](Self::KEYS_MAX) keys, some
+/// 300 bytes each and the key, or of as many as [`with_keys_max`](Self::with_keys_max) says. A ledger
+/// is forgotten once its bucket is full again and its leases are over, a few with each call. While all
+/// that are kept still matter, a key that has none is denied as
+/// [`Overloaded`](crate::Reason::Overloaded) under every failure policy, because to forget another
+/// key's would admit more than its limit.
 ///
 /// # Examples
 ///
@@ -37,28 +45,38 @@ use crate::store::{Store, StoreFuture};
 #[derive(Debug)]
 pub struct MemoryStore {
     clock: Clock,
-    birth: Mutex<Option<Birth>>,
-    ledgers: DashMap<Box<[u8]>, Kept>,
-    counts: Mutex<Counts>,
-}
-
-/// A ledger and when it ceases to matter.
-#[derive(Debug, Default)]
-struct Kept {
-    ledger: Option<Ledger>,
-    until: StoreTime,
-}
-
-#[derive(Debug)]
-struct Counts {
-    exchanges: u64,
-    purge_at: usize,
+    ledgers: Mutex<Ledgers<Arc<[u8]>>>,
+    exchanges: AtomicU64,
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Ledgers that a store keeps unless told otherwise: a million, in some 300 MB. A service has
+    /// fewer keys whose buckets are not full at a time, unless they refill for a day.
+    pub const KEYS_MAX: usize = 1 << 20;
+
+    /// An empty store for at most [`KEYS_MAX`](Self::KEYS_MAX) keys.
     pub fn new() -> Self {
-        Self::on(Clock::start())
+        Self::with_keys_max(Self::KEYS_MAX)
+    }
+
+    /// An empty store that keeps the ledgers of at most `keys_max` keys. Further keys are denied
+    /// until one of them is forgotten.
+    ///
+    /// ```
+    /// use leasehold::{Limiter, MemoryStore, Reason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::with_keys_max(1);
+    /// let limiter = Limiter::builder().limit("api", "2/h").store(store).build()?;
+    /// assert!(limiter.acquire("user:42", 1).await.is_allowed());
+    /// let denial = limiter.acquire("user:43", 1).await.denial().expect("there is no room");
+    /// assert_eq!(denial.reason, Reason::Overloaded);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_keys_max(keys_max: usize) -> Self {
+        Self::bounded(Clock::start(), keys_max)
     }
 
     /// An empty store that goes by the clock of a test.
@@ -68,73 +86,41 @@ impl MemoryStore {
     }
 
     pub(crate) fn on(clock: Clock) -> Self {
+        Self::bounded(clock, Self::KEYS_MAX)
+    }
+
+    fn bounded(clock: Clock, keys_max: usize) -> Self {
         Self {
             clock,
-            birth: Mutex::new(None),
-            ledgers: DashMap::new(),
-            counts: Mutex::new(Counts {
-                exchanges: 0,
-                purge_at: PURGE_MIN,
-            }),
+            ledgers: Mutex::new(Ledgers::new(keys_max)),
+            exchanges: AtomicU64::new(0),
         }
     }
 
-    /// Keys of which it knows something.
+    /// Keys of which it keeps a ledger.
     pub fn keys(&self) -> usize {
-        self.ledgers.len()
+        self.ledgers().len()
     }
 
     fn now(&self) -> StoreTime {
         StoreTime::from_micros(self.clock.now().as_nanos() / 1000)
     }
 
-    fn answer(&self, batch: &Batch) -> Answer {
-        let now = self.now();
-        let birth = self.meet(batch, now);
-        let replies = batch
-            .calls
-            .iter()
-            .map(|call| self.reply(batch, call, birth, now));
-        let answer = Answer {
-            birth,
-            replies: replies.collect(),
-        };
-        self.purge(now);
-        answer
+    fn answer(&self, batch: &Batch, now: StoreTime) -> Answer {
+        self.exchanges.fetch_add(1, Relaxed);
+        let calls = batch.calls.iter().map(|call| {
+            let named = batch.limit_of(call);
+            (name_of(named, call), &named.limit, &call.request)
+        });
+        let (birth, replies) = self
+            .ledgers()
+            .execute(batch.known_birth, batch.hold, calls, now);
+        Answer { birth, replies }
     }
 
-    fn meet(&self, batch: &Batch, now: StoreTime) -> Birth {
-        let mut found = lock(&self.birth);
-        let birth = Birth::meet(*found, batch.known_birth, batch.hold, now);
-        *found = Some(birth);
-        birth
-    }
-
-    fn reply(&self, batch: &Batch, call: &Call, birth: Birth, now: StoreTime) -> Reply {
-        let named = batch.limit_of(call);
-        let mut kept = self.ledgers.entry(name_of(named, call)).or_default();
-        let reply = Ledger::exchange(&mut kept.ledger, &call.request, &named.limit, birth, now);
-        let lease = match &call.request {
-            Request::Lease(request) => request.lease,
-            Request::Spend { .. } | Request::Charge { .. } => Micros(0),
-        };
-        if let Some(ledger) = &kept.ledger {
-            // A shorter lease asked for later does not shorten what a longer one needs.
-            kept.until = kept
-                .until
-                .max(now + ledger.lifetime(&named.limit, lease, now));
-        }
-        reply
-    }
-
-    /// Forgets ledgers that say no more than none would, each time their number has doubled.
-    fn purge(&self, now: StoreTime) {
-        let mut counts = lock(&self.counts);
-        counts.exchanges += 1;
-        if self.ledgers.len() >= counts.purge_at {
-            self.ledgers.retain(|_, kept| kept.until > now);
-            counts.purge_at = (self.ledgers.len() * 2).max(PURGE_MIN);
-        }
+    /// A panic elsewhere leaves each ledger as it was before or after a request.
+    fn ledgers(&self) -> MutexGuard<'_, Ledgers<Arc<[u8]>>> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,36 +132,27 @@ impl Default for MemoryStore {
 
 impl Store for MemoryStore {
     fn exchange<'a>(&'a self, batch: &'a Batch) -> StoreFuture<'a> {
-        Box::pin(std::future::ready(Ok(self.answer(batch))))
+        let answer = self.answer(batch, self.now());
+        Box::pin(std::future::ready(Ok(answer)))
     }
 
     fn round_trips(&self) -> u64 {
-        lock(&self.counts).exchanges
+        self.exchanges.load(Relaxed)
     }
 }
 
 /// Limit and subject. A name has no colon, so no two keys meet.
-fn name_of(named: &NamedLimit, call: &Call) -> Box<[u8]> {
+fn name_of(named: &NamedLimit, call: &Call) -> Arc<[u8]> {
     [named.name.as_bytes(), b":", call.entry.key().subject]
         .concat()
         .into()
 }
 
-/// A panic elsewhere leaves these values whole: each is written in one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Fewer than this are not worth looking through.
-const PURGE_MIN: usize = 1024;
-
 #[cfg(test)]
 mod tests {
-    use leasehold_sync::FailurePolicy;
-    use std::sync::Arc;
-
     use leasehold_cache::{Entry, LimitId};
-    use leasehold_core::{Demand, Instant, LeaseRequest, RecordId, Status};
+    use leasehold_core::{Demand, Instant, LeaseRequest, Micros, RecordId, Reply, Request, Status};
+    use leasehold_sync::FailurePolicy;
 
     use super::*;
 
@@ -185,15 +162,15 @@ mod tests {
         StoreTime::from_micros(micros)
     }
 
-    /// Calls for `alice`, one under each limit.
-    fn batch(limits: &[(&str, &str)], request: Request) -> Batch {
+    /// Calls for `subject`, one under each limit.
+    fn batch(subject: &str, limits: &[(&str, &str)], request: Request) -> Batch {
         let named = limits.iter().map(|(name, limit)| NamedLimit {
             name: (*name).into(),
             limit: limit.parse().unwrap(),
             policy: FailurePolicy::Closed,
         });
         let calls = (0..).zip(limits).map(|(limit, _)| Call {
-            entry: Arc::new(Entry::new((LimitId(limit), "alice").into())),
+            entry: Arc::new(Entry::new((LimitId(limit), subject).into())),
             request,
         });
         Batch {
@@ -229,50 +206,60 @@ mod tests {
         })
     }
 
-    #[test]
-    fn a_ledger_is_forgotten_when_it_says_no_more_than_none_and_not_before() {
-        // The last outlives what is spent after it: by the lease, and the draining of both.
-        for story in [vec![spend(5)], vec![lease()], vec![lease(), spend(5)]] {
-            let store = MemoryStore::new();
-            let birth = Birth::meet(None, StoreTime::ZERO, Micros(SECOND), at(SECOND));
-            let mut kept = None;
-            for request in &story {
-                let batch = batch(&[("api", "1/s burst 10")], *request);
-                let call = &batch.calls[0];
-                let limit = &batch.limit_of(call).limit;
-                store.reply(&batch, call, birth, at(SECOND));
-                Ledger::exchange(&mut kept, request, limit, birth, at(SECOND));
-            }
-            let limit = "1/s burst 10".parse().unwrap();
-            let forgotten = (SECOND..60 * SECOND).step_by(1000).find(|&now| {
-                lock(&store.counts).purge_at = 0;
-                store.purge(at(now));
-                store.keys() == 0
-            });
-            let now = at(forgotten.expect("not kept for ever"));
-            let (mut kept, mut none) = (kept.clone(), None);
-            assert_eq!(
-                Ledger::exchange(&mut kept, &spend(10), &limit, birth, now),
-                Ledger::exchange(&mut none, &spend(10), &limit, birth, now),
-                "{story:?}"
-            );
-        }
+    const LIMIT: (&str, &str) = ("api", "1/s burst 10");
+
+    fn status(store: &MemoryStore, subject: &str, request: Request, now: StoreTime) -> Status {
+        let batch = batch(subject, &[LIMIT], request);
+        store.answer(&batch, now).replies[0].status
     }
 
+    /// It grew by 338 bytes for each of two million keys, and went on.
     #[test]
-    fn a_few_ledgers_are_not_looked_through() {
-        let store = MemoryStore::new();
-        let batch = batch(&[("api", "1/s")], spend(1));
-        store.reply(&batch, &batch.calls[0], store.meet(&batch, at(1)), at(1));
-        store.purge(at(1000 * SECOND));
-        assert_eq!(store.keys(), 1);
+    fn as_many_keys_are_kept_as_there_is_room_for_and_the_others_are_denied() {
+        let store = MemoryStore::with_keys_max(100);
+        for user in 0..100 {
+            let user = format!("user:{user}");
+            assert_eq!(status(&store, &user, lease(), at(SECOND)), Status::Leased);
+        }
+        for user in 0..1000 {
+            let user = format!("stranger:{user}");
+            assert_eq!(status(&store, &user, spend(1), at(SECOND)), Status::Full);
+            assert_eq!(status(&store, &user, lease(), at(SECOND)), Status::Full);
+            assert_eq!(
+                status(&store, &user, spend(0), at(SECOND)),
+                Status::Spent,
+                "a look"
+            );
+        }
+        // Nobody's ledger made room for them.
+        for user in 0..100 {
+            let user = format!("user:{user}");
+            assert_eq!(status(&store, &user, spend(6), at(SECOND)), Status::Denied);
+        }
+        assert_eq!(store.keys(), 100);
+        let later = at(120 * SECOND);
+        assert_eq!(status(&store, "stranger:0", spend(1), later), Status::Spent);
+    }
+
+    /// For weeks, keys that come once each: as many are kept as matter at a time.
+    #[test]
+    fn keys_that_are_asked_for_once_are_forgotten_as_fast_as_they_come() {
+        let store = MemoryStore::with_keys_max(10_000);
+        let mut most = 0;
+        for user in 0..100_000_u64 {
+            let (user, now) = (format!("user:{user}"), at(SECOND + user * 1000));
+            assert_eq!(status(&store, &user, spend(1), now), Status::Spent);
+            most = most.max(store.keys());
+        }
+        // A thousand come in the second and a half for which one is kept.
+        assert!((1400..1600).contains(&most), "{most}");
     }
 
     #[test]
     fn limits_are_told_apart_by_name_and_by_nothing_else() {
         let store = MemoryStore::new();
         let statuses = |limits: &[(&str, &str)]| {
-            let answer = store.answer(&batch(limits, spend(1)));
+            let answer = store.answer(&batch("alice", limits, spend(1)), at(SECOND));
             let status = |reply: &Reply| reply.status;
             answer.replies.iter().map(status).collect::<Vec<_>>()
         };

@@ -1,9 +1,10 @@
 //! The store's memory: one real ledger per key, under a birth marker.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use leasehold_cache::LimitId;
-use leasehold_core::{Birth, Ledger, Limit, Micros, Record, Request, Status, StoreTime};
+use leasehold_core::{Ledger, Ledgers, Limit, Record, Request, Status, StoreTime};
 use leasehold_sync::{Answer, Call};
 
 use crate::leased::log;
@@ -15,26 +16,33 @@ use crate::scheme::{Demand, Keeper, Weight};
 pub(crate) type Answered = Rc<Answer>;
 
 /// What Redis would hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LeasedKeeper {
-    birth: Option<Birth>,
-    /// What the last message said of how long a forgetful store must wait.
-    hold: Micros,
-    /// By limit, then by key.
-    ledgers: Vec<Vec<Option<Box<Kept>>>>,
-    keys: usize,
+    ledgers: Ledgers<Key>,
+    /// Of the ledgers whose sum may exceed the capacity, though not by a grant, and of the others.
+    excuses: BTreeMap<Key, Excuse>,
 }
 
-/// A ledger, and when it ceases to matter.
-#[derive(Clone, Debug)]
-struct Kept {
-    ledger: Option<Ledger>,
-    until: StoreTime,
-    /// Since when the sum of what is charged and outstanding may exceed the capacity, though not
-    /// by a grant: leases were re-asserted to a store that had forgotten them, the bucket counts as
-    /// spent since the store was emptied while leases of before are known, or the limit has changed.
+/// A limit, and the number of a key.
+type Key = (u32, u32);
+
+/// Whether the sum of what is charged and outstanding may exceed the capacity, though not by a
+/// grant.
+#[derive(Clone, Copy, Debug)]
+struct Excuse {
+    /// Leases were re-asserted to a store that had forgotten them, the bucket counts as spent since
+    /// the store was emptied while leases of before are known, or the limit has changed.
     excused: bool,
     limit: Limit,
+}
+
+impl Default for LeasedKeeper {
+    fn default() -> Self {
+        Self {
+            ledgers: Ledgers::new(usize::MAX),
+            excuses: BTreeMap::new(),
+        }
+    }
 }
 
 impl Keeper for LeasedKeeper {
@@ -47,39 +55,53 @@ impl Keeper for LeasedKeeper {
         now: StoreTime,
         spent: &mut dyn FnMut(Demand),
     ) -> Answered {
-        let birth = Birth::meet(self.birth, message.known_birth, message.hold, now);
-        self.birth = Some(birth);
-        self.hold = message.hold;
-        let mut replies = Vec::with_capacity(message.calls.len());
+        let (mut birth, mut replies) = (None, Vec::with_capacity(message.calls.len()));
         for call in &message.calls {
             let limit = message.limit_of(call).limit;
-            let kept = self.kept(call, limit);
-            if kept.until <= now {
-                kept.ledger = None;
-                kept.excused = false;
+            let (key, request) = (key_of(call), &call.request);
+            let before = self.ledgers.ledger(&key, now);
+            let mut excuse = Excuse {
+                excused: false,
+                limit,
+            };
+            if before.is_some()
+                && let Some(known) = self.excuses.get(&key)
+            {
+                excuse = *known;
             }
-            kept.excused |= kept.outlives(birth) || kept.learns(&call.request, now);
+            excuse.excused |= learns(before, request, now);
             // What was admitted without leave is charged whether it fits or not.
-            kept.excused |= matches!(call.request, Request::Charge { .. });
-            let reply = Ledger::exchange(&mut kept.ledger, &call.request, &limit, birth, now);
-            let ledger = kept.ledger.as_ref().expect("an exchange opens it");
-            kept.excused |= reply.status == Status::Reasserted || kept.limit != limit;
-            kept.limit = limit;
-            check(ledger, &limit, kept.excused);
-            kept.until = now + ledger.lifetime(&limit, message.hold, now);
+            excuse.excused |= matches!(request, Request::Charge { .. });
+            let touched = before.map(|ledger| ledger.bucket.at);
+            // Each as a batch of its own, so that each step is checked: they are met alike.
+            let calls = [(key, &limit, request)];
+            let (known, hold) = (message.known_birth, message.hold);
+            let (met, reply) = self.ledgers.execute(known, hold, calls, now);
+            let reply = reply[0];
+            excuse.excused |= touched.is_some_and(|at| at < met.emptied);
+            excuse.excused |= reply.status == Status::Reasserted || excuse.limit != limit;
+            excuse.limit = limit;
+            if let Some(ledger) = self.ledgers.ledger(&key, now) {
+                check(ledger, &limit, excuse.excused);
+            }
+            self.excuses.insert(key, excuse);
             if reply.status == Status::Spent {
-                let LimitId(limit) = call.entry.key().limit;
                 let cost = match call.request {
                     Request::Spend { cost } => u32::try_from(cost).expect("costs are 32 bits"),
                     Request::Lease(_) | Request::Charge { .. } => {
                         unreachable!("only a spend is spent by the store")
                     }
                 };
-                let key = number_of(call.entry.key());
+                let (limit, key) = key;
                 spent(Demand { limit, key, cost });
             }
+            birth = Some(met);
             replies.push(reply);
         }
+        let birth = birth.unwrap_or_else(|| {
+            let (known, hold) = (message.known_birth, message.hold);
+            self.ledgers.execute(known, hold, [], now).0
+        });
         Rc::new(Answer { birth, replies })
     }
 
@@ -89,9 +111,7 @@ impl Keeper for LeasedKeeper {
 
     /// As the script does it, which compares the server's run id with that of the marker.
     fn restart(&mut self, now: StoreTime) {
-        self.birth = self
-            .birth
-            .map(|found| Birth::restarted(found, self.hold, now));
+        self.ledgers.restart(now);
     }
 
     fn weigh(message: &Message) -> Weight {
@@ -104,7 +124,7 @@ impl Keeper for LeasedKeeper {
     }
 
     fn keys(&self) -> usize {
-        self.keys
+        self.ledgers.len()
     }
 
     fn sending(message: &Message) -> Sending {
@@ -116,51 +136,20 @@ impl Keeper for LeasedKeeper {
     }
 }
 
-impl LeasedKeeper {
-    fn kept(&mut self, call: &Call, limit: Limit) -> &mut Kept {
-        let key = call.entry.key();
-        let LimitId(index) = key.limit;
-        let (index, number) = (index as usize, number_of(key) as usize);
-        if self.ledgers.len() <= index {
-            self.ledgers.resize_with(index + 1, Vec::new);
-        }
-        let ledgers = &mut self.ledgers[index];
-        if ledgers.len() <= number {
-            ledgers.resize_with(number + 1, || None);
-        }
-        let slot = &mut ledgers[number];
-        self.keys += usize::from(slot.is_none());
-        slot.get_or_insert_with(|| {
-            Box::new(Kept {
-                ledger: None,
-                until: StoreTime::ZERO,
-                excused: false,
-                limit,
-            })
-        })
-    }
+fn key_of(call: &Call) -> Key {
+    let key = call.entry.key();
+    let LimitId(limit) = key.limit;
+    (limit, number_of(key))
 }
 
-impl Kept {
-    /// Whether the store was emptied after this was last touched: the bucket then counts as spent,
-    /// beside leases that are outstanding.
-    fn outlives(&self, birth: Birth) -> bool {
-        let touched = self.ledger.as_ref().map(|ledger| ledger.bucket.at);
-        touched.is_some_and(|at| at < birth.emptied)
-    }
-
-    /// Whether a replica knows of grants that the ledger does not: lost with a server, or a late copy
-    /// of a call about a lease that was given back since. The reply says so only if the lease goes on.
-    fn learns(&self, request: &Request, now: StoreTime) -> bool {
-        let Request::Lease(lease) = request else {
-            return false;
-        };
-        let record = self
-            .ledger
-            .as_ref()
-            .and_then(|it| it.records.get(&lease.record));
-        lease.granted > record.map_or(0, |record| record.granted) && lease.expiry > now
-    }
+/// Whether a replica knows of grants that the ledger does not: lost with a server, or a late copy of a
+/// call about a lease that was given back since. The reply says so only if the lease goes on.
+fn learns(ledger: Option<&Ledger>, request: &Request, now: StoreTime) -> bool {
+    let Request::Lease(lease) = request else {
+        return false;
+    };
+    let record = ledger.and_then(|ledger| ledger.records.get(&lease.record));
+    lease.granted > record.map_or(0, |record| record.granted) && lease.expiry > now
 }
 
 /// What holds of a ledger after every step.

@@ -157,7 +157,7 @@ fn nothing_here_grants_spends_or_reconciles() {
 #[test]
 fn the_real_ledger_cache_syncer_and_request_path_are_entered_in_one_place_each() {
     for (entry, home) in [
-        ("Ledger::exchange(", "leased/keeper.rs"),
+        ("Ledgers::new(", "leased/keeper.rs"),
         ("QuotaCache::new(", "leased/node.rs"),
         ("Syncer::new(", "leased/node.rs"),
         ("RequestPath {", "leased/node.rs"),
