@@ -28,7 +28,21 @@ impl Birth {
     /// meets a store whose marker is `found`. If the two disagree, what the store knew is lost:
     /// its buckets count as spent from `hold` from now, when the last lease it may have
     /// forgotten has ended.
+    ///
+    /// All four are input. A marker that no store can have made, by [`is_possible`], is replaced
+    /// by one that says that all is lost; a memory of such a marker is met by one that counts
+    /// every bucket as spent.
+    ///
+    /// [`is_possible`]: Self::is_possible
     pub fn meet(found: Option<Self>, known: StoreTime, hold: Micros, now: StoreTime) -> Self {
+        let found = found.map(|found| {
+            if found.is_possible(hold, now) {
+                found
+            } else {
+                Self::lost(StoreTime::ZERO, hold, now)
+            }
+        });
+        let is_later = |since| known < since || known > now + AHEAD_MAX;
         match found {
             None if known == StoreTime::ZERO => Self {
                 since: now,
@@ -37,7 +51,7 @@ impl Birth {
             None => Self::lost(known, hold, now),
             Some(birth) if known == StoreTime::ZERO || known == birth.since => birth,
             // Somebody has seen the loss before us.
-            Some(birth) if known < birth.since && birth.emptied > StoreTime::ZERO => birth,
+            Some(birth) if is_later(birth.since) && birth.emptied > StoreTime::ZERO => birth,
             // A caller without memory took an emptied store for a new one; or the store fell
             // back to an older state.
             Some(birth) => Self::lost(birth.since.max(known), hold, now),
@@ -46,16 +60,45 @@ impl Birth {
 
     /// The marker of a store that was started anew from what it had saved, `found` among it.
     pub fn restarted(found: Self, hold: Micros, now: StoreTime) -> Self {
-        Self::lost(found.since, hold, now)
+        let after = if found.is_possible(hold, now) {
+            found.since
+        } else {
+            StoreTime::ZERO
+        };
+        Self::lost(after, hold, now)
+    }
+
+    /// The beginning to remember of a store that says this at its own time `now`, if it can be one.
+    ///
+    /// What a replica does not remember it does not send back, so that one wrong answer disables
+    /// nobody.
+    pub fn to_remember(&self, now: StoreTime) -> Option<StoreTime> {
+        let is_possible = self.since > StoreTime::ZERO && self.since <= now + AHEAD_MAX;
+        is_possible.then_some(self.since)
+    }
+
+    /// Whether a store whose clock says `now` can have made the marker, for callers whose leases run
+    /// for `hold` at most.
+    ///
+    /// It lies ahead of the clock only if the clock was set back, and while forgotten leases run.
+    fn is_possible(&self, hold: Micros, now: StoreTime) -> bool {
+        let hold = hold.min(HOLD_MAX);
+        self.to_remember(now).is_some() && self.emptied <= now + hold.max(AHEAD_MAX)
     }
 
     fn lost(after: StoreTime, hold: Micros, now: StoreTime) -> Self {
         Self {
-            since: now.max(after + Micros(1)),
-            emptied: now + hold,
+            since: now.max(after + Micros(1)).min(now + AHEAD_MAX),
+            emptied: now + hold.min(HOLD_MAX),
         }
     }
 }
+
+/// A minute: clocks are set back by less, and a hold is mostly shorter.
+const AHEAD_MAX: Micros = Micros(60_000_000);
+
+/// A year, and a day for leap years: no lease is longer.
+const HOLD_MAX: Micros = Micros(366 * 86_400_000_000);
 
 #[cfg(test)]
 mod tests {
@@ -125,5 +168,48 @@ mod tests {
             born(51, 1020),
             "the clock went back"
         );
+    }
+
+    /// One reply that said so was sent back, counted up, stored, and refused by every replica for
+    /// ever.
+    #[test]
+    fn a_marker_that_no_store_can_have_made_is_replaced_and_the_store_goes_on() {
+        let now = at(1 << 50);
+        let (ahead, far) = (at((1 << 50) + AHEAD_MAX.0), (1 << 52) - 1);
+        for (since, emptied) in [(far, 0), (u64::MAX, 0), (0, 0), (5, far), (5, u64::MAX)] {
+            for known in [0, 5, far, u64::MAX] {
+                let found = Some(born(since, emptied));
+                let birth = Birth::meet(found, at(known), HOLD, now);
+                assert_eq!(birth.emptied, now + HOLD, "{since} {emptied} {known}");
+                assert!(birth.since >= now && birth.since <= ahead, "{birth:?}");
+                assert_eq!(Birth::meet(Some(birth), at(known), HOLD, now), birth);
+                let restarted = Birth::restarted(born(since, emptied), HOLD, now);
+                assert_eq!(restarted, born(1 << 50, (1 << 50) + HOLD.0));
+            }
+        }
+        let hold = Micros(u64::MAX);
+        let birth = Birth::meet(None, at(5), hold, now);
+        assert_eq!(birth.emptied, now + HOLD_MAX);
+        assert_eq!(
+            Birth::meet(Some(birth), at(5), HOLD, now).emptied,
+            now + HOLD
+        );
+    }
+
+    #[test]
+    fn a_memory_of_what_cannot_be_counts_as_that_of_another_store_once() {
+        let now = at(1 << 50);
+        for known in [at((1 << 52) - 1), at(u64::MAX)] {
+            for found in [None, Some(born(5, 0))] {
+                let birth = Birth::meet(found, known, HOLD, now);
+                assert_eq!(birth.emptied, now + HOLD, "its buckets count as spent");
+                let later = now + Micros(1000);
+                assert_eq!(Birth::meet(Some(birth), known, HOLD, later), birth);
+                assert_eq!(birth.to_remember(now), Some(birth.since));
+            }
+        }
+        assert_eq!(born(5, 7).to_remember(now), Some(at(5)));
+        assert_eq!(born(0, 7).to_remember(now), None);
+        assert_eq!(born((1 << 52) - 1, 7).to_remember(now), None);
     }
 }

@@ -63,7 +63,8 @@ pub use leasehold_core::{
     StoreTime, Verdict, Wait,
 };
 pub use leasehold_sync::{
-    Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError, partition_of,
+    Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError, key_hash,
+    partition_of,
 };
 pub use limiter::{Limiter, Mode, NotReleased, Peek};
 pub use memory_store::MemoryStore;

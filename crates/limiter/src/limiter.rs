@@ -651,7 +651,7 @@ impl Limiter {
             }
         };
         let answer = answer.inspect_err(|_| shared.counters.count_failure())?;
-        shared.learn_birth(partition, answer.birth.since);
+        shared.learn_birth(&batch, &answer);
         let reply = answer.replies.first().copied();
         let reply = reply.filter(|reply| reply.answers(&request));
         reply.ok_or_else(|| StoreError::new("no reply that a ledger would give"))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use leasehold_cache::QuotaCache;
 use leasehold_core::{Decided, Instant, Reason, Retry, StoreTime, Verdict};
-use leasehold_sync::{Away, NamedLimit};
+use leasehold_sync::{Answer, Away, Batch, NamedLimit};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -120,8 +120,14 @@ impl Shared {
         StoreTime::from_micros(self.known_births[partition as usize].load(Relaxed))
     }
 
-    pub(crate) fn learn_birth(&self, partition: u32, since: StoreTime) {
-        self.known_births[partition as usize].fetch_max(since.as_micros(), Relaxed);
+    pub(crate) fn learn_birth(&self, batch: &Batch, answer: &Answer) {
+        let known = &self.known_births[batch.partition as usize];
+        let learn = |known| {
+            let known = answer.known_birth(batch, StoreTime::from_micros(known));
+            Some(known.as_micros())
+        };
+        // It always has something to store.
+        let _ = known.fetch_update(Relaxed, Relaxed, learn);
     }
 
     /// Why the limiter decides nothing any more, if it does not.

@@ -265,7 +265,7 @@ impl SyncTask {
         match answer {
             Ok(answer) => match self.syncer.handle_answer(&batch, &answer, now) {
                 Ok(()) => {
-                    self.shared.learn_birth(batch.partition, answer.birth.since);
+                    self.shared.learn_birth(&batch, &answer);
                     self.tell_answers(now);
                     self.tell_clocks(now);
                 }

@@ -83,7 +83,10 @@ fn patched(mut body: String, patches: &[Patch]) -> String {
 
 const EXPIRE_EACH_TIME: &[Patch] = &[
     ("local lengthen = forget > kept", "local lengthen = true"),
-    ("kept = forget + floor(more)", "kept = max(kept, forget)"),
+    (
+        "kept = min(forget + floor(more), STORED_END - 1)",
+        "kept = max(kept, forget)",
+    ),
 ];
 
 /// A hash for a bucket that was never leased, too.
@@ -94,8 +97,25 @@ const HASH_FROM_THE_START: &[Patch] = &[
     ),
     (TRIED, "  local reply\n"),
     (
-        "  in_hash = in_hash and read_hash(key)\n",
-        "  local found = read_hash(key)\n",
+        "  if in_hash then
+    in_hash, foreign = read_hash(key)
+  end
+  if foreign or plain and not in_hash and not read_plain() then",
+        "  local found
+  found, foreign = read_hash(key)
+  if foreign or plain and not found and not read_plain() then",
+    ),
+    (
+        "    if not header then
+      return false, true
+    end
+  end
+",
+        "    if not header then
+      return false
+    end
+  end
+",
     ),
     ("if plain or in_hash then", "if found then"),
 ];
@@ -116,26 +136,34 @@ const TRIED: &str = "  local reply
 
 /// In place of a hash, one string: the header, then the records, each with its id before it.
 const STRING: &[Patch] = &[
-    ("'<ddddd',", "'<c16ddddd',"),
+    ("'<I7I7I7I7I7', 35", "'<c16I7I7I7I7I7', 51"),
     (
-        "local own\n",
-        "local own\nlocal records\nlocal HEADER_SIZE, RECORD_SIZE, sub = 64, 56, string.sub\n",
+        "local own, ended_names\n",
+        "local own, ended_names\nlocal records\nlocal sub = string.sub\n",
     ),
     (
         "  local fields = call('HGETALL', key)\n",
         "  local living = {}\n",
     ),
     (
+        "  next_expiry, ended_names = 0, {}\n",
+        "  next_expiry = 0\n",
+    ),
+    (
         "  for place = 1, #fields, 2 do
     local name = fields[place]
     if name ~= 'h' then
+      if #name ~= 16 or #fields[place + 1] ~= RECORD_SIZE then
+        return false
+      end
       local granted, spent, released, expiry, wish = unpack(RECORD, fields[place + 1])",
         "  for place = 1, #records, RECORD_SIZE do
     do
       local _, granted, spent, released, expiry, wish = unpack(RECORD, records, place)",
     ),
     (
-        "        call('HDEL', key, name)
+        "        ended_names[#ended_names + 1] = name
+        demand, replicas = demand - wish, replicas - 1
         if name == id then
           own = false
         end
@@ -145,7 +173,8 @@ const STRING: &[Patch] = &[
     end
   end
 ",
-        "      else
+        "        demand, replicas = demand - wish, replicas - 1
+      else
         living[#living + 1] = sub(records, place, place + RECORD_SIZE - 1)
         if next_expiry == 0 or expiry < next_expiry then
           next_expiry = expiry
@@ -157,21 +186,34 @@ const STRING: &[Patch] = &[
 ",
     ),
     (
-        "  local header
+        "  local header, foreign
   if cost == LEASE then
-    local stored = redis.pcall('HMGET', key, 'h', id)
-    if stored.err then
-      plain = call('GET', key)
-      read_plain(key)
-      return false
+    local stored
+    stored, foreign = read('HMGET', key, 'h', id)
+    if foreign then
+      plain, foreign = read('GET', key)
+      return false, foreign
     end
     header, own = stored[1], stored[2]
+    if not header then
+      -- A lease is asked for first: there may well be nothing.
+      return false, own or #call('HGETALL', key) > 0
+    end
   else
-    header = call('HGET', key, 'h')
+    -- Something is there, or nobody would look.
+    header, foreign = read('HGET', key, 'h')
+    if not header then
+      return false
+    end
   end
+  if #header ~= HEADER_SIZE or byte(header) ~= FORM or own and #own ~= RECORD_SIZE then
 ",
-        "  local header = call('GET', key)
+        "  local header = read('GET', key)
   records = header and sub(header, HEADER_SIZE + 1) or ''
+  if not header then
+    return false
+  end
+  if byte(header) ~= FORM then
 ",
     ),
     (
@@ -187,7 +229,8 @@ const STRING: &[Patch] = &[
         "id, granted, spent, released, expiry, wished = unpack(RECORD, records, own)",
     ),
     (
-        "      call('HDEL', key, id)
+        "      ended_names = ended_names or {}
+      ended_names[#ended_names + 1] = id
     end
     return LEFT, granted, 0, wait",
         "    end

@@ -10,21 +10,24 @@
 --           granted, spent, released, wanted, needed, lease, expiry, demand
 --        4: the run id of this server
 -- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
---        level, outstanding, replicas, demand
+--        level, outstanding, replicas, demand. All but the status are 0 of a request that was not
+--        executed because what is stored under its key cannot be read.
 --
 -- The marker is a string: since, emptied, run id. It never expires. A run id other than this
 -- server's means that the marker was saved by an earlier process, or is another server's copy, and
 -- that what happened since is lost: after a restart, a fail-over, a move to another shard.
 --
--- A bucket that has had no record is a string, for it is read and written in half the time: form,
--- level, at, weight, kept, ceiling. With its first record it becomes a hash, and stays one: in the
--- field `h` level, at, outstanding, demand, next_expiry, weight, replicas, kept, ceiling; in a field
--- named by its id each record: granted, spent, released, expiry, demand. Whatever else is found under
--- its name was not written here, and is an error: it is not taken for a bucket, nor overwritten.
+-- A bucket that has had no record is a string, because a string is read and written in half the
+-- time: form, level, at, weight, kept, ceiling. With its first record it becomes a hash, and stays
+-- one: in the field `h` form, level, at, outstanding, demand, next_expiry, weight, replicas, kept,
+-- ceiling; in a field named by its id each record: granted, spent, released, expiry, demand.
 --
--- No value is longer than the 64 bytes up to which Redis keeps a small hash in one piece: so the
--- header's numbers take seven bytes each, but for a sum of claims, which a replica in error could
--- make longer than that.
+-- Whatever else is found under the name of a bucket was not written here, or by a later version: it
+-- is neither taken for a bucket nor overwritten, and the other requests are executed. So nothing is
+-- written about a key before all that is read of it has been checked, and what reads is `pcall`.
+--
+-- No value is longer than the 64 bytes up to which Redis keeps a small hash in one piece: so numbers
+-- take seven bytes each. They are never negative, fractional or infinite then, whatever is stored.
 --
 -- A call of a function costs as much as some twenty steps of arithmetic here, and packing a number
 -- as much as that. So what every request passes through is written out, and what comes of a spend is
@@ -34,16 +37,21 @@
 -- so are floor(a / b) and ceil(a / b). `tostring` and `..` would round them to 14 digits. A number
 -- handed to a command is written with 17.
 
-local call, pack, unpack, spread = redis.call, struct.pack, struct.unpack, unpack
+local call, pcall, pack, unpack, spread =
+  redis.call, redis.pcall, struct.pack, struct.unpack, unpack
 local byte, format = string.byte, string.format
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
 local LIMIT, LIMIT_SIZE = '<dddd', 32
 local REQUEST, TOKENS, TERMS = '<dd', '<d', '<c16dddddddd'
-local PLAIN, PLAIN_SIZE, PLAIN_FORM = '<I1I7I7I7I7I7', 36, 1
-local HEADER, RECORD, REPLY = '<I7I7dI7I7I7I7I7I7', '<ddddd', '<dddddddd'
+local FORM = 2
+local PLAIN, PLAIN_SIZE = '<I1I7I7I7I7I7', 36
+local HEADER, HEADER_SIZE = '<I1I7I7I7I7I7I7I7I7I7', 64
+local RECORD, RECORD_SIZE = '<I7I7I7I7I7', 35
+local REPLY = '<dddddddd'
 
 local LEASED, REASSERTED, LEFT, OVER, SPENT, DENIED, CHARGED = 0, 1, 2, 3, 4, 5, 6
+local UNREADABLE = pack(REPLY, 7, 0, 0, 0, 0, 0, 0, 0)
 local LEASE, CHARGE = -1, -2
 local HELD = -1
 local WEIGHT_EXACT = 2 ^ 26
@@ -54,6 +62,12 @@ local LENGTHEN_MAX = 60000000
 local FOREVER = 2 ^ 52
 -- scale.rs: LEVEL_END
 local LEVEL_END = 2 ^ 52
+-- ledger.rs: CLAIM_MAX
+local CLAIM_MAX = 2 ^ 52
+-- No number that is stored is as large.
+local STORED_END = 2 ^ 53
+-- birth.rs: AHEAD_MAX, HOLD_MAX
+local AHEAD_MAX, HOLD_MAX = 60000000, 31622400000000
 -- Keys that are read at once. Lua passes some thousands.
 local READ_MAX = 1000
 
@@ -61,36 +75,68 @@ local keys, limits, requests = KEYS, ARGV[2], ARGV[3]
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
+-- What a read of one key gives: nil, and true, if the key is of another type. Any other error is the
+-- batch's.
+local function read(command, key, ...)
+  local value = pcall(command, key, ...)
+  if type(value) == 'table' and value.err then
+    if string.find(value.err, 'WRONGTYPE', 1, true) ~= 1 then
+      error(value)
+    end
+    return nil, true
+  end
+  return value
+end
+
 local known, hold, plains_end = unpack('<ddd', ARGV[1])
-local marker = call('GET', keys[1])
-local since, emptied
-if marker then
-  since, emptied = unpack('<dd', marker)
+hold = min(hold, HOLD_MAX)
+local since, emptied, kept_marker
+
+-- Birth::lost
+local function lose(after)
+  since, emptied = min(max(now, after + 1), now + AHEAD_MAX), now + hold
+  kept_marker = false
+end
+
+local marker, foreign = read('GET', keys[1])
+if marker or foreign then
+  kept_marker = true
+  if marker and #marker >= 16 then
+    since, emptied = unpack('<dd', marker)
+  end
+  -- Birth::is_possible
+  if not since or not (
+    since % 1 == 0 and since > 0 and since <= now + AHEAD_MAX
+    and emptied % 1 == 0 and emptied >= 0 and emptied <= now + max(hold, AHEAD_MAX)
+  ) then
+    lose(0)
+  end
   -- Birth::restarted
-  if string.sub(marker, 17) ~= ARGV[4] then
-    since, emptied, marker = max(now, since + 1), now + hold, nil
+  if kept_marker and string.sub(marker, 17) ~= ARGV[4] then
+    lose(since)
   end
   -- Birth::meet
-  if known ~= 0 and known ~= since and not (known < since and emptied > 0) then
-    since, emptied, marker = max(now, max(since, known) + 1), now + hold, nil
+  local is_later = known < since or known > now + AHEAD_MAX
+  if known ~= 0 and known ~= since and not (is_later and emptied > 0) then
+    lose(max(since, known))
   end
 elseif known == 0 then
   since, emptied = now, 0
 else
-  since, emptied = max(now, known + 1), now + hold
+  lose(known)
 end
-if not marker then
+if not kept_marker then
   -- Not SET: of those the server counts one for each bucket.
   call('MSET', keys[1], pack('<dd', since, emptied) .. ARGV[4])
 end
 
--- Of the request at hand: the request, its limit, the ledger, and the stored record of a lease (or
--- false).
+-- Of the request at hand: the request, its limit, the ledger, the stored record of a lease (or
+-- false), and the names of records that are over.
 local plain, cost, tokens, id, known_granted, known_spent, known_released, wanted, needed, lease,
   known_expiry, wish
 local limit, drain, weight, tick, capacity, full, tokens_max
 local level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling
-local own
+local own, ended_names
 
 -- Bucket::drain
 local function drain_to(to)
@@ -158,19 +204,31 @@ local function charge(tokens)
   end
 end
 
--- Ledger::expire
+-- Whether numbers of a record can be. Counts only grow, and none is spent or released that was not
+-- granted.
+local function is_record(granted, spent, released, expiry)
+  return granted < STORED_END and expiry < STORED_END and spent + released <= granted
+end
+
+-- Ledger::expire. Returns whether all records could be read.
 local function expire(key)
   local fields = call('HGETALL', key)
   local ended = {}
-  next_expiry = 0
+  next_expiry, ended_names = 0, {}
   for place = 1, #fields, 2 do
     local name = fields[place]
     if name ~= 'h' then
+      if #name ~= 16 or #fields[place + 1] ~= RECORD_SIZE then
+        return false
+      end
       local granted, spent, released, expiry, wish = unpack(RECORD, fields[place + 1])
+      if not is_record(granted, spent, released, expiry) then
+        return false
+      end
       if expiry <= now then
         ended[#ended + 1] = { expiry = expiry, outstanding = granted - spent - released }
+        ended_names[#ended_names + 1] = name
         demand, replicas = demand - wish, replicas - 1
-        call('HDEL', key, name)
         if name == id then
           own = false
         end
@@ -185,6 +243,7 @@ local function expire(key)
     charge(record.outstanding)
     outstanding = outstanding - record.outstanding
   end
+  return true
 end
 
 -- Ledger::wait_for
@@ -220,35 +279,51 @@ local function read_request(place)
   return place
 end
 
-local function read_plain(key)
-  if #plain ~= PLAIN_SIZE or byte(plain) ~= PLAIN_FORM then
-    error('no bucket, but something else is stored as ' .. key)
+-- Returns whether the string `plain` is a bucket.
+local function read_plain()
+  if #plain ~= PLAIN_SIZE or byte(plain) ~= FORM then
+    return false
   end
   local form
   form, level, at, weighed, kept, ceiling = unpack(PLAIN, plain)
   outstanding, demand, next_expiry, replicas = 0, 0, 0, 0
+  return level < STORED_END and at < STORED_END and weighed > 0 and weighed < STORED_END
+    and kept < STORED_END and ceiling < STORED_END
 end
 
--- Returns whether there is a hash. There may be a string in place of one whose lease the store forgot.
+-- Returns whether there is a hash, and whether something else is there that is no bucket. There may be
+-- a string in place of a hash whose lease the store forgot.
 local function read_hash(key)
-  local header
+  local header, foreign
   if cost == LEASE then
-    local stored = redis.pcall('HMGET', key, 'h', id)
-    if stored.err then
-      plain = call('GET', key)
-      read_plain(key)
-      return false
+    local stored
+    stored, foreign = read('HMGET', key, 'h', id)
+    if foreign then
+      plain, foreign = read('GET', key)
+      return false, foreign
     end
     header, own = stored[1], stored[2]
+    if not header then
+      -- A lease is asked for first: there may well be nothing.
+      return false, own or #call('HGETALL', key) > 0
+    end
   else
-    header = call('HGET', key, 'h')
+    -- Something is there, or nobody would look.
+    header, foreign = read('HGET', key, 'h')
+    if not header then
+      return false, true
+    end
   end
-  if not header then
-    return false
+  if #header ~= HEADER_SIZE or byte(header) ~= FORM or own and #own ~= RECORD_SIZE then
+    return false, true
   end
-  level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling =
+  local form
+  form, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling =
     unpack(HEADER, header)
-  return true
+  local is_bucket = level < STORED_END and at < STORED_END and outstanding < STORED_END
+    and demand < STORED_END and weighed > 0 and weighed < STORED_END and replicas < STORED_END
+    and kept < STORED_END and ceiling < STORED_END
+  return is_bucket, not is_bucket
 end
 
 -- Stores a ledger that was read from a hash, or has a record now.
@@ -256,8 +331,14 @@ local function write_hash(key, record, lengthen)
   if plain then
     call('DEL', key)
   end
-  local header =
-    pack(HEADER, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling)
+  if ended_names then
+    for place = 1, #ended_names do
+      call('HDEL', key, ended_names[place])
+    end
+  end
+  local header = pack(
+    HEADER, FORM, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling
+  )
   if record then
     call('HSET', key, 'h', header, id, record)
   else
@@ -268,12 +349,16 @@ local function write_hash(key, record, lengthen)
   end
 end
 
--- Ledger::lease. Returns status, granted, expiry, wait, and the record if there is one now.
-local function lease_out(key)
+-- Ledger::lease. Returns status, granted, expiry, wait, and the record if there is one now; nothing if
+-- the stored one cannot be.
+local function lease_out()
   -- Ledger::record_of
   local status, granted, spent, released, expiry, wished = LEASED, 0, 0, 0, 0, 0
   if own then
     granted, spent, released, expiry, wished = unpack(RECORD, own)
+    if not is_record(granted, spent, released, expiry) then
+      return nil
+    end
   end
   if known_granted > granted then
     if known_expiry <= now then
@@ -285,8 +370,8 @@ local function lease_out(key)
       released = min(known_released, known_granted - spent)
       granted, expiry = spent + released, known_expiry
     end
-    outstanding = outstanding + known_granted - granted
-    granted, status = known_granted, REASSERTED
+    local claim = max(0, min(known_granted - granted, CLAIM_MAX - outstanding))
+    outstanding, granted, status = outstanding + claim, granted + claim, REASSERTED
   end
 
   -- Ledger::report
@@ -339,7 +424,8 @@ local function lease_out(key)
     demand = demand - wish
     if own then
       replicas = replicas - 1
-      call('HDEL', key, id)
+      ended_names = ended_names or {}
+      ended_names[#ended_names + 1] = id
     end
     return LEFT, granted, 0, wait
   end
@@ -360,7 +446,7 @@ local value, until_ms
 
 -- Stores a ledger that has had no record. Returns false if there is a hash, which nobody knew of.
 local function write_plain(key, lengthen)
-  value = pack(PLAIN, PLAIN_FORM, level, at, weighed, kept, ceiling)
+  value = pack(PLAIN, FORM, level, at, weighed, kept, ceiling)
   if plain and not lengthen then
     return call('SET', key, value, 'KEEPTTL')
   end
@@ -372,12 +458,15 @@ local function write_plain(key, lengthen)
 end
 
 -- Ledger::exchange, of the ledger in the string `plain`, in a hash, or of none. Returns the reply; nil
--- if there is a hash, of which it was not told.
+-- if there is something else than a string, of which it was not told.
 local function exchange(key, in_hash)
-  own = false
-  in_hash = in_hash and read_hash(key)
-  if plain and not in_hash then
-    read_plain(key)
+  local foreign
+  own, ended_names = false, nil
+  if in_hash then
+    in_hash, foreign = read_hash(key)
+  end
+  if foreign or plain and not in_hash and not read_plain() then
+    return UNREADABLE
   end
   if plain or in_hash then
     if ceiling < capacity then
@@ -389,8 +478,8 @@ local function exchange(key, in_hash)
     if at < emptied then
       count_as_spent(exact_ceiling())
     end
-    if replicas > 0 and next_expiry <= now then
-      expire(key)
+    if replicas > 0 and next_expiry <= now and not expire(key) then
+      return UNREADABLE
     end
   else
     level, at, outstanding, demand, next_expiry = 0, now, 0, 0, 0
@@ -419,7 +508,11 @@ local function exchange(key, in_hash)
   elseif cost == CHARGE then
     charge(tokens)
   else
-    status, granted, expiry, wait, record = lease_out(key)
+    status, granted, expiry, wait, record = lease_out()
+  end
+  -- Sums that do not belong to their records.
+  if not status or outstanding < 0 or demand < 0 or replicas < 0 then
+    return UNREADABLE
   end
 
   -- Ledger::lifetime. Never shortened: another's lease may run longer than this one. Lengthened
@@ -438,7 +531,7 @@ local function exchange(key, in_hash)
     if more > LENGTHEN_MAX then
       more = LENGTHEN_MAX
     end
-    kept = forget + floor(more)
+    kept = min(forget + floor(more), STORED_END - 1)
   end
   if record or in_hash then
     write_hash(key, record, lengthen)
@@ -451,9 +544,9 @@ end
 -- The buckets that are strings, by the place of their key; false for what is none, or a hash.
 local plains = {}
 for first = 2, plains_end + 1, READ_MAX do
-  local read = call('MGET', spread(keys, first, min(first + READ_MAX - 1, plains_end + 1)))
-  for place = 1, #read do
-    plains[first + place - 1] = read[place]
+  local found = call('MGET', spread(keys, first, min(first + READ_MAX - 1, plains_end + 1)))
+  for place = 1, #found do
+    plains[first + place - 1] = found[place]
   end
 end
 
@@ -471,7 +564,7 @@ for number = 2, #keys do
   end
   answered[key] = true
   place = read_request(place)
-  -- Nothing is found of a key that is asked for the first time, nor of one that is a hash. The former
+  -- Nothing is found of a key that is asked for the first time, nor of one that is no string. The former
   -- are more, so that is what is tried first; a lease needs a hash in any case.
   local reply
   if plain or cost == LEASE then

@@ -7,9 +7,12 @@
 //! never takes what it has for the whole truth: it cannot happen between two looks at it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use leasehold::{Answer, Batch};
+use leasehold::{Answer, Batch, key_hash};
+use leasehold_core::{Reply, Status};
 use redis::Value;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::codec::{self, EXCHANGE, Names, RunId};
@@ -30,6 +33,8 @@ pub(crate) struct Shop {
     acknowledgement: Option<Acknowledgement>,
     /// Whether the servers are nodes of a cluster.
     in_cluster: bool,
+    /// When it was last told that a key cannot be read.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Shop {
@@ -44,7 +49,37 @@ impl Shop {
             exchange: Script::new(EXCHANGE),
             acknowledgement: settings.acknowledgement(),
             in_cluster,
+            told: Mutex::new(None),
         }
+    }
+
+    /// Warns, once a minute, of keys whose stored value cannot be read. A user's key is in no line:
+    /// its hash tells it from others.
+    fn tell_unreadable(&self, batch: &Batch, replies: &[Reply]) {
+        let answered = batch.calls.iter().zip(replies);
+        let unreadable = answered.filter(|(_, reply)| reply.status == Status::Unreadable);
+        let keys = unreadable.clone().count();
+        let Some((call, _)) = unreadable.into_iter().next() else {
+            return;
+        };
+        let now = Instant::now();
+        {
+            let mut told = lock(&self.told);
+            if told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+                return;
+            }
+            *told = Some(now);
+        }
+        let limit = &*batch.limit_of(call).name;
+        let key_hash = key_hash(limit, call.entry.key().subject);
+        warn!(
+            limit,
+            key_hash = format_args!("{key_hash:016x}"),
+            keys,
+            "what is stored under a key was not written by this version, and is left as it is: the \
+             failure policy of the limit decides for the key until somebody deletes the value or it \
+             expires; docs/OPERATING.md says how to find it"
+        );
     }
 
     pub(crate) fn round_trips(&self) -> u64 {
@@ -113,6 +148,7 @@ impl Server {
             .run_as(&wire, call.keys(), &call.arguments(), manner)
             .await?;
         let answer = call.decode(&bytes(said)?).map_err(garbled)?;
+        self.shop.tell_unreadable(batch, &answer.replies);
         Ok(Answer {
             birth: answer.birth,
             replies: answer.replies,
@@ -191,8 +227,9 @@ fn bytes(value: Value) -> Result<Vec<u8>, LinkError> {
     match value {
         Value::BulkString(bytes) => Ok(bytes),
         Value::VerbatimString { text, .. } => Ok(text.into_bytes()),
-        other => Err(LinkError::Garbled {
-            what: format!("bytes were expected, not {other:?}"),
+        // Not what came: it may be another's answer, and name keys.
+        _ => Err(LinkError::Garbled {
+            what: "bytes were expected".to_owned(),
         }),
     }
 }
@@ -207,6 +244,9 @@ fn garbled(error: impl std::fmt::Display) -> LinkError {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A key that stays unreadable is told of as often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Nothing hashes to it.
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leasehold::{Answer, Batch, Store, StoreError, StoreFuture};
+use leasehold::{Answer, Batch, Store, StoreError, StoreFuture, key_hash};
 
 use crate::cluster::Cluster;
 use crate::error::{ConnectError, LinkError};
@@ -197,11 +197,11 @@ impl RedisStore {
         match &self.way {
             Way::One { link, server } => {
                 let said = server.exchange(link, batch, false).await;
-                said.map_err(|error| StoreError::new(format_args!("{address}: {error}")))
+                said.map_err(|error| without_keys(batch, format!("{address}: {error}")))
             }
             Way::Cluster(cluster) => {
                 let said = cluster.exchange(batch).await;
-                said.map_err(|error| StoreError::new(format_args!("{address}, {error}")))
+                said.map_err(|error| without_keys(batch, format!("{address}, {error}")))
             }
         }
     }
@@ -222,6 +222,24 @@ impl Store for RedisStore {
         self.shop.round_trips()
     }
 }
+
+/// An error without the keys of `batch`, of which a server's own words may name one: a log keeps it.
+fn without_keys(batch: &Batch, message: String) -> StoreError {
+    let mut message = message;
+    for call in &batch.calls {
+        let subject = call.entry.key().subject;
+        let text = String::from_utf8_lossy(subject);
+        // Shorter ones are in every sentence.
+        if text.len() >= KEY_TOLD_MIN && message.contains(&*text) {
+            let hash = key_hash(&batch.limit_of(call).name, subject);
+            message = message.replace(&*text, &format!("[key {hash:016x}]"));
+        }
+    }
+    StoreError::new(message)
+}
+
+/// Bytes of a key that is looked for in an error.
+const KEY_TOLD_MIN: usize = 4;
 
 /// One that may lose our keys, if there is one.
 fn worst(healths: impl Iterator<Item = Health>) -> Option<Health> {

@@ -59,6 +59,23 @@ pub struct Answer {
     pub replies: Vec<Reply>,
 }
 
+impl Answer {
+    /// The birth that a replica remembers once it has this answer to `batch`, if it remembered
+    /// `known` before.
+    ///
+    /// An answer is input: a birth that lies in the future of the store which says it is not
+    /// remembered, because it would be sent back. Answers that overtake each other leave the latest
+    /// birth, and one that knew what the replica remembers has the last word.
+    pub fn known_birth(&self, batch: &Batch, known: StoreTime) -> StoreTime {
+        let now = self.replies.first().map(|reply| reply.now);
+        match now.and_then(|now| self.birth.to_remember(now)) {
+            None => known,
+            Some(since) if batch.known_birth == known => since,
+            Some(since) => known.max(since),
+        }
+    }
+}
+
 /// An answer with another number of replies than its batch has calls.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("{replies} replies to {calls} calls")]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use leasehold_core::{Instant, StoreTime};
 
+use crate::batch::{Answer, Batch};
 use crate::breaker::Breaker;
 use crate::call_queue::CallQueue;
 use crate::clock_drift::ClockDrift;
@@ -110,10 +111,10 @@ impl Partition {
     }
 
     /// The store has answered: who would have decided alone may ask it, once lined up anew.
-    pub(crate) fn handle_answer(&mut self, birth: StoreTime) {
+    pub(crate) fn handle_answer(&mut self, batch: &Batch, answer: &Answer) {
         self.flights -= 1;
         self.breaker.handle_success();
-        self.known_birth = self.known_birth.max(birth);
+        self.known_birth = answer.known_birth(batch, self.known_birth);
     }
 }
 
@@ -123,14 +124,20 @@ pub fn partition_of(limit: &str, subject: &[u8], partitions: u32) -> u32 {
     if partitions <= 1 {
         return 0;
     }
-    // A name has no zero byte, so no two keys are one text.
-    let bytes = limit.bytes().chain([0]).chain(subject.iter().copied());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = key_hash(limit, subject);
     // Its upper bits vary little between keys that differ in their last byte.
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     u32::try_from((mixed * u64::from(partitions)) >> 32).expect("less than the number of parts")
+}
+
+/// A key's hash (FNV-1a, 64 bits, of the limit's name, a zero byte and the subject), the same in
+/// every process and version: what a log line or an error may tell of a key.
+pub fn key_hash(limit: &str, subject: &[u8]) -> u64 {
+    // A name has no zero byte, so no two keys are one text.
+    let bytes = limit.bytes().chain([0]).chain(subject.iter().copied());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

@@ -347,7 +347,7 @@ impl<W: Waiter> Syncer<W> {
         }
         let part = &mut self.partitions[batch.partition as usize];
         let was_away = part.breaker.is_open();
-        part.handle_answer(answer.birth.since);
+        part.handle_answer(batch, answer);
         if let Some(reply) = answer.replies.first() {
             part.clock.observe(batch.sent, now, reply.now);
         }

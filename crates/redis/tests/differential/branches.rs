@@ -10,6 +10,7 @@ pub(crate) fn met(found: Option<Birth>, known: StoreTime, met: Birth) -> &'stati
     match found {
         None if known == ZERO => "meet: a first deployment",
         None => "meet: all is lost",
+        Some(found) if found.since == ZERO => "meet: a marker that cannot be",
         Some(found) if found != met && known < found.since => "meet: taken for new",
         Some(found) if found != met => "meet: an older state",
         Some(_) if known == ZERO => "meet: no memory",
@@ -96,7 +97,7 @@ impl Reached {
             records,
             next_expiry,
             ..
-        } = &before.ledger;
+        } = &before.kept.ledger;
         let new_weight = limit.scale().weight;
         let (changed, rest) = (*weight != new_weight, bucket.level % weight > 0);
         let exact = *weight < 1 << 26 && new_weight < 1 << 26;
@@ -106,10 +107,10 @@ impl Reached {
         self.when("adopt: no rest", changed && !rest);
         self.when("adopt: beyond the capacity", changed && beyond);
         self.when("outlived", bucket.at < birth.emptied);
-        let (ceiling, capacity) = (before.ledger.ceiling, limit.capacity());
+        let (ceiling, capacity) = (before.kept.ledger.ceiling, limit.capacity());
         self.when("the ceiling rises", ceiling < capacity);
-        self.when("the ceiling falls", ceiling > after.ledger.ceiling);
-        self.when("the ceiling stays", after.ledger.ceiling > capacity);
+        self.when("the ceiling falls", ceiling > after.kept.ledger.ceiling);
+        self.when("the ceiling stays", after.kept.ledger.ceiling > capacity);
         self.when("the clock went back", bucket.at > now);
 
         let mut expiries: Vec<_> = records.values().map(|record| record.expiry).collect();
@@ -123,18 +124,21 @@ impl Reached {
         self.when("expire: not yet", none_over && *next_expiry > now);
         self.when("expire: looked in vain", none_over && *next_expiry <= now);
 
-        let emptied = bucket.level > 0 && after.ledger.bucket.level == 0;
+        let emptied = bucket.level > 0 && after.kept.ledger.bucket.level == 0;
         self.when("drained to nothing", emptied);
         let coarse = bucket.at < now && limit.scale().tick > 1;
         self.when("drained in coarse ticks", coarse);
         let above = bucket.level > limit.capacity_level();
         self.when("above the capacity", above);
-        self.when("kept as long as before", before.kept == after.kept);
-        self.when("kept longer", before.kept < after.kept);
+        self.when(
+            "kept as long as before",
+            before.kept.forget_at == after.kept.forget_at,
+        );
+        self.when("kept longer", before.kept.forget_at < after.kept.forget_at);
         let (was, is) = (before.was_leased, after.was_leased);
         self.when("a string stays one", !is);
         self.when("a string becomes a hash", is && !was);
-        let alone = records.is_empty() && after.ledger.records.is_empty();
+        let alone = records.is_empty() && after.kept.ledger.records.is_empty();
         self.when("a hash without records", was && alone);
     }
 
@@ -145,7 +149,7 @@ impl Reached {
         reply: &Reply,
         after: &Stored,
     ) {
-        let found = before.and_then(|stored| stored.ledger.records.get(&request.record));
+        let found = before.and_then(|stored| stored.kept.ledger.records.get(&request.record));
         let found = found.filter(|record| record.expiry > reply.now);
         let (known, fresh) = (found.is_some(), before.is_none());
         match reply.status {
@@ -170,7 +174,8 @@ impl Reached {
             | Status::Unreadable
             | Status::Full => {}
         }
-        let (Some(found), Some(record)) = (found, after.ledger.records.get(&request.record)) else {
+        let (Some(found), Some(record)) = (found, after.kept.ledger.records.get(&request.record))
+        else {
             return;
         };
         self.when("report: spent", record.spent > found.spent);
@@ -194,9 +199,11 @@ impl Reached {
 }
 
 /// All of these must be reached.
-pub(crate) const BRANCHES: [&str; 60] = [
+pub(crate) const BRANCHES: [&str; 62] = [
     "meet: a first deployment",
     "meet: all is lost",
+    "meet: a marker that cannot be",
+    "unreadable",
     "meet: taken for new",
     "meet: an older state",
     "meet: no memory",

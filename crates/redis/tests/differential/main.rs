@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::env;
 
 use leasehold_core::{
-    Demand, LeaseRequest, Ledger, Limit, Micros, RecordId, Reply, Request, Status, StoreTime,
+    Demand, Kept, LeaseRequest, Limit, Micros, RecordId, Reply, Request, Status, StoreTime,
 };
 use leasehold_redis::codec::{Call, EXCHANGE, Names};
 use leasehold_testbed::{Binary, LocalServer};
@@ -35,7 +35,7 @@ use redis::Connection;
 use branches::BRANCHES;
 use rng::LIMITS;
 use schedule::{Schedule, Stored};
-use store::{Store, connect, eval, evaluation, run, run_id};
+use store::{Store, connect, eval, run, run_id};
 
 #[test]
 fn the_script_answers_and_remembers_as_the_ledger_does() {
@@ -202,10 +202,25 @@ const PLANTED: &[(&str, &str)] = &[
     ("if grant < asked then", "if grant == 0 and asked > 0 then"),
     ("forget > kept", "forget ~= kept"),
     ("  if lease > 0 then\n", "  if true then\n"),
-    ("known < since and emptied > 0", "known < since"),
-    ("max(now, max(since, known) + 1)", "now"),
-    ("max(now, known + 1), now + hold", "now, now + hold"),
-    ("max(now, since + 1), now + hold", "now, now + hold"),
+    ("is_later and emptied > 0", "is_later"),
+    ("lose(max(since, known))", "lose(0)"),
+    ("  lose(known)\n", "  lose(0)\n"),
+    ("    lose(since)\n", "    lose(0)\n"),
+    // What a store cannot have made, or a caller remember.
+    ("or known > now + AHEAD_MAX", ""),
+    ("and since <= now + AHEAD_MAX\n", ""),
+    ("and emptied <= now + max(hold, AHEAD_MAX)", ""),
+    ("now + max(hold, AHEAD_MAX)", "now + AHEAD_MAX"),
+    ("hold = min(hold, HOLD_MAX)\n", ""),
+    ("after + 1), now + AHEAD_MAX)", "after + 1), now + FOREVER)"),
+    (
+        "min(known_granted - granted, CLAIM_MAX - outstanding)",
+        "known_granted - granted",
+    ),
+    // What was not written here.
+    ("or byte(plain) ~= FORM then", "then"),
+    ("own or #call('HGETALL', key) > 0", "false"),
+    ("      return false, foreign\n", "      return false\n"),
     ("string.sub(marker, 17) ~= ARGV[4]", "false"),
     (
         "pack('<dd', since, emptied) .. ARGV[4]",
@@ -213,7 +228,8 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     // One key taken for another, or read before it was written.
     ("if number ~= limit then", "if not limit then"),
-    ("  own = false\n  in_hash", "  in_hash"),
+    ("  own, ended_names = false, nil\n", "  ended_names = nil\n"),
+    ("  own, ended_names = false, nil\n", "  own = false\n"),
     (
         "  outstanding, demand, next_expiry, replicas = 0, 0, 0, 0\n",
         "",
@@ -226,10 +242,9 @@ const PLANTED: &[(&str, &str)] = &[
     // A string over a hash, a hash over a string, and what becomes of the expiry.
     ("value, 'NX', 'PXAT'", "value, 'PXAT'"),
     ("reply or exchange(key, true)", "reply or exchange(key)"),
-    ("in_hash and read_hash(key)", "read_hash(key) or in_hash"),
     ("if record or in_hash then", "if record then"),
     ("    call('DEL', key)\n", ""),
-    ("    if stored.err then", "    if false then"),
+    ("plain, foreign = read('GET', key)", "foreign = nil"),
     ("if lengthen or plain then", "if lengthen then"),
     ("value, 'KEEPTTL'", "value"),
     ("  if plain and not lengthen then", "  if plain then"),
@@ -256,11 +271,9 @@ fn a_bucket_is_forgotten_when_its_lifetime_is_over_and_the_marker_never() {
         let answer = eval(&mut connection, EXCHANGE, &call);
         let mut compared = 0;
         for (key, (limit, request)) in call.keys()[1..].iter().zip(slots) {
-            let mut slot = None;
-            Ledger::exchange(&mut slot, &request, &limit, answer.birth, answer.now);
-            let mut bucket = Stored::new(slot.unwrap(), ZERO);
-            bucket.keep(&limit, &request, answer.now);
-            let forgotten_ms = bucket.forgotten_ms();
+            let mut kept = Kept::open(answer.birth, &limit, answer.now);
+            kept.exchange(&request, &limit, answer.birth, answer.now);
+            let forgotten_ms = Stored::from(kept).forgotten_ms();
             match run::<i64>(&mut connection, "PEXPIRETIME", &[key]) {
                 // Some are kept for a twentieth of a second, and a busy machine may have taken
                 // longer to get here.
@@ -361,20 +374,54 @@ fn a_call_may_have_more_keys_than_can_be_read_at_once() {
     }
 }
 
+/// One key's trouble is one key's: the others of the batch are answered as ever.
 #[test]
 fn what_the_script_did_not_write_it_neither_takes_for_a_bucket_nor_overwrites() {
-    let foreign: [(&str, &[&[u8]]); 5] = [
+    let record = [b"r".repeat(16), [1; 35].to_vec()];
+    let foreign: [(&str, &[&[u8]]); 20] = [
+        ("SET", &[b""]),
         ("SET", &[b"12"]),
-        ("SET", &[&[1; 35]]),
-        ("SET", &[&[1; 37]]),
-        ("SET", &[&[2; 36]]),
+        ("SET", &[&[2; 35]]),
+        ("SET", &[&[2; 37]]),
+        ("SET", &[&[1; 36]]),
+        ("SET", &[&[3; 36]]),
+        ("SET", &[&numbered(5, |_| 0)]),
+        (
+            "SET",
+            &[&numbered(5, |place| if place == 0 { 1 << 53 } else { 1 })],
+        ),
+        (
+            "SET",
+            &[&numbered(5, |place| if place == 1 { 1 << 53 } else { 1 })],
+        ),
         ("RPUSH", &[b"a"]),
+        ("ZADD", &[b"1", b"a"]),
+        ("SADD", &[b"a"]),
+        ("XADD", &[b"*", b"a", b"b"]),
+        ("HSET", &[b"a", b"b"]),
+        ("HSET", &[b"h", b"b"]),
+        ("HSET", &[b"h", &[1; 64]]),
+        ("HSET", &[b"h", &[255; 64]]),
+        ("HSET", &[b"h", &numbered(9, |_| 0)]),
+        (
+            "HSET",
+            &[
+                b"h",
+                &numbered(9, |place| if place == 2 { 1 << 53 } else { 1 }),
+            ],
+        ),
+        ("HSET", &[&record[0], &record[1]]),
     ];
     for binary in LocalServer::find_or_skip() {
         let (mut connection, server) = connect(binary);
         let names = Names::new("test");
-        let limit: Limit = "10/s".parse().unwrap();
-        let sha: String = run(&mut connection, "SCRIPT", &["LOAD", EXCHANGE]);
+        let limit: Limit = "10/s burst 1000".parse().unwrap();
+        let requests = [
+            Request::Spend { cost: 1 },
+            Request::Charge { tokens: 1 },
+            lease(1, 1, Micros(5_000_000)),
+            asserted(lease(1, 1, Micros(5_000_000))),
+        ];
         for (number, (command, value)) in foreign.into_iter().enumerate() {
             let key = names.bucket(0, "api", &number.to_le_bytes());
             let words: Vec<&[u8]> = [key.as_slice()]
@@ -383,20 +430,146 @@ fn what_the_script_did_not_write_it_neither_takes_for_a_bucket_nor_overwrites() 
                 .collect();
             run::<redis::Value>(&mut connection, command, &words);
             let before: Vec<u8> = run(&mut connection, "DUMP", &[&key]);
-            for request in [
-                Request::Spend { cost: 1 },
-                Request::Charge { tokens: 1 },
-                lease(1, 1, Micros(5_000_000)),
-            ] {
+            for request in requests {
                 let mut call = Call::new(names.marker(0), ZERO, Micros(0), run_id(0)).unwrap();
+                let one = Request::Spend { cost: 1 };
+                let others = [b"before", b"behind"].map(|other| names.bucket(0, "api", other));
+                call.push(others[0].clone(), &limit, &one).unwrap();
                 call.push(key.clone(), &limit, &request).unwrap();
-                let said = evaluation(&sha, call.keys(), &call.arguments());
-                let said: redis::RedisResult<(Vec<u8>,)> = said.query(&mut connection);
-                assert!(said.is_err(), "{command} {value:?}, {request:?}: {said:?}");
+                call.push(others[1].clone(), &limit, &one).unwrap();
+                let replies = eval(&mut connection, EXCHANGE, &call).replies;
+                let statuses: Vec<Status> = replies.iter().map(|reply| reply.status).collect();
+                assert_eq!(
+                    statuses,
+                    [Status::Spent, Status::Unreadable, Status::Spent],
+                    "{command} {value:?}, {request:?}"
+                );
             }
             assert_eq!(run::<Vec<u8>>(&mut connection, "DUMP", &[&key]), before);
         }
         drop(server);
+    }
+}
+
+/// A record of a lease that is over is read when it is charged, and so may be another's.
+#[test]
+fn a_record_that_cannot_be_makes_its_bucket_unreadable_and_stays() {
+    for binary in LocalServer::find_or_skip() {
+        let (mut connection, server) = connect(binary);
+        let names = Names::new("test");
+        let limit: Limit = "10/s burst 1000".parse().unwrap();
+        let key = names.bucket(0, "api", b"k");
+        let mut spend = Call::new(names.marker(0), ZERO, Micros(0), run_id(0)).unwrap();
+        spend
+            .push(key.clone(), &limit, &Request::Spend { cost: 1 })
+            .unwrap();
+        let sums = |outstanding, demand, replicas| {
+            let numbers = [0, 1, outstanding, demand, 1, 100_000, replicas, 1, 1000];
+            numbered(9, |place| numbers[place])
+        };
+        let record = |numbers: [u64; 5]| numbered(5, |place| numbers[place])[1..].to_vec();
+        let good = (sums(5, 7, 1), b"r".repeat(16), record([5, 0, 0, 1, 7]));
+        let broken = [
+            (good.0.clone(), b"r".repeat(15), good.2.clone()),
+            (good.0.clone(), good.1.clone(), good.2[1..].to_vec()),
+            (good.0.clone(), good.1.clone(), record([5, 6, 0, 1, 7])),
+            (
+                good.0.clone(),
+                good.1.clone(),
+                record([1 << 53, 0, 0, 1, 7]),
+            ),
+            (sums(4, 7, 1), good.1.clone(), good.2.clone()),
+            (sums(5, 6, 1), good.1.clone(), good.2.clone()),
+        ];
+        for (number, (header, id, record)) in [good].into_iter().chain(broken).enumerate() {
+            run::<u64>(&mut connection, "DEL", &[&key]);
+            let words = [key.as_slice(), b"h", &header, &id, &record];
+            run::<u64>(&mut connection, "HSET", &words);
+            let before: Vec<u8> = run(&mut connection, "DUMP", &[&key]);
+            let status = eval(&mut connection, EXCHANGE, &spend).replies[0].status;
+            let after: Vec<u8> = run(&mut connection, "DUMP", &[&key]);
+            if number == 0 {
+                assert_eq!(status, Status::Spent, "or the others prove nothing");
+            } else {
+                assert_eq!(status, Status::Unreadable, "{number}");
+                assert_eq!(after, before);
+            }
+        }
+        drop(server);
+    }
+}
+
+/// Buckets of every limit live in one store, and one reply of it that said so disabled all.
+#[test]
+fn a_marker_that_cannot_be_is_replaced_and_the_store_goes_on() {
+    let marker = |since: f64, emptied: f64| {
+        let times = [since, emptied].map(f64::to_le_bytes).concat();
+        [times, [b'0'; 40].to_vec()].concat()
+    };
+    let far = 4_503_599_627_370_495.0;
+    let markers = [
+        ("SET", b"".to_vec()),
+        ("SET", b"garbage".to_vec()),
+        ("RPUSH", b"a".to_vec()),
+        ("SET", marker(far, 0.0)),
+        ("SET", marker(far * 4.0, 0.0)),
+        ("SET", marker(f64::NAN, 0.0)),
+        ("SET", marker(-1.0, 0.0)),
+        ("SET", marker(1.5, 0.0)),
+        ("SET", marker(1e15, far)),
+        ("SET", marker(1e15, f64::INFINITY)),
+        ("SET", marker(1e15, f64::NAN)),
+    ];
+    for binary in LocalServer::find_or_skip() {
+        let (mut connection, server) = connect(binary);
+        let names = Names::new("test");
+        let limit: Limit = "1000/s burst 1000".parse().unwrap();
+        for (command, value) in &markers {
+            for known in [0, 5, (1 << 52) - 1].map(StoreTime::from_micros) {
+                run::<()>(&mut connection, "FLUSHALL", &[b"SYNC"]);
+                let words = [names.marker(0), value.clone()];
+                run::<redis::Value>(&mut connection, command, &words);
+                let mut births = Vec::new();
+                for _ in 0..3 {
+                    let hold = Micros(20_000);
+                    let mut call = Call::new(names.marker(0), known, hold, run_id(0)).unwrap();
+                    let key = names.bucket(0, "api", b"k");
+                    call.push(key, &limit, &Request::Spend { cost: 1 }).unwrap();
+                    let answer = eval(&mut connection, EXCHANGE, &call);
+                    let ahead = answer.now + Micros(60_000_000);
+                    let birth = answer.birth;
+                    assert!(birth.since <= ahead && birth.emptied <= ahead, "{birth:?}");
+                    assert!(birth.emptied > ZERO, "nobody knows what was lost");
+                    assert_eq!(birth.to_remember(answer.now), Some(birth.since));
+                    births.push(birth);
+                    #[expect(clippy::disallowed_methods, reason = "leases end, and tokens come")]
+                    std::thread::sleep(std::time::Duration::from_millis(30));
+                    if births.len() == 3 {
+                        assert_eq!(answer.replies[0].status, Status::Spent, "{known:?}");
+                    }
+                }
+                assert!(births.iter().all(|birth| *birth == births[0]), "{births:?}");
+            }
+        }
+        drop(server);
+    }
+}
+
+/// The form, and so many numbers of seven bytes, each by its place.
+fn numbered(count: usize, number: impl Fn(usize) -> u64) -> Vec<u8> {
+    let numbers = (0..count).flat_map(|place| number(place).to_le_bytes()[..7].to_vec());
+    [2].into_iter().chain(numbers).collect()
+}
+
+/// The request of a replica that knows of a grant which the store may have forgotten.
+fn asserted(request: Request) -> Request {
+    match request {
+        Request::Lease(lease) => Request::Lease(LeaseRequest {
+            granted: 5,
+            expiry: StoreTime::from_micros((1 << 52) - 1),
+            ..lease
+        }),
+        other => other,
     }
 }
 

@@ -72,6 +72,8 @@ impl Rng {
 
     /// A request that no replica sends, and the store must survive all the same.
     pub(crate) fn nonsense(&mut self, replica: &Replica) -> Request {
+        // More than is ever outstanding, if enough replicas say so.
+        let large = self.one_in(4).then_some(1 << 51);
         let mut any = || match self.below(3) {
             0 => 0,
             1 => self.below(20),
@@ -82,7 +84,7 @@ impl Rng {
                 replica: replica.id,
                 generation: any() % 4,
             },
-            granted: any(),
+            granted: large.unwrap_or_else(&mut any),
             spent: any(),
             released: any(),
             wanted: any(),

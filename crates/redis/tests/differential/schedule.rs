@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use leasehold_core::{
-    Birth, LeaseRequest, Ledger, Limit, Micros, RecordId, Request, Status, StoreTime,
+    Birth, Kept, LeaseRequest, Limit, Micros, RecordId, Reply, Request, Status, StoreTime,
 };
 use leasehold_redis::codec::{Answer, Call, Names};
 
@@ -35,13 +35,14 @@ pub(crate) struct Schedule<'a> {
 struct Model {
     marker: Option<(Birth, u8)>,
     buckets: [Option<Stored>; KEYS],
+    /// Keys under which something lies that no version of the script writes.
+    poisoned: [bool; KEYS],
 }
 
 /// A ledger, until when the server keeps it, and whether it has had a record: it is a hash then.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Stored {
-    pub(crate) ledger: Ledger,
-    pub(crate) kept: StoreTime,
+    pub(crate) kept: Kept,
     pub(crate) was_leased: bool,
 }
 
@@ -70,7 +71,7 @@ impl<'a> Schedule<'a> {
     ) -> Checked {
         let mut rng = Rng(seed);
         let base = BASE + rng.below(1_000_000_000_000);
-        let hold = Micros(rng.pick(&[0, 1, 1_000_000, 20_000_000]));
+        let hold = Micros(rng.pick(&[0, 1, 1_000_000, 20_000_000, 300_000_000, 1 << 51]));
         let limits = [(); KEYS].map(|()| rng.limit());
         let replicas = 1 + rng.below(4);
         store.delete_all();
@@ -113,8 +114,21 @@ impl<'a> Schedule<'a> {
                 let key = self.rng.key();
                 self.forget(key..key + 1, false);
             }
-            94..97 => self.save(),
-            _ => self.restore(),
+            94..96 => self.save(),
+            96..98 => self.restore(),
+            98 => {
+                let (key, poison) = (self.rng.key(), self.rng.below(6));
+                self.store.poison(&bucket_name(&self.names, key), poison);
+                self.model.buckets[key] = None;
+                self.model.poisoned[key] = true;
+            }
+            _ => {
+                // Read as one that no store can have made.
+                let poison = self.rng.below(6);
+                self.store.poison(&self.names.marker(0), poison);
+                let (since, emptied) = (ZERO, ZERO);
+                self.model.marker = Some((Birth { since, emptied }, self.life));
+            }
         }
         Ok(())
     }
@@ -123,6 +137,7 @@ impl<'a> Schedule<'a> {
     fn pass_time(&mut self) {
         let now = self.now.as_micros();
         let target = self.model.event(&mut self.rng).as_micros();
+        let back = self.rng.pick(&[5_000_000, 5_000_000, 200_000_000]);
         let rng = &mut self.rng;
         let now = match rng.below(20) {
             0..4 => now,
@@ -131,7 +146,7 @@ impl<'a> Schedule<'a> {
             9..12 => now + rng.below(1_000_000),
             12..14 => now + rng.below(60_000_000),
             14 => now + rng.below(86_400_000_000),
-            15 => now - rng.below(5_000_000),
+            15 => now - rng.below(back),
             _ if target > 0 && target < now + YEAR => target + rng.below(3) - 1,
             _ => now,
         };
@@ -140,7 +155,7 @@ impl<'a> Schedule<'a> {
         for key in 0..KEYS {
             let due = self.model.buckets[key]
                 .as_ref()
-                .is_some_and(|b| b.kept <= self.now);
+                .is_some_and(|stored| stored.kept.forget_at <= self.now);
             if due && self.rng.one_in(2) {
                 self.forget(key..key + 1, false);
             }
@@ -208,9 +223,10 @@ impl<'a> Schedule<'a> {
             requests.push(self.sent[self.rng.place(self.sent.len())]);
         }
         let replica = self.rng.place(self.replicas.len());
-        let known = match self.rng.below(4) {
+        let known = match self.rng.below(6) {
             0 => ZERO,
             1 => StoreTime::from_micros(self.now.as_micros() - self.rng.below(10_000_000)),
+            2 => StoreTime::from_micros(self.now.as_micros() + self.rng.below(200_000_000)),
             _ => self.replicas[replica].known,
         };
         self.exchange(known, &requests).map(drop)
@@ -241,15 +257,19 @@ impl<'a> Schedule<'a> {
         self.model.marker = Some((birth, self.life));
         let mut replies = Vec::new();
         for (key, limit, request) in requests {
+            if self.model.poisoned[*key] {
+                self.reach("unreadable");
+                replies.push(Reply::unserved(Status::Unreadable, now));
+                continue;
+            }
             let slot = &mut self.model.buckets[*key];
             let before = slot.clone();
-            let kept = before.as_ref().map_or(ZERO, |stored| stored.kept);
             let was_leased = before.as_ref().is_some_and(|stored| stored.was_leased);
-            let mut ledger = before.clone().map(|stored| stored.ledger);
-            let reply = Ledger::exchange(&mut ledger, request, limit, birth, now);
-            let mut after = Stored::new(ledger.expect("never emptied"), kept);
+            let kept = before.clone().map(|stored| stored.kept);
+            let mut kept = kept.unwrap_or_else(|| Kept::open(birth, limit, now));
+            let reply = kept.exchange(request, limit, birth, now);
+            let mut after = Stored::from(kept);
             after.was_leased |= was_leased;
-            after.keep(limit, request, now);
             *slot = Some(after.clone());
             replies.push(reply);
             let branches = reached(before.as_ref(), request, limit, birth, &reply, &after);
@@ -285,6 +305,7 @@ impl<'a> Schedule<'a> {
             .clone()
             .map(|key| bucket_name(&self.names, key))
             .collect();
+        self.model.poisoned[buckets.clone()].fill(false);
         self.model.buckets[buckets].fill(None);
         if marker {
             self.model.marker = None;
@@ -304,6 +325,7 @@ impl<'a> Schedule<'a> {
         if self.rng.one_in(3) {
             let key = self.rng.key();
             self.model.buckets[key].clone_from(&self.saved.buckets[key]);
+            self.model.poisoned[key] = self.saved.poisoned[key];
             names = vec![bucket_name(&self.names, key)];
         } else {
             self.model = self.saved.clone();
@@ -322,7 +344,14 @@ impl<'a> Schedule<'a> {
             return Err(format!("marker {marker:?}, expected {expected:?}"));
         }
         for (found, key) in held.buckets.iter().zip(keys) {
+            if self.model.poisoned[key] {
+                if found.is_ok() {
+                    return Err(format!("bucket {found:#?}, which was not one"));
+                }
+                continue;
+            }
             let expected = &self.model.buckets[key];
+            let found = found.as_ref().map_err(Clone::clone)?;
             if found != expected {
                 return Err(format!("bucket {found:#?}\nexpected {expected:#?}"));
             }
@@ -341,42 +370,28 @@ impl Model {
         let bucket = self.buckets[rng.key()].as_ref();
         let birth = self.marker.map_or(ZERO, |(birth, _)| birth.emptied);
         bucket.map_or(birth, |stored| {
-            let records = stored.ledger.records.values();
+            let records = stored.kept.ledger.records.values();
             let expiries: Vec<_> = records.map(|record| record.expiry).collect();
             match rng.below(4) {
                 0 => birth,
-                1 => stored.kept,
-                _ if expiries.is_empty() => stored.ledger.bucket.at,
+                1 => stored.kept.forget_at,
+                _ if expiries.is_empty() => stored.kept.ledger.bucket.at,
                 _ => rng.pick(&expiries),
             }
         })
     }
 }
 
+impl From<Kept> for Stored {
+    fn from(kept: Kept) -> Self {
+        let was_leased = !kept.ledger.records.is_empty();
+        Self { kept, was_leased }
+    }
+}
+
 impl Stored {
-    pub(crate) fn new(ledger: Ledger, kept: StoreTime) -> Self {
-        let was_leased = !ledger.records.is_empty();
-        Self {
-            ledger,
-            kept,
-            was_leased,
-        }
-    }
-
-    /// Never shortened; lengthened by half as much again as it must, or by a minute.
-    pub(crate) fn keep(&mut self, limit: &Limit, request: &Request, now: StoreTime) {
-        let lease = match request {
-            Request::Spend { .. } | Request::Charge { .. } => Micros(0),
-            Request::Lease(request) => request.lease,
-        };
-        let lifetime = self.ledger.lifetime(limit, lease, now);
-        if now + lifetime > self.kept {
-            self.kept = now + lifetime + Micros((lifetime.0 / 2).min(60_000_000));
-        }
-    }
-
     pub(crate) fn forgotten_ms(&self) -> u64 {
-        self.kept.as_micros().div_ceil(1000)
+        self.kept.forget_at.as_micros().div_ceil(1000)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_core::{Birth, Bucket, Demand, Ledger, Record, RecordId, StoreTime};
+use leasehold_core::{Birth, Bucket, Demand, Kept, Ledger, Record, RecordId, StoreTime};
 use leasehold_redis::codec::{Answer, Call, RunId};
 use leasehold_testbed::{Binary, LocalServer, ServerOptions};
 use redis::{Connection, Pipeline, Value};
@@ -15,7 +15,7 @@ pub(crate) type Checked<T = ()> = Result<T, String>;
 /// The contents of the server: the marker with the life it was made in, and each bucket, in order.
 pub(crate) struct Held {
     pub(crate) marker: Option<(Birth, u8)>,
-    pub(crate) buckets: Vec<Option<Stored>>,
+    pub(crate) buckets: Vec<Checked<Option<Stored>>>,
 }
 
 /// The server, with a script that is told the time.
@@ -63,12 +63,27 @@ impl Store {
         let answer = call.decode(&answer).map_err(|error| error.to_string())?;
         let marker = read_marker(next(&mut said)?)?;
         let looks: Vec<Look> = next(&mut said)?;
-        let buckets = looks.iter().map(read_bucket).collect::<Checked<_>>()?;
+        let buckets = looks.iter().map(read_bucket).collect();
         Ok((answer, Held { marker, buckets }))
     }
 
     pub(crate) fn delete_all(&mut self) {
         run::<()>(&mut self.connection, "FLUSHALL", &[b"SYNC"]);
+    }
+
+    /// Puts in the place of whatever is there something that no version of the script writes.
+    pub(crate) fn poison(&mut self, name: &[u8], poison: u64) {
+        self.delete(&[name.to_vec()]);
+        let (command, values): (_, &[&[u8]]) = match poison {
+            0 => ("SET", &[b"garbage"]),
+            1 => ("SET", &[&[3; 36]]),
+            2 => ("RPUSH", &[b"a"]),
+            3 => ("HSET", &[b"a", b"b"]),
+            4 => ("HSET", &[b"h", &[3; 64]]),
+            _ => ("ZADD", &[b"1", b"a"]),
+        };
+        let words: Vec<&[u8]> = [name].into_iter().chain(values.iter().copied()).collect();
+        run::<Value>(&mut self.connection, command, &words);
     }
 
     pub(crate) fn delete(&mut self, names: &[Vec<u8>]) {
@@ -136,7 +151,7 @@ fn read_bucket((plain, fields, forgotten_ms): &Look) -> Checked<Option<Stored>> 
 /// Its form, and five numbers of seven bytes.
 fn read_plain(plain: &[u8]) -> Checked<Stored> {
     let (form, rest) = plain.split_first().ok_or("an empty bucket")?;
-    if *form != 1 {
+    if *form != FORM {
         return Err(format!("a bucket of the form {form}"));
     }
     let numbers: Result<[u64; 5], _> = sevens(rest).try_into();
@@ -153,7 +168,8 @@ fn read_plain(plain: &[u8]) -> Checked<Stored> {
         ceiling,
         records: BTreeMap::new(),
     };
-    Ok(Stored::new(ledger, time(kept)))
+    let forget_at = time(kept);
+    Ok(Stored::from(Kept { ledger, forget_at }))
 }
 
 fn read_hash(fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Checked<Stored> {
@@ -189,19 +205,19 @@ fn read_hash(fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Checked<Stored> {
     if replicas != ledger.records.len() as u64 {
         return Err(format!("{replicas} replicas counted in {ledger:#?}"));
     }
-    let mut stored = Stored::new(ledger, time(kept));
+    let forget_at = time(kept);
+    let mut stored = Stored::from(Kept { ledger, forget_at });
     stored.was_leased = true;
     Ok(stored)
 }
 
-/// Seven bytes a number, but for the third, which is a double.
+/// The form, and nine numbers of seven bytes.
 fn read_header(header: &[u8]) -> Checked<[u64; 9]> {
-    let (before, rest) = header.split_at_checked(14).ok_or("a short header")?;
-    let (double, after) = rest.split_at_checked(8).ok_or("a short header")?;
-    let [outstanding] = numbers(double)?;
-    let mut numbers = sevens(&[before, after].concat());
-    numbers.insert(2, outstanding);
-    numbers
+    let (form, rest) = header.split_first().ok_or("an empty header")?;
+    if *form != FORM {
+        return Err(format!("a header of the form {form}"));
+    }
+    sevens(rest)
         .try_into()
         .map_err(|found: Vec<u64>| format!("{} numbers in a header", found.len()))
 }
@@ -228,7 +244,9 @@ fn read_record(name: &[u8], record: &[u8]) -> Checked<(RecordId, Record)> {
         replica: whole(replica)?,
         generation: whole(generation)?,
     };
-    let [granted, spent, released, expiry, demand] = numbers(record)?;
+    let record: Result<[u64; 5], _> = sevens(record).try_into();
+    let [granted, spent, released, expiry, demand] =
+        record.map_err(|found| format!("{} numbers in a record", found.len()))?;
     let record = Record {
         granted,
         spent,
@@ -311,9 +329,14 @@ const LOOK: &str = "
 local looks = {}
 for place, key in ipairs(KEYS) do
   local plain = redis.call('MGET', key)[1]
-  local fields = plain and {} or redis.call('HGETALL', key)
+  local fields = plain and {} or redis.pcall('HGETALL', key)
+  if fields.err then
+    fields = { 'neither', 'string nor hash' }
+  end
   looks[place] = { plain, fields, redis.call('PEXPIRETIME', key) }
 end
 return looks";
+/// The form of a bucket that this version reads and writes.
+const FORM: u8 = 2;
 /// The line of the script that reads the clock.
 const CLOCK: &str = "local clock = call('TIME')";

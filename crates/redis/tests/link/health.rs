@@ -114,10 +114,21 @@ fn bounded(policy: &str) -> ServerOptions {
 
 /// The log lines.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn count(&self, word: &str) -> usize {
+    /// The lines of this thread, for as long as the guard lives.
+    pub(super) fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let written = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || written.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(super) fn count(&self, word: &str) -> usize {
         let log = self.0.lock().expect("no panic under it");
         String::from_utf8_lossy(&log).matches(word).count()
     }

@@ -9,6 +9,7 @@ mod cluster;
 mod connection;
 mod health;
 mod load;
+mod poisoned;
 mod sentinel;
 #[cfg(feature = "tls")]
 mod tls;

@@ -216,3 +216,31 @@ fn a_shut_down_does_not_wait_for_a_key_that_cannot_be_read() {
     );
     assert!(store.calls_of_alice - before <= 3);
 }
+
+/// It was sent back with every batch from then on, and no store can have begun then.
+#[test]
+fn a_birth_in_the_stores_future_is_not_remembered() {
+    let mut syncer = replica("10000/s", FailurePolicy::Closed, 8);
+    let mut store = Store::default();
+    let mut told = |syncer: &mut Syncer<Caller>, since: u64, millis: u64| {
+        let now = NOW + Duration::from_millis(millis);
+        syncer.acquire(BOB, 1, Purpose::Spend, Caller::default(), now);
+        syncer.handle_timeout(now);
+        let batch = syncer.poll_batch(now).expect("Bob asks for nothing twice");
+        let mut answer = store.answer(&batch, now);
+        answer.birth.since = StoreTime::from_micros(since);
+        syncer.handle_answer(&batch, &answer, now);
+        batch.known_birth.as_micros()
+    };
+    assert_eq!(told(&mut syncer, 5, 0), 0);
+    for (number, since) in [(1 << 52) - 1, u64::MAX, 0, 70_000_000, 7]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(told(&mut syncer, since, 1000 * (number as u64 + 1)), 5);
+    }
+    assert_eq!(told(&mut syncer, 7, 7000), 7);
+    // A store that was told of 7 and says 6 has counted all as lost: it was set back.
+    assert_eq!(told(&mut syncer, 6, 8000), 7);
+    assert_eq!(told(&mut syncer, 6, 9000), 6);
+}
