@@ -326,7 +326,7 @@ mod tests {
             let queued: BTreeMap<u32, StoreTime> = queued.collect();
             assert_eq!(queued.len(), ledgers.queue.len());
             assert!(queued.keys().eq(ledgers.kept.keys()));
-            let in_time = |(key, at)| *at <= ledgers.kept[key].forget_at;
+            let in_time = |(key, at): (&u32, &StoreTime)| *at <= ledgers.kept[key].forget_at;
             assert!(queued.iter().all(in_time));
         }
     }

@@ -229,7 +229,7 @@ fn a_birth_in_the_stores_future_is_not_remembered() {
         let batch = syncer.poll_batch(now).expect("Bob asks for nothing twice");
         let mut answer = store.answer(&batch, now);
         answer.birth.since = StoreTime::from_micros(since);
-        syncer.handle_answer(&batch, &answer, now);
+        syncer.handle_answer(&batch, &answer, now).unwrap();
         batch.known_birth.as_micros()
     };
     assert_eq!(told(&mut syncer, 5, 0), 0);
