@@ -1,4 +1,5 @@
-//! The command line of the measurements: `cargo run --profile measured -p leasehold-benches -- --help`.
+//! The command line of the measurements:
+//! `cargo run --profile measured -p leasehold-benches -- --help`.
 
 use std::process::ExitCode;
 

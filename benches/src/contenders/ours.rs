@@ -49,8 +49,9 @@ pub(super) fn all() -> Vec<Contender> {
         reach: Reach::Unkeyed,
         build: |setup| Box::new(Three::new(setup, Three::at_once)),
         note: Some(
-            "Three keys are under three limits, as of a user, a tenant and all: one `acquire_all` spends a \
-             token of each or of none, and three calls of `acquire` do so one after the other.",
+            "Three keys are under three limits, as of a user, a tenant and all: one `acquire_all` \
+             spends a token of each or of none, and three calls of `acquire` spend them one after \
+             the other.",
         ),
     };
     let one_by_one = Contender {
@@ -121,7 +122,7 @@ impl Asked for Three {
     }
 }
 
-/// What a future says that has no need to wait.
+/// The verdict of a future that need not wait.
 fn at_once(decision: impl Future<Output = Verdict>) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(decision).poll(&mut context) {

@@ -133,7 +133,7 @@ impl Axis {
         axis
     }
 
-    /// The same places with ticks at `values` only, as far as there is room for their labels.
+    /// This axis with ticks at `values` only, as far as there is room for their labels.
     #[must_use]
     pub fn ticked_at(mut self, values: &[f64], labels: &[String]) -> Self {
         self.ticks.clear();

@@ -20,7 +20,7 @@ pub struct Panel {
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// What was measured.
+    /// The name of the measured thing.
     pub name: String,
     /// The class that colours it.
     pub class: &'static str,
@@ -32,7 +32,8 @@ pub struct Bar {
     pub figure: String,
 }
 
-/// A complete SVG document: a title, what it was measured on, and the panels, two beside each other.
+/// A complete SVG document: a title, what it was measured on, and the panels, two beside each
+/// other.
 pub fn bars(title: &str, about: &str, panels: &[Panel]) -> String {
     let mut body = format!(
         "<text class=\"title\" x=\"{MARGIN}\" y=\"28\">{}</text>\

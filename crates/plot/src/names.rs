@@ -3,7 +3,7 @@
 use crate::axis::LETTER;
 use crate::frame::Area;
 
-/// What stands in a picture already, and where a name may still go.
+/// The names that stand in a picture already, and the room that is left for others.
 #[derive(Clone, Debug)]
 pub struct Names {
     taken: Vec<[f64; 4]>,

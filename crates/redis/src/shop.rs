@@ -77,8 +77,8 @@ impl Shop {
             key_hash = format_args!("{key_hash:016x}"),
             keys,
             "what is stored under a key was not written by this version, and is left as it is: the \
-             failure policy of the limit decides for the key until somebody deletes the value or it \
-             expires; docs/OPERATING.md says how to find it"
+             failure policy of the limit decides for the key until somebody deletes the value \
+             or it expires; docs/OPERATING.md says how to find it"
         );
     }
 

@@ -223,7 +223,8 @@ impl Store for RedisStore {
     }
 }
 
-/// An error without the keys of `batch`, of which a server's own words may name one: a log keeps it.
+/// An error without the keys of `batch`, of which a server's own words may name one: a log keeps
+/// it.
 fn without_keys(batch: &Batch, message: String) -> StoreError {
     let mut message = message;
     for call in &batch.calls {

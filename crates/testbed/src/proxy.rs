@@ -2,8 +2,9 @@
 //!
 //! # Invariant
 //!
-//! Bytes are passed on in order, or not at all from some moment on: a connection of which bytes were
-//! swallowed stays open and silent for as long as the proxy lives, as one does whose peer is gone.
+//! Bytes are passed on in order, or not at all from some moment on: a connection of which bytes
+//! were swallowed stays open and silent for as long as the proxy lives, as one does whose peer is
+//! gone.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -7,8 +7,8 @@ use leasehold_testbed::ServerOptions;
 use super::health::Log;
 use super::*;
 
-/// One list under one key ended every limit: closed, nine in ten of the other keys were denied; open
-/// or local, the store was taken for away for ever. On one thread: the log is that thread's.
+/// One list under one key ended every limit: closed, nine in ten of the other keys were denied;
+/// open or local, the store was taken for away for ever. On one thread: the log is that thread's.
 #[tokio::test]
 async fn one_key_that_cannot_be_read_is_decided_by_its_policy_and_no_other_notices() {
     on_each_server(ServerOptions::default(), async |server| {
