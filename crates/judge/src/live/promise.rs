@@ -173,7 +173,7 @@ impl Promise {
         let limit = self.numbers[self.current];
         for bound in &mut self.bounds {
             let applied = std::mem::replace(&mut bound.applies, bound.limit.covers(limit));
-            if bound.applies || applied {
+            if bound.applies && !applied {
                 bound.queues.fill(VirtualQueue::default());
             }
         }

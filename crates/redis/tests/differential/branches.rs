@@ -185,7 +185,8 @@ impl Reached {
         let lease_end = reply.now + request.lease;
         self.when("the expiry stays", record.expiry > lease_end);
 
-        let granted_before = found.granted.max(request.granted);
+        // A claim beyond all measure is taken in part.
+        let granted_before = found.granted.max(request.granted).min(record.granted);
         let held = granted_before - record.spent - record.released;
         let asked = request.wanted.saturating_sub(held);
         let short = record.granted - granted_before < asked;
