@@ -29,11 +29,9 @@ impl Birth {
     /// its buckets count as spent from `hold` from now, when the last lease it may have
     /// forgotten has ended.
     ///
-    /// All four are input. A marker that no store can have made, by [`is_possible`], is replaced
+    /// All four are input. A marker that no store can have made, by `is_possible`, is replaced
     /// by one that says that all is lost; a memory of such a marker is met by one that counts
     /// every bucket as spent.
-    ///
-    /// [`is_possible`]: Self::is_possible
     pub fn meet(found: Option<Self>, known: StoreTime, hold: Micros, now: StoreTime) -> Self {
         let found = found.map(|found| {
             if found.is_possible(hold, now) {
