@@ -25,6 +25,8 @@ use tokio::runtime::Handle;
 use self::process::Process;
 #[cfg(feature = "test-util")]
 pub use self::test_clock::TestClock;
+#[cfg(feature = "test-util")]
+use self::test_clock::Whose;
 use self::tsc_clock::TscClock;
 
 /// A monotonic clock whose origin is a second before it was made.
@@ -139,7 +141,7 @@ impl Clock {
     pub(crate) async fn sleep(&self, runtime: &Handle, time: Duration) {
         #[cfg(feature = "test-util")]
         if let Source::Test(clock) = &self.source {
-            return clock.sleep(time).await;
+            return clock.sleep(Whose::Task, time).await;
         }
         let sleep = {
             let _timers = runtime.enter();
@@ -157,13 +159,41 @@ impl Clock {
     ) -> Option<T> {
         #[cfg(feature = "test-util")]
         if let Source::Test(clock) = &self.source {
-            return clock.timeout(time, work).await;
+            return clock.timeout(Whose::Request, time, work).await;
         }
         let timeout = {
             let _timers = runtime.enter();
             tokio::time::timeout(time, work)
         };
         timeout.await.ok()
+    }
+
+    /// What comes of `work` for a call to a store, if it comes within `time`.
+    #[cfg_attr(
+        not(feature = "test-util"),
+        expect(unused_variables, reason = "for a test's clock")
+    )]
+    pub(crate) async fn timeout_call<T>(
+        &self,
+        call: &Call,
+        runtime: &Handle,
+        time: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        #[cfg(feature = "test-util")]
+        if let Some(watched) = &call.watched {
+            return watched.timeout(time, work).await;
+        }
+        self.timeout(runtime, time, work).await
+    }
+
+    /// Runs the task of a limiter: a test's clock stands still while it runs.
+    pub(crate) async fn run_task<T>(&self, task: impl Future<Output = T>) -> T {
+        #[cfg(feature = "test-util")]
+        if let Source::Test(clock) = &self.source {
+            return clock.run_task(task).await;
+        }
+        task.await
     }
 
     /// A request waits, until what this returns is dropped.
@@ -177,16 +207,27 @@ impl Clock {
         }
     }
 
+    /// A task asks a store, from now until what this returns and its clones are dropped.
+    pub(crate) fn call(&self) -> Call {
+        Call {
+            #[cfg(feature = "test-util")]
+            watched: match &self.source {
+                Source::Test(clock) => Some(clock.call()),
+                _ => None,
+            },
+        }
+    }
+
     /// Moves a test's clock on if a request waits for it, or somebody else does; see
     /// `TestClock`. Any other clock goes on by itself, and this waits for ever.
     #[cfg_attr(
         not(feature = "test-util"),
         expect(unused_variables, clippy::unused_self, reason = "for a test's clock")
     )]
-    pub(crate) async fn go_on(&self, somebody_waits: bool, asked: bool) {
+    pub(crate) async fn go_on(&self, somebody_waits: bool) {
         #[cfg(feature = "test-util")]
         if let Source::Test(clock) = &self.source {
-            return clock.go_on(somebody_waits, asked).await;
+            return clock.go_on(somebody_waits).await;
         }
         std::future::pending::<()>().await;
     }
@@ -202,6 +243,13 @@ impl Clock {
 pub(crate) struct Waits {
     #[cfg(feature = "test-util")]
     _request: Option<test_clock::RequestWaits>,
+}
+
+/// A call to a store: a test's clock stands still until the task has handled what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    #[cfg(feature = "test-util")]
+    watched: Option<test_clock::Call>,
 }
 
 /// The current runtime, if its time is paused: it stands still while the machine's goes on.

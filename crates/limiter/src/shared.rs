@@ -13,7 +13,7 @@ use leasehold_sync::{Answer, Away, Batch, NamedLimit};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::clock::{Clock, Waits};
+use crate::clock::{Call, Clock, Waits};
 use crate::health::{Health, HealthCell, TaskState};
 use crate::names::Names;
 use crate::stats::Counters;
@@ -94,6 +94,22 @@ impl Shared {
         clock.timeout(runtime, time, work).await
     }
 
+    /// What comes of `work` for a call to the store, if it comes within `time`.
+    pub(crate) async fn timeout_call<T>(
+        &self,
+        call: &Call,
+        time: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let Time { clock, runtime } = &self.time;
+        clock.timeout_call(call, runtime, time, work).await
+    }
+
+    /// See [`Clock::run_task`].
+    pub(crate) async fn run_task<T>(&self, task: impl Future<Output = T>) -> T {
+        self.time.clock.run_task(task).await
+    }
+
     /// Waits until a time has come; for ever if there is none.
     pub(crate) async fn sleep_until(&self, at: Option<Instant>) {
         match at {
@@ -110,9 +126,14 @@ impl Shared {
         self.time.clock.request()
     }
 
+    /// See [`Clock::call`].
+    pub(crate) fn call(&self) -> Call {
+        self.time.clock.call()
+    }
+
     /// See [`Clock::go_on`].
-    pub(crate) async fn go_on(&self, somebody_waits: bool, asked: bool) {
-        self.time.clock.go_on(somebody_waits, asked).await;
+    pub(crate) async fn go_on(&self, somebody_waits: bool) {
+        self.time.clock.go_on(somebody_waits).await;
     }
 
     /// The birth of a part of the store as far as it is known here.

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::builder::random;
 use crate::caught::caught;
-use crate::clock::Waits;
+use crate::clock::{Call, Waits};
 use crate::shared::Shared;
 use crate::state_log::StateLog;
 use crate::store::{Store, StoreError};
@@ -95,7 +95,7 @@ pub(crate) struct SyncTask {
     commands: mpsc::Receiver<Command>,
     flights: JoinSet<Result<Answer, StoreError>>,
     /// What the flights carry: a batch comes back even if its flight never does.
-    under_way: HashMap<task::Id, Arc<Batch>>,
+    under_way: HashMap<task::Id, (Arc<Batch>, Call)>,
     /// Longest time to wait for the answer to a batch.
     call_timeout: Duration,
     away: StateLog,
@@ -132,7 +132,12 @@ impl SyncTask {
 
     /// Runs until told to shut down, or until every handle to the limiter is gone. Begins anew after
     /// a panic.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        shared.run_task(self.run_until_told()).await;
+    }
+
+    async fn run_until_told(mut self) {
         while let Err(panic) = caught(self.work()).await {
             let now = self.shared.now();
             let pause = self.restarts.next(now);
@@ -179,7 +184,6 @@ impl SyncTask {
                 return;
             }
             let wake_up = self.drive();
-            let asked = !self.flights.is_empty();
             tokio::select! {
                 heard = self.commands.recv_many(&mut inbox, COMMANDS_AT_ONCE) => {
                     let now = self.shared.now();
@@ -202,7 +206,7 @@ impl SyncTask {
                     let now = self.shared.now();
                     self.syncer.handle_timeout(now);
                 }
-                () = self.shared.go_on(false, asked) => {}
+                () = self.shared.go_on(false) => {}
             }
         }
     }
@@ -212,15 +216,16 @@ impl SyncTask {
         let now = self.shared.now();
         while let Some(batch) = self.syncer.poll_batch(now) {
             self.shared.counters.count_batch(batch.calls.len());
-            let batch = Arc::new(batch);
+            let (batch, call) = (Arc::new(batch), self.shared.call());
             let flight = send_batch(
                 Arc::clone(&self.shared),
                 Arc::clone(&self.store),
                 Arc::clone(&batch),
+                call.clone(),
                 self.call_timeout,
             );
             let id = self.flights.spawn(flight).id();
-            self.under_way.insert(id, batch);
+            self.under_way.insert(id, (batch, call));
         }
         while let Some((caller, verdict)) = self.syncer.poll_verdict() {
             drop(caller.waits);
@@ -260,7 +265,7 @@ impl SyncTask {
             let lost = StoreError::new(format_args!("the store broke down: {error}"));
             (error.id(), Err(lost))
         });
-        let batch = self.under_way.remove(&id).expect("what flies is noted");
+        let (batch, _call) = self.under_way.remove(&id).expect("what flies is noted");
         let now = self.shared.now();
         match answer {
             Ok(answer) => match self.syncer.handle_answer(&batch, &answer, now) {
@@ -341,13 +346,12 @@ impl SyncTask {
                 break;
             }
             let wake_up = wake_up.map_or(patience, |at| at.min(patience));
-            let asked = !self.flights.is_empty();
             tokio::select! {
                 Some(completed) = self.flights.join_next_with_id() => self.handle_completion(completed),
                 () = self.shared.sleep_until(Some(wake_up)) => {
                     self.syncer.handle_timeout(self.shared.now());
                 }
-                () = self.shared.go_on(true, asked) => {}
+                () = self.shared.go_on(true) => {}
             }
         }
     }
@@ -426,9 +430,11 @@ async fn send_batch(
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
     batch: Arc<Batch>,
+    call: Call,
     call_timeout: Duration,
 ) -> Result<Answer, StoreError> {
-    let answer = shared.timeout(call_timeout, store.exchange(&batch)).await;
+    let work = store.exchange(&batch);
+    let answer = shared.timeout_call(&call, call_timeout, work).await;
     let late = || StoreError::new(format_args!("no answer within {call_timeout:?}"));
     answer.unwrap_or_else(|| Err(late()))
 }
