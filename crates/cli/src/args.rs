@@ -1,4 +1,4 @@
-//! What can be said on the command line: the commands, and what all of them share.
+//! The command line as clap reads it: the commands, and the options that all of them share.
 
 use clap::{Parser, Subcommand};
 
@@ -39,7 +39,8 @@ pub(crate) enum Command {
     Swarm(SwarmArguments),
     /// Hold what the simulator predicts against real processes on a real server.
     Validate(ValidateArguments),
-    /// Let faults happen to real processes and servers, and hold what is admitted against the bound.
+    /// Let faults happen to real processes and servers, and hold what is admitted against the
+    /// bound.
     Faults(FaultsArguments),
     /// Find the setting that meets objectives at the fewest store calls.
     Tune(Box<TuneArguments>),

@@ -1,4 +1,4 @@
-//! What asks this process to end: Ctrl-C at the keyboard, or SIGTERM from a service manager.
+//! Signals that ask this process to end: Ctrl-C at the keyboard, or SIGTERM from a service manager.
 //!
 //! # Invariant
 //!
@@ -14,7 +14,7 @@ use std::thread;
 
 use tokio::sync::watch;
 
-/// What was heard.
+/// A signal that asked this process to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Signal {
     /// Ctrl-C.
@@ -78,7 +78,8 @@ fn heard(signal: Signal) {
     process::exit(signal.exit_code().into());
 }
 
-/// What to say if a signal ends the process at once. Replaces what was to be said before.
+/// Sets the last line that is printed if a signal ends the process at once. It replaces the one
+/// that was set before.
 pub(crate) fn last_words(words: impl Fn() -> String + Send + 'static) {
     let mut said = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
     *said = Some(Box::new(words));

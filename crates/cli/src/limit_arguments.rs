@@ -12,12 +12,8 @@ pub(crate) struct BeyondRate {
     #[arg(long, allow_hyphen_values = true, value_name = "TOKENS")]
     pub(crate) burst: Option<String>,
     /// Tokens that may be admitted beyond burst and rate: 50, or 1% of the burst.
-    #[arg(
-        long,
-        default_value = "0",
-        allow_hyphen_values = true,
-        value_name = "TOKENS"
-    )]
+    #[arg(long, default_value = "0", allow_hyphen_values = true)]
+    #[arg(value_name = "TOKENS")]
     pub(crate) overshoot: String,
 }
 

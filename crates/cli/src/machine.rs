@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::Serialize;
 
-/// What else the machine had to do: a busy one is not what the simulator models.
+/// The machine's cores, and how busy it was before: the simulator does not model a busy machine.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,

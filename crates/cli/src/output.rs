@@ -1,5 +1,5 @@
-//! What is printed, and whether it has colours: results on the standard output, notes on the
-//! standard error stream.
+//! Printing, with or without colours: results go to the standard output, notes to the standard
+//! error stream.
 
 use std::ffi::OsString;
 use std::io::Write;

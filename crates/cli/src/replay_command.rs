@@ -41,7 +41,8 @@ pub(crate) struct ReplayArguments {
     #[command(flatten)]
     pub(crate) beyond: BeyondRate,
     /// Replicas that share the limit; requests are spread over them at random.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) replicas: u32,
     /// Keep so many keys at most: later ones are renumbered onto the first, so that no request is
     /// lost.
@@ -51,15 +52,13 @@ pub(crate) struct ReplayArguments {
     #[arg(long)]
     pub(crate) spread: Option<SpreadOver>,
     /// How much faster than recorded.
-    #[arg(long, default_value_t = 1.0, value_name = "X", value_parser = parse_speed, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    #[arg(allow_hyphen_values = true)]
+    #[arg(value_parser = parse_speed)]
     pub(crate) speed: f64,
     /// Time of a round trip to the store.
-    #[arg(
-        long,
-        default_value = "1ms",
-        value_name = "TIME",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, default_value = "1ms", value_name = "TIME")]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) latency: Span,
     /// Other limiters that meet the same requests.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
@@ -68,7 +67,8 @@ pub(crate) struct ReplayArguments {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
     /// Replay with so many seeds.
-    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) seeds: u32,
     /// Print JSON instead of a table.
     #[arg(long)]
@@ -164,7 +164,8 @@ impl ReplayArguments {
             "schema = 1\ntitle = \"{} on {}, {limit}\"\n\
              duration = \"{duration}\"\nslice = \"{slice}\"\nseeds = {}\n\
              [[limit]]\nlimit = \"{limit}\"\n\
-             [[load]]\narrivals = {{ trace = {{ path = \"\", origin = \"first\", speed = {:?}{spread}{} }} }}\n\
+             [[load]]\narrivals = {{ trace = {{ \
+             path = \"\", origin = \"first\", speed = {:?}{spread}{} }} }}\n\
              [fleet]\nreplicas = {}\n\
              [network]\nlatency = \"{}\"\n{}",
             number::plural(trace.requests().len(), "request"),

@@ -1,4 +1,4 @@
-//! What a shell wants of the program: completions of its words, and a manual page.
+//! Completions for shells, and the manual page.
 
 use std::io;
 

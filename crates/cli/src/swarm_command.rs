@@ -19,16 +19,18 @@ use crate::progress::Progress;
 use crate::simulate::number::{self, plural_of};
 
 /// Runs random worlds with random faults under virtual time, a world for each seed, and holds the
-/// limiter to its promises: no overshoot beyond what the faults excuse, books that agree, and all of
-/// the limit used once all is well again. Exits 1 if a promise was broken.
+/// limiter to its promises: no overshoot beyond what the faults excuse, books that agree, and all
+/// of the limit used once all is well again. Exits 1 if a promise was broken.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SwarmArguments {
     /// How many worlds.
-    #[arg(long, default_value_t = 1000, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, default_value_t = 1000, value_name = "K")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) seeds: u64,
     /// The first seed; the same seed is always the same world.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub(crate) seed: u64,
     /// Threads to run on [default: one for each processor].
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -150,7 +152,8 @@ Examples:
       What a build should pass.
   leasehold swarm --seed 397 --seeds 1 --write found
       Runs one world again; if it breaks a promise, writes it down as small as it can be made.
-  leasehold swarm --seed 397 --show > world.toml && leasehold simulate world.toml --seed 397 --seeds 1
+  leasehold swarm --seed 397 --show > world.toml &&
+      leasehold simulate world.toml --seed 397 --seeds 1
       The same world as a scenario, as it was drawn.";
 
 #[cfg(test)]

@@ -40,50 +40,32 @@ pub(crate) struct TuneArguments {
     #[arg(long, allow_hyphen_values = true, value_name = "RATE")]
     pub(crate) offered: PerSecond,
     /// Keys that requests choose from, each under the limit.
-    #[arg(
-        long,
-        default_value = "1",
-        value_name = "K",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, default_value = "1", value_name = "K")]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) keys: Count,
     /// How unevenly keys are chosen: the exponent of a Zipf distribution.
-    #[arg(long, default_value_t = 0.99, value_name = "S", value_parser = parse_exponent, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.99, value_name = "S")]
+    #[arg(allow_hyphen_values = true)]
+    #[arg(value_parser = parse_exponent)]
     pub(crate) zipf: f64,
     /// Time of a round trip to the store.
-    #[arg(
-        long,
-        default_value = "1ms",
-        value_name = "TIME",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, default_value = "1ms", value_name = "TIME")]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) latency: Span,
     /// Most tokens beyond burst and rate: 50, or 1% of the burst.
-    #[arg(
-        long,
-        default_value = "0",
-        value_name = "TOKENS",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, default_value = "0", value_name = "TOKENS")]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_overshoot: String,
     /// Most requests denied although nothing is scarce, as a share of all.
-    #[arg(
-        long,
-        default_value = "0.1%",
-        value_name = "SHARE",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, default_value = "0.1%", value_name = "SHARE")]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_false_denials: Share,
     /// Most that may be missing of what one ideal bucket admits, as a share of it.
-    #[arg(
-        long,
-        default_value = "1%",
-        value_name = "SHARE",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, default_value = "1%", value_name = "SHARE")]
+    #[arg(allow_hyphen_values = true)]
     pub(crate) max_deficit: Share,
-    /// The same if there is a lull in the load, where it drops to a tenth until the bucket has filled
-    /// twice, and comes back [default: twice --max-deficit].
+    /// Most that may be missing if the load has a lull: it drops to a tenth until the bucket has
+    /// filled twice, and comes back [default: twice --max-deficit].
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     pub(crate) max_lull_deficit: Option<Share>,
     /// Most store calls: 200/s. The fewest are looked for in any case.
@@ -186,7 +168,8 @@ Examples:
       The fewest store calls without overshoot, with 0.1 % false denials and 1 % deficit at most.
   leasehold tune --rate 100/min --replicas 20 --offered 200/s --keys 1000 --latency 20ms
       A slow limit on many keys, and a store in another region.
-  leasehold tune --rate 1000/s --replicas 50 --offered 900/s --max-overshoot 1% --max-store-calls 100/s
+  leasehold tune --rate 1000/s --replicas 50 --offered 900/s \\
+      --max-overshoot 1% --max-store-calls 100/s
       What a budget for overshoot is worth; and whether 100 calls a second are enough.";
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What all commands have in common: exit codes, Ctrl-C, colours, and what the program brings along.
+//! Tests of what all commands have in common: exit codes, Ctrl-C, colours, and the files that the
+//! program brings along.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -65,5 +65,6 @@ fn an_unknown_fault_is_an_error_that_lists_those_there_are() {
     );
 }
 
-/// What is said of a fault that took so long that there was no time left to look at what followed.
+/// Words of the report on a fault that took so long that there was no time left to look at what
+/// followed.
 const TOO_LONG: &str = "longer than planned";

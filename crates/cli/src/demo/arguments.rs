@@ -1,4 +1,4 @@
-//! What can be said of a demo on the command line.
+//! Arguments of `leasehold demo`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::values::{parse_duration, parse_exponent, parse_part};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArguments {
     /// Limiters that share the limit.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) replicas: u32,
     /// Give each replica a process of its own; needs --redis.
     #[arg(long, requires = "redis")]
@@ -29,27 +30,28 @@ pub(crate) struct DemoArguments {
     #[command(flatten)]
     pub(crate) beyond: BeyondRate,
     /// Requests offered to all replicas together.
-    #[arg(
-        long,
-        default_value = "3000/s",
-        allow_hyphen_values = true,
-        value_name = "RATE"
-    )]
+    #[arg(long, default_value = "3000/s", allow_hyphen_values = true)]
+    #[arg(value_name = "RATE")]
     pub(crate) offered: Rate,
     /// Part of the load that goes to replica 0; the rest is spread evenly [default: 1/N].
     #[arg(long, value_name = "PART", value_parser = parse_part, allow_hyphen_values = true)]
     pub(crate) skew: Option<f64>,
     /// Keys that requests choose from, each under the limit.
-    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keys: u32,
     /// How unevenly keys are chosen: the exponent of a Zipf distribution.
-    #[arg(long, default_value_t = 0.99, value_name = "S", value_parser = parse_exponent, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.99, value_name = "S")]
+    #[arg(allow_hyphen_values = true)]
+    #[arg(value_parser = parse_exponent)]
     pub(crate) zipf: f64,
     /// How long load is offered.
     #[arg(long, default_value = "10s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) duration: Duration,
     /// Time an exchange with the embedded store takes.
-    #[arg(long, default_value = "0.5ms", value_parser = parse_duration, conflicts_with = "redis", allow_hyphen_values = true)]
+    #[arg(long, default_value = "0.5ms", conflicts_with = "redis")]
+    #[arg(allow_hyphen_values = true)]
+    #[arg(value_parser = parse_duration)]
     pub(crate) store_latency: Duration,
     /// Fixes the arrivals: the same seed offers the same load.
     #[arg(long, default_value_t = 1, value_name = "N")]

@@ -1,10 +1,10 @@
-//! What a replica needs to run beside the others, and what it tells while it runs.
+//! Channels between a replica and the demo that runs it beside others.
 
 use tokio::sync::{mpsc, watch};
 
 use crate::demo::replica::{Seen, Summary};
 
-/// What replicas tell while they run.
+/// A replica's message to the demo while it runs.
 #[derive(Debug)]
 pub(crate) enum Told {
     Seen(Seen),
@@ -14,7 +14,7 @@ pub(crate) enum Told {
     },
 }
 
-/// What a replica needs to run beside the others: when to start, whom to tell, and who may stop it.
+/// The replica's end of the channels: when to start, where to report, and when to stop.
 #[derive(Clone)]
 pub(crate) struct Company {
     pub(crate) start_ns: u64,

@@ -17,7 +17,8 @@ pub(crate) enum DemoError {
     #[error("a demo of less than 0.1s shows nothing: give a longer --duration")]
     TooShort,
     #[error(
-        "that is more than 50 million requests, each of which is kept to be judged: offer less, or for a shorter time"
+        "that is more than 50 million requests, each of which is kept to be judged: offer less, or \
+         for a shorter time"
     )]
     TooMany,
     #[error("{0}")]

@@ -1,4 +1,4 @@
-//! What a demo run shall do, as it is handed to each replica.
+//! The plan of a demo run, as it is handed to each replica.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Plan {
         })
     }
 
-    /// The same load on the centralised limiter, with keys of its own.
+    /// A plan of this load for the centralised limiter, with keys of its own.
     pub(crate) fn as_central(&self) -> Self {
         let prefix = format!("{}-central", self.prefix);
         Self {

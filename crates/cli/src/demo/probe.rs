@@ -3,9 +3,9 @@
 //!
 //! A thread of its own asks a few times and sleeps: one that did nothing else would take a
 //! processor from the replicas, and one that slept each time would find every cache cold. So the
-//! first call of each few is recorded, but its time says nothing: see [`warm`]. Nor do the times of those
-//! calls in which the system put the thread aside: it says so itself. A thread that waits for
-//! something, a lock say, is not put aside but goes by itself, and is not excused.
+//! first call of each few is recorded, but its time is not used: see [`warm`]. Nor are the times of
+//! calls during which the system preempted the thread, which it counts itself. A thread that waits
+//! for something, a lock say, is not preempted but blocks, and is not excused.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use leasehold::{Limiter, machine_nanos};
 use crate::demo::stalls::Stall;
 use leasehold_judge::record::Record;
 
-/// What came of it.
+/// The probe's requests, and when it was kept from asking.
 #[derive(Default)]
 pub(crate) struct Probed {
     pub(crate) records: Vec<Record>,
@@ -92,8 +92,8 @@ fn warm(records: &[Record]) -> impl Iterator<Item = &Record> {
     records.windows(2).filter(follows).map(|pair| &pair[1])
 }
 
-/// What the calls among `records` that began within `phase` took, but for those that found cold
-/// caches and those in which the thread was put aside, in nanoseconds.
+/// Times of the calls among `records` that began within `phase`, in nanoseconds. Calls that found
+/// cold caches, and calls in which the thread was put aside, are left out.
 pub(crate) fn warm_times(records: &[Record], put_aside: &[Stall], phase: &Range<u64>) -> Vec<u64> {
     let ran = |record: &&Record| {
         let last = put_aside.partition_point(|it| it.from_ns <= record.start_ns);

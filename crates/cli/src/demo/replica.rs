@@ -19,7 +19,7 @@ use crate::demo::stalls::{Stall, Stalls};
 use crate::demo::timed_store::{Exchange, TimedStore};
 use leasehold_judge::record::Record;
 
-/// What was seen of one request.
+/// One request, as its caller saw it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) record: Record,
@@ -27,7 +27,7 @@ pub(crate) struct Seen {
     pub(crate) local: bool,
 }
 
-/// What a replica says at the end.
+/// A replica's report at the end.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Summary {
     pub(crate) store_calls: u64,

@@ -26,7 +26,7 @@ use crate::ending::Ending;
 use crate::interrupt::terminated;
 use leasehold_judge::record::{RECORD_BYTES, decode};
 
-/// What the parent tells the child first.
+/// The parent's first message to the child.
 #[derive(Deserialize, Serialize)]
 struct Orders {
     replica: u32,

@@ -1,4 +1,4 @@
-//! What a demo found: a table for people, one JSON object for machines.
+//! The report of a demo: a table for people, one JSON object for machines.
 
 use comfy_table::Cell;
 use hdrhistogram::Histogram;
@@ -37,7 +37,7 @@ struct Outcome {
     offered: u64,
     admitted: u64,
     denied: u64,
-    /// What the ideal bucket admits of the same arrivals.
+    /// Requests that the ideal bucket admits of the same arrivals.
     ideal_admitted: u64,
     /// Admitted over ideally admitted.
     utilisation: f64,
@@ -63,7 +63,7 @@ struct Outcome {
     store_failures: u64,
     /// A signal ended it before its time.
     interrupted: bool,
-    /// What happened to the server in the meantime.
+    /// Incidents of the server in the meantime, a sentence each.
     incidents: Vec<String>,
 }
 
@@ -141,7 +141,7 @@ impl Report {
         parts.concat().join("\n")
     }
 
-    /// What a demo is about: whether the limit was kept and used, and what that cost the store.
+    /// The headlines of a demo: whether the limit was kept and used, and what that cost the store.
     fn headlines(&self) -> Vec<String> {
         let Some(run) = &self.leased else {
             return Vec::new();
@@ -260,7 +260,7 @@ impl Outcome {
         part(count, self.offered)
     }
 
-    /// What else there is to know of the run called `name`, a line each.
+    /// Adds notes on the run called `name`, a line each.
     fn say_what_happened(&self, name: &str, lines: &mut Vec<String>) {
         let mut say = |what: String| lines.push(format!("{name}: {what}"));
         self.incidents
@@ -298,7 +298,7 @@ impl Outcome {
 }
 
 impl Percentiles {
-    /// Of these times, in nanoseconds.
+    /// Percentiles of times in nanoseconds.
     pub(crate) fn of(each: impl IntoIterator<Item = u64>) -> Self {
         let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
         for time in each {
@@ -320,7 +320,7 @@ struct Row {
     shown: Shown,
     /// None if nobody knows; then the row is left out.
     value: fn(&Outcome) -> Option<f64>,
-    /// What the two runs are compared by.
+    /// The number by which the two runs are compared.
     ratio: Option<fn(&Outcome) -> Option<f64>>,
 }
 

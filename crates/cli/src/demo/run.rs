@@ -1,9 +1,9 @@
-//! What was seen of a run.
+//! A run of the demo, as it was seen from outside.
 
 use crate::demo::replica::Summary;
 use leasehold_judge::record::Record;
 
-/// What was seen of a run.
+/// The requests of a run, and what replicas and servers reported.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     pub(crate) records: Vec<Record>,
@@ -20,13 +20,13 @@ pub(crate) struct Run {
     pub(crate) interrupted: bool,
     /// From the first request on.
     pub(crate) seconds: f64,
-    /// What the server counted itself, if there is one and it counted all the time.
+    /// The server's own counts, if there is a server and it counted all the time.
     pub(crate) server: Option<ServerUse>,
-    /// What happened to the server in the meantime, a sentence each.
+    /// Incidents of the server in the meantime, a sentence each.
     pub(crate) incidents: Vec<String>,
 }
 
-/// What a run cost the server, by its own count.
+/// The cost of a run for the server, by its own counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ServerUse {
     pub(crate) script_calls: u64,

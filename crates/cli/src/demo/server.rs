@@ -21,7 +21,7 @@ pub(crate) struct Server {
     prefix: String,
 }
 
-/// What servers have counted since they started.
+/// Counts of servers since they started.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage {
     script_calls: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// What was counted from here to `after`; none if a server was restarted in between.
+    /// The counts from here to `after`; none if a server was restarted in between.
     pub(crate) fn until(&self, after: &Self) -> Option<ServerUse> {
         if self.run_ids != after.run_ids {
             return None;
@@ -54,12 +54,12 @@ impl Server {
         })
     }
 
-    /// What the names of the run's keys begin with.
+    /// The prefix of the run's keys.
     pub(crate) fn stem(&self) -> String {
         format!("{{{}:", self.prefix)
     }
 
-    /// What it counted by now; of a cluster, what all nodes did.
+    /// The server's counts by now; for a cluster, the sum over all nodes.
     pub(crate) async fn usage(&self) -> Result<Usage, LinkError> {
         let mut all = read_usage("");
         all.run_ids.clear();
@@ -128,7 +128,7 @@ impl Server {
     }
 }
 
-/// The same connection, once it is up; in vain if the server is away for long.
+/// Waits until a connection is up, and gives up if the server is away for long.
 async fn node_up(node: &Arc<Link>) -> &Arc<Link> {
     let _ = timeout(RESTART_MAX, node.up()).await;
     node
@@ -175,8 +175,8 @@ fn read_usage(info: &str) -> Usage {
     };
     Usage {
         script_calls: sum(&["evalsha", "eval", "script|load"]),
-        // The script writes each key's state once, as a string or as a hash. It tries a string before it
-        // looks for a hash where none was known of.
+        // The script writes each key's state once, as a string or as a hash. It tries a string
+        // before it looks for a hash where none was known of.
         keys_written: sum(&["set", "hset"]).saturating_sub(sum(&["hget"])),
         cpu_micros: micros("used_cpu_user:") + micros("used_cpu_sys:"),
         run_ids: vec![value("run_id:").trim().to_owned()],
@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn usage_is_read_from_what_servers_say() {
         let info = "# CPU\r\nused_cpu_sys:1.500000\r\nused_cpu_user:2.25\r\n# Commandstats\r\n\
-                    cmdstat_evalsha:calls=42,usec=99,usec_per_call=2.3\r\ncmdstat_ping:calls=1,u=2\r\n\
+                    cmdstat_evalsha:calls=42,usec=99,usec_per_call=2.3\r\n\
+                    cmdstat_ping:calls=1,u=2\r\n\
                     cmdstat_script|load:calls=3,usec=9\r\ncmdstat_set:calls=7,usec=1\r\n\
                     cmdstat_hset:calls=2,usec=1\r\ncmdstat_hget:calls=1,usec=1\r\n";
         let usage = read_usage(info);

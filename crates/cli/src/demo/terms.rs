@@ -8,7 +8,7 @@ use leasehold::{Builder, FailurePolicy, Tuning};
 use leasehold_redis::Settings;
 use serde::{Deserialize, Serialize};
 
-/// What a replica is told beyond a demo's.
+/// The terms of a replica: settings beyond those of a demo.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Terms {
     pub(crate) policy: Policy,

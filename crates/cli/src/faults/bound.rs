@@ -1,4 +1,4 @@
-//! What a fault may add to a limit, at most.
+//! The most that a fault may add to a limit.
 //!
 //! The formulas are those of docs/PROTOCOL.md and of the simulator's `faults::excess`. Most faults
 //! add nothing.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use leasehold::Limit;
 
-/// What may be admitted beyond burst + overshoot + rate x window.
+/// The tokens that may be admitted beyond burst + overshoot + rate x window.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bound {
     /// Nothing.
@@ -23,7 +23,7 @@ pub(crate) enum Bound {
     Open,
 }
 
-/// What was measured of a run that a bound depends on.
+/// The measurements of a run that a bound depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Circumstances {
     /// From the beginning of the fault until the last replica that it struck heard the store again.
@@ -65,7 +65,7 @@ impl Bound {
     }
 }
 
-/// What the rate yields in a time, rounded up.
+/// Tokens that the rate yields in a time, rounded up.
 fn yielded(limit: &Limit, time: Duration) -> u64 {
     let rate = limit.rate();
     let tokens = time.as_micros() * u128::from(rate.tokens);

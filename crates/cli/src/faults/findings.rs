@@ -1,4 +1,4 @@
-//! What a row came to: measured, beside what was promised of it.
+//! Findings of a row: its measurements, beside what was promised of them.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,20 +21,20 @@ use leasehold_judge::ideal::ideal;
 use leasehold_judge::record::Record;
 use leasehold_judge::{Arrivals, Judgement};
 
-/// What was measured of a row. Times are without those in which the machine stood still, where
-/// that makes a difference to what they are held against.
+/// The measurements of a row. Times in which the machine stood still are left out where they
+/// would decide whether a promise was kept.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Findings {
     pub(crate) offered_per_second: f64,
     pub(crate) admitted_tokens: u64,
-    /// By the probe, which asks without waiting, on a key of its own.
+    /// Requests of the probe, which asks without waiting, on a key of its own.
     pub(crate) try_acquire_asked: u64,
     pub(crate) try_acquire_admitted: u64,
-    /// What may be admitted beyond burst + rate x window, in any window.
+    /// Tokens that may be admitted beyond burst + rate x window, in any window.
     pub(crate) bound_tokens: u64,
-    /// What was, in the worst window of the worst key.
+    /// Tokens that were admitted beyond it, in the worst window of the worst key.
     pub(crate) excess_tokens: u64,
-    /// Of the limit, by the requests of each part of the run; before, while and after.
+    /// Share of the limit that requests used before the fault, while it was felt, and after it.
     pub(crate) utilisation_before: Option<f64>,
     pub(crate) utilisation_during: Option<f64>,
     pub(crate) utilisation_after: Option<f64>,
@@ -43,14 +43,14 @@ pub(crate) struct Findings {
     pub(crate) recovery_seconds: Option<f64>,
     /// From the end of the fault until the last replica heard the store again.
     pub(crate) store_heard_again_seconds: Option<f64>,
-    /// What requests that may wait may wait at most.
+    /// The longest that a request may wait.
     pub(crate) deadline_ms: f64,
     pub(crate) longest_decision_ms: f64,
-    /// The same with all stalls.
+    /// The longest decision, stalls of its process included.
     pub(crate) longest_decision_with_stalls_ms: f64,
-    /// Of requests that may wait, while the fault was felt.
+    /// The p99.9 of requests that may wait, while the fault was felt.
     pub(crate) acquire_p999_ms: f64,
-    /// What requests that do not wait took, before and while the fault was felt. None if there were
+    /// Times of requests that do not wait, before and while the fault was felt. None if there were
     /// too few to tell.
     pub(crate) try_acquire_before: Option<Tail>,
     pub(crate) try_acquire_during: Option<Tail>,
@@ -130,7 +130,7 @@ impl Findings {
         }
     }
 
-    /// What was promised and not kept, each in a few words. The bound comes first.
+    /// The promises that were not kept, each in a few words. The bound comes first.
     pub(crate) fn broken(&self) -> Vec<String> {
         let mut broken = Vec::new();
         if !self.keeps_bound() {
@@ -221,7 +221,8 @@ impl<'a> Stalled<'a> {
         )
     }
 
-    /// What a decision took, without the stalls of its process. One that was killed told of none.
+    /// The time of a decision, without the stalls of its process. A process that was killed did
+    /// not report any.
     fn excused(&self, record: &Record) -> u64 {
         if took(record) < LOOK_FROM_NS {
             return took(record);
@@ -440,7 +441,8 @@ pub(super) mod tests {
     #[test]
     fn what_is_admitted_beyond_the_limit_is_held_against_the_bound_of_the_row() {
         let closed = Findings::of(row("server-paused"), &planted(true));
-        // Three each millisecond from 0 to 4 s, both included, of which the rate yields 8000 and the burst is 500.
+        // Three each millisecond from 0 to 4 s, both included, of which the rate yields 8000 and
+        // the burst is 500.
         assert_eq!(closed.excess_tokens, 3 * 4001 - 8000 - 500);
         assert!(!closed.keeps_bound());
         // From the beginning of the fault until the store was heard again.

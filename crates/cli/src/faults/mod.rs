@@ -3,9 +3,9 @@
 //!
 //! # Invariant
 //!
-//! Nothing is touched that was not started here. A row that cannot be tried counts as broken. One that misses a target of
-//! time, and nothing else, is tried once more, as other work on the machine may have been the cause; what is counted exactly
-//! is never given a second chance.
+//! Nothing is touched that was not started here. A row that cannot be tried counts as broken. A row
+//! that misses a target of time, and nothing else, is tried once more, because other work on the
+//! machine may have been the cause. A number that is counted exactly never gets a second chance.
 
 mod bound;
 mod error;

@@ -38,7 +38,7 @@ pub(crate) struct Tried {
     policy: &'static str,
     bound: String,
     pub(crate) verdict: Verdict,
-    /// What was promised and not kept, or why the row could not be tried.
+    /// The promises that were not kept, or why the row could not be tried.
     pub(crate) broken: Vec<String>,
     /// Targets of time that were missed when it was tried first, if it was tried twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -47,7 +47,7 @@ pub(crate) struct Tried {
     findings: Option<Findings>,
 }
 
-/// What to make of a row.
+/// The verdict on a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
@@ -85,8 +85,8 @@ impl Tried {
         }
     }
 
-    /// Whether all that is counted exactly was kept, the limit was used again, and a target of time was
-    /// missed.
+    /// Whether a target of time was missed, while everything that is counted exactly was kept and
+    /// the limit was used again.
     pub(crate) fn misses_only_times(&self) -> bool {
         let found = self.findings.as_ref();
         let exact = found.is_some_and(|it| it.keeps_counts() && it.recovery_seconds.is_some());
@@ -187,8 +187,8 @@ impl Report {
         let load = load.map_or_else(String::new, |load| format!(", load {load:.2} before"));
         let mut lines = vec![
             format!(
-                "{REPLICAS} processes share {LIMIT}; leases of {LEASE_MAX:?} at most; requests wait \
-                 {BUDGET:?} at most; {server}, {} cores{load}",
+                "{REPLICAS} processes share {LIMIT}; leases of {LEASE_MAX:?} at most; requests \
+                 wait {BUDGET:?} at most; {server}, {} cores{load}",
                 machine.cores
             ),
             table.to_string(),

@@ -19,7 +19,7 @@ use crate::demo::terms::Policy;
 pub(crate) struct Row {
     /// As it is asked for on the command line.
     pub(crate) name: &'static str,
-    /// What goes wrong, in a few words.
+    /// The fault, in a few words.
     pub(crate) title: &'static str,
     pub(crate) scene: Scene,
     pub(crate) policy: Policy,
@@ -51,7 +51,7 @@ impl Row {
     }
 }
 
-/// What begins or ends a fault. May block, as what it acts on are other processes.
+/// An act that begins or ends a fault. It may block, because it acts on other processes.
 pub(crate) type Act = fn(&mut World) -> Result<(), FaultsError>;
 
 /// Requests offered.
@@ -85,7 +85,7 @@ const AN_INSTANT: Lasts = lasts(0, 0);
 
 const NOTHING: Act = |_| Ok(());
 
-/// What most rows have in common.
+/// The fields that most rows have in common.
 const ROW: Row = Row {
     name: "",
     title: "",

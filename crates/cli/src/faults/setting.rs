@@ -1,4 +1,4 @@
-//! What every row has in common: the limit, the load, and the terms on which replicas work.
+//! The setting that all rows share: the limit, the load, and the terms on which replicas work.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) fn limit() -> Limit {
     LIMIT.parse().expect("it is sound")
 }
 
-/// What each replica of a row is told, in order.
+/// The plan of each replica of a row, in order.
 pub(crate) fn plans(row: &Row, pace: Pace, world: &World, seed: u64) -> Vec<Plan> {
     let prefix = prefix();
     let plan = |replica| Plan {

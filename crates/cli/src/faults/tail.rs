@@ -1,10 +1,10 @@
 //! The slowest thousandth of many calls, and how sure one can be of it.
 //!
 //! One in a thousand of some thousand calls is a handful, and on a machine that does other things
-//! besides, which handful it is hangs on chance. So the quantile is told with the bounds between
-//! which it lies, nineteen times in twenty: of n calls, k = n / 1000 are slower than it in the mean, and
-//! k - 2 sqrt k to k + 2 sqrt k in a sample, as their number is binomial. Whether one quantile is
-//! above another is asked of the bounds: a difference that chance would explain is none.
+//! besides, which handful it is hangs on chance. So the quantile is shown with the bounds between
+//! which it lies nineteen times in twenty: of n calls, k = n / 1000 are slower than it in the mean,
+//! and k - 2 sqrt k to k + 2 sqrt k in a sample, because their number is binomial. Two quantiles
+//! are compared by these bounds: a difference that chance would explain is none.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -12,13 +12,13 @@ use serde::Serialize;
 
 use crate::demo::report::float;
 
-/// What calls took, in nanoseconds.
+/// Times of calls, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Tail {
     pub(crate) calls: usize,
     pub(crate) p50_ns: u64,
     pub(crate) p999_ns: u64,
-    /// Between what bounds the p99.9 lies.
+    /// The bounds between which the p99.9 lies.
     pub(crate) p999_at_least_ns: u64,
     pub(crate) p999_at_most_ns: u64,
 }

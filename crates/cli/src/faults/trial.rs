@@ -16,7 +16,7 @@ use crate::demo::fleet::Fleet;
 use crate::demo::progress::Progress;
 use crate::demo::run::Run;
 
-/// What was seen of a row.
+/// A row as it ran.
 #[derive(Debug)]
 pub(crate) struct Trial {
     pub(crate) run: Run,

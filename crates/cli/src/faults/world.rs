@@ -1,4 +1,5 @@
-//! What a row is tried on: servers of its own, a way to them, and the processes of the replicas.
+//! The world that a row is tried on: servers of its own, a way to them, and the processes of the
+//! replicas.
 //!
 //! # Invariant
 //!
@@ -18,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::error::FaultsError;
 use crate::demo::replica::{LIMIT, subject};
 
-/// What stands between the replicas and their tokens.
+/// The servers that a row needs, and the way from the replicas to them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Scene {
     /// One server.
@@ -42,7 +43,7 @@ pub(crate) struct World {
     admin: Option<Admin>,
     /// The processes of the replicas, once they have started.
     pub(crate) replicas: Vec<u32>,
-    /// What the names of the store's keys begin with, once it is known.
+    /// The prefix of the store's keys, once it is known.
     pub(crate) prefix: String,
 }
 
@@ -141,8 +142,8 @@ impl World {
 
     /// Has the server's clock, as the script reads it, go ahead by so much, or back.
     ///
-    /// Nobody but root may set a clock. So the server is given the script once more with a clock that
-    /// is off, and the proxy has the replicas run that.
+    /// Only root may set a clock. So the server is given the script once more with a clock that is
+    /// off, and the proxy has the replicas run that.
     pub(crate) fn step_clock(&mut self, micros: i64) -> Result<(), FaultsError> {
         let stepped = with_clock_off(EXCHANGE, micros);
         self.run(redis::cmd("SCRIPT").arg("LOAD").arg(&stepped))?;

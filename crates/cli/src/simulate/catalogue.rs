@@ -9,7 +9,7 @@ use leasehold_sim::scenario::Points;
 pub(crate) struct BuiltIn {
     /// Its path below `simulations/`, without the ending: `behaviour/rivals`.
     pub(crate) name: &'static str,
-    /// What stands in the file.
+    /// The file's text.
     pub(crate) text: &'static str,
 }
 

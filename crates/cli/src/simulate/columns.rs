@@ -29,7 +29,7 @@ impl Column {
         metrics::find(self.name).expect("columns are of measures that there are")
     }
 
-    /// What it says of a limiter.
+    /// The column's cell in the row of `limiter`.
     pub(crate) fn text(&self, limiter: &LimiterReport) -> String {
         let metric = self.metric();
         match limiter.spread(metric) {
@@ -40,7 +40,7 @@ impl Column {
     }
 }
 
-/// What a run is about.
+/// The chief measures of a run: its load, its accuracy, and what it asks of the store.
 pub(crate) const CHIEF: &[Column] = &[
     Column::mean("offered /s", "offered"),
     Column::mean("admitted /s", "admitted"),

@@ -17,7 +17,7 @@ use super::error::SimulateError;
 pub(crate) struct Source {
     /// Its file; of one that is built in, its name.
     pub(crate) path: PathBuf,
-    /// What stands in it, if it is built in.
+    /// The scenario's text, if it is built in.
     built_in: Option<&'static str>,
 }
 
@@ -28,7 +28,7 @@ impl Source {
         Self { path, built_in }
     }
 
-    /// What stands in it.
+    /// The scenario's text.
     pub(crate) fn text(&self) -> Result<String, SimulateError> {
         match self.built_in {
             Some(text) => Ok(text.to_owned()),

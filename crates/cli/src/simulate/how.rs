@@ -11,7 +11,8 @@ use super::error::{self, SimulateError};
 #[derive(Args, Clone, Debug)]
 pub(crate) struct How {
     /// The first seed; the same seed gives the same results.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub(crate) seed: u64,
     /// Run each point with so many seeds [default: what the scenario says].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -1,4 +1,4 @@
-//! What is to be run, from the files to the report.
+//! A job of `simulate` or `sweep`: scenarios that are read, run and made a report.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub(crate) struct Job {
     pub(crate) traces: Traces,
     pub(crate) options: Options,
     threads: usize,
-    /// What was asked for that decides the results, to be asked for again.
+    /// The options that decide the results, as they were given on the command line.
     again: String,
 }
 

@@ -8,7 +8,7 @@
 use leasehold_sim::metrics;
 use leasehold_sim::report::{LimiterReport, PointReport, ScenarioReport};
 
-/// What a limiter asks of the store, and how far it is from the ideal.
+/// A limiter's two costs: calls of the store, and distance from the ideal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cost {
     /// Store calls per second, mean over seeds.
@@ -20,7 +20,7 @@ pub(crate) struct Cost {
 /// Points that differ only in what can be chosen.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    /// What they have in common; empty if nothing else varies.
+    /// The settings that its points have in common; empty if nothing else varies.
     pub(crate) label: String,
     /// One per point and limiter.
     pub(crate) members: Vec<Member>,

@@ -1,4 +1,4 @@
-//! What came of scenarios, as it is printed and written.
+//! Results of scenarios, as they are printed and written.
 
 use leasehold_sim::report::Report;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What a terminal shows: a table per scenario, and what was expected and did not come.
+//! Results on a terminal: a table per scenario, and the expectations that were not met.
 //!
 //! Nothing here depends on how long anything took, so the same seeds print the same bytes.
 
@@ -68,7 +68,7 @@ fn trade_row(point: &PointReport, limiter: &LimiterReport, index: usize, best: b
     row
 }
 
-/// What was expected and did not come, each with the command that shows it again.
+/// The expectations that were not met, each with the command that shows it again.
 pub(crate) fn failures(report: &Report, job: &Job) -> String {
     let mut text = String::new();
     for (position, scenario) in report.scenarios.iter().enumerate() {
@@ -96,7 +96,7 @@ fn failure(scenario: &ScenarioReport, point: &PointReport, check: &Check, replay
     )
 }
 
-/// What was expected; with the number that it came to, if it was a formula.
+/// The expectation's bound, with the number that it came to if it was a formula.
 pub(crate) fn expected(check: &Check) -> String {
     let bound = check.bound;
     let last = check.expected.rsplit([' ', '=', '<', '>']).next();
@@ -109,7 +109,7 @@ pub(crate) fn expected(check: &Check) -> String {
     }
 }
 
-/// What was measured, with digits enough to set it apart from the bound.
+/// The measured number, with digits enough to set it apart from the bound.
 pub(crate) fn measured(check: &Check) -> String {
     let Some(measured) = check.measured else {
         return "nothing".to_owned();

@@ -43,7 +43,8 @@ pub(crate) fn rust(setup: &Setup) -> String {
         return text;
     }
     format!(
-        "let mut tuning = leasehold::Tuning::default();\n{text}let builder = builder.tuning(tuning);"
+        "let mut tuning = leasehold::Tuning::default();\n{text}\
+         let builder = builder.tuning(tuning);"
     )
 }
 

@@ -24,9 +24,9 @@ pub(crate) fn answer(question: &Question, answer: &Answer) -> String {
         circumstances(answer),
         setting(question, &answer.setup),
         format!(
-            "{} tried in {} of the same arrivals; ± is 95 % confidence. Overshoot \
-             and\nfalse denials are of the worse of two loads: as asked, and with a lull to a tenth \
-             of it.",
+            "{} tried in {} of the same arrivals; ± is 95 % confidence. Overshoot and\n\
+             false denials are of the worse of two loads: as asked, and with a lull to a tenth of \
+             it.",
             number::plural(answer.tried, "setting"),
             number::plural_of(answer.runs, "run"),
         ),
@@ -204,8 +204,8 @@ fn binding(binding: &Binding) -> String {
         _ => amount(measure, value),
     };
     format!(
-        "What binds: {measure}. {} would make {} store calls/s, but {measure} of {value}{} where {} \
-         is allowed.",
+        "What binds: {measure}. {} would make {} store calls/s, but {measure} of {value}{} \
+         where {} is allowed.",
         brief(&binding.cheaper.setup),
         amount(Measure::StoreCalls, measured.store_calls),
         unit(measure),

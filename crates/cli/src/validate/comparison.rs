@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::figures::{Allowed, FIGURES, Figure, Figures, Shown, median};
 use super::setting::Setting;
 
-/// What was found at one setting.
+/// One setting's real runs, beside what the simulator predicted of them.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) name: String,
@@ -125,7 +125,7 @@ impl Spread {
     }
 }
 
-/// What floats may lose on the way.
+/// Rounding errors of floats, as a part of a number.
 const ROUNDING: f64 = 1e-9;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is compared of a run, whether it was real or simulated.
+//! Figures of a run, real or simulated, by which the two are compared.
 
 /// One run in numbers. Rates are per second of the time in which requests came.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -67,7 +67,7 @@ impl Allowed {
         }
     }
 
-    /// What a single run of some seconds may differ by; none where such a run shows nothing.
+    /// The tolerance for a single run of some seconds; none where such a run shows nothing.
     pub(crate) fn in_a_hurry(self) -> Option<Self> {
         match self {
             Self::Nothing => Some(self),

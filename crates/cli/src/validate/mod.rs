@@ -43,7 +43,7 @@ pub(crate) struct ValidateArguments {
     /// The Redis or Valkey to run against [default: one that is started for the purpose].
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
-    /// What to run, instead of the three settings that are built in.
+    /// Settings to run, instead of the three that are built in.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) settings: Vec<PathBuf>,
     /// Real runs of each setting, of which medians are taken [default: 3, or 1 if quick].
@@ -53,7 +53,8 @@ pub(crate) struct ValidateArguments {
     #[arg(long)]
     pub(crate) quick: bool,
     /// Fixes the requests that are planned; they come when the machine gets round to it.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub(crate) seed: u64,
     /// Print one JSON object instead of tables.
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! The same requests in the simulator: what it would have said of a real run.
+//! The simulator's prediction of a real run, from the requests that came in it.
 //!
 //! # Invariant
 //!
@@ -70,8 +70,8 @@ impl Prediction {
 }
 
 /// The scenario as its author would write it. The processes send their own load, by the timers of
-/// the runtime in which the limiter's timers live, so a request wakes these. The time that the server takes is part of what was
-/// measured of an exchange, so the simulated one takes none.
+/// the runtime in which the limiter's timers live, so a request wakes these. The measured time of
+/// an exchange includes the server's, so the simulated server takes none.
 fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> String {
     let Setting {
         title,
@@ -82,7 +82,8 @@ fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> String 
     } = setting;
     let mut text = format!(
         "schema = 1\ntitle = {title:?}\nduration = \"{}ns\"\n[[limit]]\nlimit = \"{limit}\"\n\
-         [fleet]\nreplicas = {replicas}\nrequests-wake = true\n[store]\nservice = \"0s\"\nservice-per-call = \"0s\"\n\
+         [fleet]\nreplicas = {replicas}\nrequests-wake = true\n\
+         [store]\nservice = \"0s\"\nservice-per-call = \"0s\"\n\
          [network]\nlatency = {{ measured = {} }}\n",
         duration.0,
         quantiles(exchanges_ns),

@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::output::right;
 use crate::simulate::number::plural;
 
-/// What was found.
+/// The comparisons of all settings.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// Whether every prediction was close enough.

@@ -1,4 +1,4 @@
-//! What is run for real and then predicted: one setting, as data.
+//! A setting, as data: it is run for real and then predicted.
 //!
 //! # Invariant
 //!
@@ -23,7 +23,7 @@ pub(crate) struct Setting {
     /// The file's name without its ending.
     #[serde(skip)]
     pub(crate) name: String,
-    /// What it is, in one line.
+    /// The setting's title, in one line.
     pub(crate) title: String,
     pub(crate) limit: Limit,
     pub(crate) replicas: u32,
@@ -91,13 +91,13 @@ impl Setting {
         Ok(())
     }
 
-    /// The same, but over soon.
+    /// A shorter setting for `--quick`, with everything else as it is.
     pub(crate) fn shortened(self) -> Self {
         let duration = self.duration.min(QUICK);
         Self { duration, ..self }
     }
 
-    /// What the processes are told.
+    /// The plan that the processes of the replicas are given.
     pub(crate) fn plan(&self, redis: &str, seed: u64) -> Plan {
         Plan {
             replicas: self.replicas,

@@ -33,7 +33,7 @@ pub(crate) fn wrong_arrows(metadata: &Value) -> Vec<String> {
     violations
 }
 
-/// What `core` cannot do without; there must be no such thing.
+/// Packages that `core` depends on; there must be none.
 pub(crate) fn needed_by_core(metadata: &Value) -> Vec<String> {
     let core = packages(metadata)
         .iter()
@@ -71,7 +71,7 @@ pub(crate) fn strayed(metadata: &Value) -> Vec<String> {
     violations
 }
 
-/// What cargo says about our packages.
+/// The metadata of our packages, from cargo.
 pub(crate) fn of_workspace() -> Value {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["metadata", "--no-deps", "--format-version", "1"])
@@ -165,7 +165,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What a crate exists to keep out of the others, and who may depend on it.
+/// Packages that some crates exist to keep out of the others, with the crates that may depend on
+/// each.
 const HOMES: &[(&str, &[&str])] = &[
     (
         "tokio",
@@ -199,7 +200,7 @@ mod planted {
         assert_eq!(wrong_arrows(&workspace(&[("sim", test)])).len(), 0);
     }
 
-    /// What judges the limiter must not be built of it.
+    /// The judge must not be built of the limiter that it judges.
     #[test]
     fn a_judge_that_depends_on_what_it_judges_is_caught() {
         let found = wrong_arrows(&workspace(&[("judge", on("core")), ("sim", on("judge"))]));

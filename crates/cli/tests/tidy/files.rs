@@ -22,7 +22,7 @@ impl File {
     }
 }
 
-/// What a crate ships; modules that hold only its tests are left out.
+/// The sources that a crate ships; modules that hold only its tests are left out.
 pub(crate) fn shipped(directory: &str) -> Vec<File> {
     let mut sources = below(directory, "rs");
     sources.retain(|source| !source.is_in("tests") && !source.path.ends_with("/tests.rs"));

@@ -35,14 +35,14 @@ pub(crate) fn broken(document: &File, lead: &dyn Fn(&str) -> Target) -> Vec<Stri
     violations
 }
 
-/// What a link can lead to.
+/// The end of a link.
 pub(crate) enum Target {
     Nothing,
     Document(String),
     Other,
 }
 
-/// What a path from the root of the project leads to; outside of it there is nothing.
+/// The end of a path from the root of the project; outside of the project there is nothing.
 pub(crate) fn target(path: &str) -> Target {
     let root = files::root()
         .canonicalize()

@@ -105,6 +105,9 @@ const PLAIN: &[&str] = &[
     "crates/judge",
     "crates/testbed",
     "crates/plot",
+    "crates/sim",
+    "crates/cli",
+    "benches",
     "fuzz",
 ];
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::files::File;
 
-/// What a crate below `limiter` says and must not.
+/// Violations in a source of a crate below `limiter`.
 pub(crate) fn impurities(source: &File) -> Vec<String> {
     forbidden(source, IMPURE)
 }
@@ -175,8 +175,8 @@ fn blank(code: &mut String, range: Range<usize>) {
     code.replace_range(range, &spaces);
 }
 
-/// What the crates below `limiter` must not say, with the reason. Seeds may enter as values, so
-/// `RandomState::with_seeds` is not here.
+/// Words that must not occur in the crates below `limiter`, with the reason. Seeds may enter as
+/// values, so `RandomState::with_seeds` is not here.
 const IMPURE: &[(&str, &str)] = &[
     ("Instant::now", TIME_COMES_IN),
     ("SystemTime", TIME_COMES_IN),
@@ -206,7 +206,7 @@ const TIME_COMES_IN: &str = "below `limiter` time comes in as the argument `now`
 const SEEDS_COME_IN: &str = "below `limiter` nothing is drawn at random; seeds come in as values";
 const EFFECTS_GO_OUT: &str = "below `limiter` effects go out as values";
 
-/// What reads time in `limiter`.
+/// Words that read a clock, of which one file of `limiter` may.
 const CLOCK: &[(&str, &str)] = &[
     ("Instant::now", ONE_FILE_READS_TIME),
     ("SystemTime::now", ONE_FILE_READS_TIME),
@@ -227,8 +227,9 @@ const UNCHECKED_FILES: [&str; 4] = [
     "crates/limiter/tests/fork.rs",
 ];
 
-const FEW_FILES_ARE_UNCHECKED: &str = "only cache/src/entry_table.rs, and counter.rs and process.rs in limiter/src/clock, have code that is \
-     not checked, and the test that forks";
+const FEW_FILES_ARE_UNCHECKED: &str = "code that is not checked is only in \
+    cache/src/entry_table.rs, counter.rs and process.rs in limiter/src/clock, and the test that \
+    forks";
 
 const ONE_FILE_READS_TIME: &str = "in `limiter` only src/clock.rs reads time";
 
@@ -255,7 +256,9 @@ mod planted {
         let text = r##"
             // Instant::now(), and "one quote
             /* thread::spawn /* rand:: */ SystemTime */
-            fn f<'a>(x: &'a str) -> char { let q = '"'; let e = '\''; "tokio:: \" getrandom"; r#"quanta:: " "#; q }
+            fn f<'a>(x: &'a str) -> char {
+                let q = '"'; let e = '\''; "tokio:: \" getrandom"; r#"quanta:: " "#; q
+            }
             #[cfg(test)]
             use std::time::SystemTime;
             #[cfg(all(test, not(leasehold_loom)))]
@@ -266,7 +269,7 @@ mod planted {
         assert_eq!(impurities(&source("x.rs", text)), [""; 0]);
         let after = format!("{text}\nfn late() {{ Instant::now(); }}");
         let found = impurities(&source("x.rs", &after));
-        assert!(found[0].starts_with("x.rs:12: `Instant::now`"), "{found:?}");
+        assert!(found[0].starts_with("x.rs:14: `Instant::now`"), "{found:?}");
         assert_eq!(found.len(), 1, "{found:?}");
     }
 

@@ -15,7 +15,7 @@ use crate::scheme::{Demand, Keeper, Weight};
 /// An answer, shared by its copies.
 pub(crate) type Answered = Rc<Answer>;
 
-/// What Redis would hold.
+/// The ledgers that Redis would hold.
 #[derive(Clone, Debug)]
 pub struct LeasedKeeper {
     ledgers: Ledgers<Key>,
@@ -142,8 +142,9 @@ fn key_of(call: &Call) -> Key {
     (limit, number_of(key))
 }
 
-/// Whether a replica knows of grants that the ledger does not: lost with a server, or a late copy of a
-/// call about a lease that was given back since. The reply says so only if the lease goes on.
+/// Whether a replica knows of grants that the ledger does not, because they were lost with a server
+/// or because a late copy of a call is about a lease that was given back since. The reply says so
+/// only if the lease goes on.
 fn learns(ledger: Option<&Ledger>, request: &Request, now: StoreTime) -> bool {
     let Request::Lease(lease) = request else {
         return false;
@@ -152,7 +153,7 @@ fn learns(ledger: Option<&Ledger>, request: &Request, now: StoreTime) -> bool {
     lease.granted > record.map_or(0, |record| record.granted) && lease.expiry > now
 }
 
-/// What holds of a ledger after every step.
+/// Asserts the invariants of a ledger after a step.
 fn check(ledger: &Ledger, limit: &Limit, excused: bool) {
     let outstanding = ledger.outstanding;
     if ledger.records.len() <= RECORDS_PER_STEP {

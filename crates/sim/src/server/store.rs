@@ -179,7 +179,7 @@ impl<K: Keeper> Store<K> {
         Vec::new()
     }
 
-    /// What the store was asked to do since the measurement began.
+    /// The work that the store was asked to do since the measurement began.
     pub const fn account(&self) -> &Account {
         &self.account
     }
@@ -189,7 +189,7 @@ impl<K: Keeper> Store<K> {
         self.account.clear();
     }
 
-    /// What the store remembers; while it is split, what the new primary does.
+    /// The store's memory; while it is split, the new primary's.
     pub const fn keeper(&self) -> &K {
         &self.primary.keeper
     }

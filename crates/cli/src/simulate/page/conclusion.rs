@@ -1,4 +1,4 @@
-//! What a report comes to, in a few sentences made of its own numbers.
+//! The conclusion of a report, in a few sentences made of its own numbers.
 
 use leasehold_sim::metrics::{self, Shown};
 use leasehold_sim::report::{LimiterReport, Report, ScenarioReport, Spread};
@@ -62,7 +62,7 @@ fn expectations(met: impl Iterator<Item = bool>) -> String {
     }
 }
 
-/// What was found of a limiter, over all points of a scenario.
+/// A limiter's results over all points of a scenario.
 struct Found {
     name: String,
     /// The least part of the ideal that it admitted.
@@ -230,8 +230,8 @@ mod tests {
     fn a_conclusion_says_what_each_limiter_does_wrong_and_what_failed() {
         let says = of_scenario(&samples::report().scenarios[0]).join(" ");
         let expected = "Leased admits at least 99.93 % of what one exact bucket would, and never \
-            more than the limit allows. It decides 0 % of the requests without waiting, and asks the \
-            store 10 times a second. On the same requests, central (300 store calls a second) \
+            more than the limit allows. It decides 0 % of the requests without waiting, and asks \
+            the store 10 times a second. On the same requests, central (300 store calls a second) \
             keeps the limit. 1 of 4 expectations failed.";
         assert_eq!(says, expected);
     }

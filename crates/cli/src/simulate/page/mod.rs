@@ -75,7 +75,8 @@ fn seeds(report: &Report) -> String {
         (Some(first), Some(last)) if first == last => format!("Seed {first}."),
         (Some(first), Some(last)) => format!(
             "Seeds {first} to {last}. Numbers are means over seeds, ± half the width of the 95 % \
-             confidence interval; of overshoot, the worst seed. Plots over time are of seed {first}."
+             confidence interval; overshoot is the worst seed's. Plots over time are of seed \
+             {first}."
         ),
         _ => String::new(),
     }
@@ -200,10 +201,10 @@ const NO_ICON: &str = "<link rel=\"icon\" href=\"data:,\">";
 const TIMES_MAX: usize = 4;
 
 const WORDS: &str = "Ideal: what one bucket for the whole system admits of the same arrivals. \
-Overshoot: tokens beyond burst + rate × window, in the worst window of the worst key. Deficit: what \
-is missing of the ideal. False denial: denied although nothing was scarce. Local: decided without \
-waiting for the store. p99, all: 99 % of all requests are decided within this time; p99, if waited: \
-99 % of those that had to wait.";
+Overshoot: tokens beyond burst + rate × window, in the worst window of the worst key. Deficit: \
+what is missing of the ideal. False denial: denied although nothing was scarce. Local: decided \
+without waiting for the store. p99, all: 99 % of all requests are decided within this time; p99, \
+if waited: 99 % of those that had to wait.";
 
 #[cfg(test)]
 mod tests {

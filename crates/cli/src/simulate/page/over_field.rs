@@ -1,4 +1,4 @@
-//! What a sweep shows: measures over the field that varies, a line per limiter.
+//! Plots of a sweep: measures over the field that varies, a line per limiter.
 
 use leasehold_plot::Style;
 use leasehold_plot::axis::Axis;
@@ -65,7 +65,7 @@ struct Plot<'p> {
     points: &'p [&'p PointReport],
 }
 
-/// What a limiter measured at the values of the field.
+/// A limiter's measurements at the values of the field.
 struct Trace<'p> {
     limiter: &'p str,
     places: Vec<Measured<'p>>,
@@ -154,8 +154,8 @@ impl Plot<'_> {
             let value = number::shown(self.metric.shown, self.height(&last.spread));
             put!(
                 svg,
-                "<text class=\"label {class}\" x=\"{x}\" y=\"{}\">{}<tspan class=\"value\" x=\"{x}\" \
-                 dy=\"12\">{}</tspan></text>",
+                "<text class=\"label {class}\" x=\"{x}\" y=\"{}\">{}\
+                 <tspan class=\"value\" x=\"{x}\" dy=\"12\">{}</tspan></text>",
                 at(y),
                 text(&cut(trace.limiter, NAME_LETTERS)),
                 text(&value),
@@ -176,7 +176,8 @@ impl Plot<'_> {
         )
     }
 
-    /// What is drawn of a spread: the worst where one bad run is one too many.
+    /// The number of a spread that is drawn: the worst where one bad run is one too many, else the
+    /// mean.
     fn height(&self, spread: &Spread) -> f64 {
         if self.is_worst() {
             spread.max
@@ -281,7 +282,7 @@ const fn float(number: usize) -> f64 {
     number as f64
 }
 
-/// What a sweep is looked at for, in words.
+/// The measures that are plotted, each with its title.
 const MEASURES: [(&str, &str); 7] = [
     ("overshoot", "Tokens over the limit, worst seed"),
     ("deficit", "Missing of what one exact bucket admits"),
@@ -298,7 +299,7 @@ const ROWS_MAX: usize = 8;
 /// Values of a field this far apart are spaced by their ratios: 1, 2, 5, 10, 20, 50.
 const SPACED_BY_RATIO: f64 = 20.0;
 
-/// What has room beside a plot.
+/// Letters of a limiter's name that have room beside a plot.
 const NAME_LETTERS: usize = 15;
 
 const WIDTH: f64 = 360.0;

@@ -1,5 +1,5 @@
-//! What happened over time, a picture per limiter: volumes, and below them the store's load and
-//! the tokens that lie at replicas. All pictures of a point have the same scales.
+//! Pictures over time, one per limiter: volumes, and below them the store's load and the tokens
+//! that lie at replicas. All pictures of a point have the same scales.
 
 use leasehold_plot::Style;
 use leasehold_plot::axis::Axis;
@@ -39,7 +39,7 @@ pub(super) fn over_time(point: &PointReport) -> String {
     html
 }
 
-/// What is drawn of a slice.
+/// Reads the number of a slice that is drawn.
 type Read = fn(&Slice) -> f64;
 
 /// The scales that all limiters of a point share.

@@ -193,7 +193,7 @@ pub(super) fn named(limiter: &str) -> String {
     format!("{}{}", Style::of(limiter).swatch(), text(limiter))
 }
 
-/// What holds a table: it scrolls sideways by itself, by finger, wheel and keys, and shows so.
+/// The element around a table: it scrolls sideways by finger, wheel and keys, and shows that.
 const WIDE: &str = "<div class=\"wide\" role=\"region\" aria-label=\"Table\" tabindex=\"0\">";
 
 #[cfg(test)]

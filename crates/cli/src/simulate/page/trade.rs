@@ -17,9 +17,9 @@ use crate::simulate::pareto::{self, Cost};
 /// A picture of accuracy against load.
 pub(super) struct Trade {
     traces: Vec<Trace>,
-    /// What the horizontal axis counts.
+    /// The unit of the horizontal axis.
     load: &'static str,
-    /// What tells the places of a trace apart, if its places have an order.
+    /// The field that tells the places of a trace apart, if they have an order.
     along: Option<String>,
 }
 
@@ -285,7 +285,7 @@ const LANE: f64 = 64.0;
 /// The class of a value at the end of a line.
 const VALUE: &str = "value";
 
-/// What has room beside a mark.
+/// Letters of a limiter's name that have room beside a mark.
 const NAME_LETTERS: usize = 24;
 
 const WIDTH: f64 = 480.0;
