@@ -11,6 +11,7 @@
 //! All `Relaxed`: the word publishes no other memory.
 
 use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
 
 use leasehold_core::Instant;
 
@@ -21,6 +22,10 @@ use crate::atomic::AtomicU64;
 pub struct DenialCell(AtomicU64);
 
 impl DenialCell {
+    /// The unit of the times that are kept, 2^20 ns = 1.05 ms. A denial ends less than this before
+    /// the time that it was given for.
+    pub const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
+
     /// Denies requests for at least `cost` tokens until `until`, in place of any earlier denial.
     ///
     /// A cost above 24 bits counts as the largest below: no lease can pay either of them.

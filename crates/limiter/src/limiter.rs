@@ -611,8 +611,7 @@ impl Limiter {
             let soon = Retry::After(self.inner.budget);
             return Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, soon);
         };
-        let elapsed = self.inner.shared.now().since(now);
-        central_verdict(&reply, self.limit_of(key), elapsed, self.inner.budget)
+        central_verdict(&reply, self.limit_of(key), self.inner.budget)
     }
 
     /// Asks the store itself, once, within the budget.

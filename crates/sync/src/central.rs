@@ -4,14 +4,9 @@ use std::time::Duration;
 
 use leasehold_core::{Decided, Limit, Reason, Reply, Retry, Status, Verdict, Wait};
 
-/// What `reply`, to a central spend that was sent `elapsed` ago, says to the request. Where the
-/// store knows no time at which the cost will fit, `patience` is advised.
-pub fn central_verdict(
-    reply: &Reply,
-    limit: &Limit,
-    elapsed: Duration,
-    patience: Duration,
-) -> Verdict {
+/// What `reply`, to a central spend, says to the request as it arrives. Where the store knows no
+/// time at which the cost will fit, `patience` is advised.
+pub fn central_verdict(reply: &Reply, limit: &Limit, patience: Duration) -> Verdict {
     if let Some(reason) = reply.status.refusal() {
         return Verdict::deny(Decided::Fallback, reason, Retry::After(patience));
     }
@@ -20,11 +15,8 @@ pub fn central_verdict(
         // Nothing is held: what is free at the store follows from the time until the bucket is full.
         return Verdict::allow(Decided::Store, 0, reset);
     }
-    let retry_after = match known_wait(reply, limit) {
-        // Exact: no sooner can it fit, counted from before the store looked.
-        Some(wait) => wait.saturating_sub(elapsed),
-        None => patience,
-    };
+    // Counted from now, and so from after the store looked: then there is room for certain.
+    let retry_after = known_wait(reply, limit).unwrap_or(patience);
     let retry = Retry::After(retry_after.max(RETRY_AFTER_MIN));
     Verdict::deny(Decided::Store, Reason::Exhausted, retry).with_reset(reset)
 }

@@ -445,7 +445,7 @@ impl<W: Waiter> KeyState<W> {
         self.in_flight = false;
         match request {
             Request::Spend { cost: 0 } => self.handle_looked(reply, around, now),
-            Request::Spend { cost } => self.handle_spent(*cost, reply, sent, around, verdicts, now),
+            Request::Spend { cost } => self.handle_spent(*cost, reply, around, verdicts, now),
             Request::Charge { tokens } => self.handle_charged(*tokens, around, now),
             Request::Lease(request) => {
                 self.handle_leased(request, reply, sent, around, verdicts, now)

@@ -11,13 +11,15 @@
 //! [`Joint`] counts the verdicts that come back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use leasehold_cache::{AllLocal, Entry, KeyRef, LimitId, LocalDecision, LocalDenial, QuotaCache};
+use leasehold_cache::{
+    AllLocal, DenialCell, Entry, KeyRef, LimitId, LocalDecision, LocalDenial, QuotaCache,
+};
 use leasehold_core::{Decided, Instant, Limit, Reason, Retry, Verdict};
 
 use crate::away::Away;
 use crate::batch::NamedLimit;
-use crate::central::RETRY_AFTER_MIN;
 use crate::fallback::FailurePolicy;
 use crate::key_state::{COST_LEASED_MAX, alone};
 use crate::partition::partition_of;
@@ -282,7 +284,7 @@ impl<Lacking> Step<Lacking> {
         reason = "a call copies what it returns in parts, and a denial is as cheap as its copies are few"
     )]
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
-        let until = denial.until.max(now + RETRY_AFTER_MIN);
+        let until = denial.until + ROUNDED_DOWN;
         let verdict = Verdict::deny_here(limit, until, denial.full_at, now);
         if denial.is_alone {
             return Self::known(alone(verdict));
@@ -378,16 +380,20 @@ const fn denied_for_good(reason: Reason) -> Verdict {
     Verdict::deny(Decided::Local, reason, Retry::Never)
 }
 
+/// The most by which the time that a remembered denial tells is too short: it is kept in whole
+/// ticks, and a request may be told a time that is 20 us ahead. A caller that comes back exactly
+/// then finds that the store has a token.
+const ROUNDED_DOWN: Duration = DenialCell::TICK.saturating_add(Duration::from_micros(32));
+
 /// Longer subjects are nobody's name. The store keeps each in a key of its own.
 const SUBJECT_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use leasehold_cache::Config;
 
     use super::*;
+    use crate::central::RETRY_AFTER_MIN;
 
     const NOW: Instant = Instant::from_millis(1000);
     const LATER: Instant = Instant::from_millis(3000);
@@ -531,7 +537,7 @@ mod tests {
         // A denial ends on a whole tick of its cell.
         let until = Instant::from_nanos(1200 << 20);
         alice.denial.deny(1, until);
-        let verdict = denied(until.since(NOW));
+        let verdict = denied(until.since(NOW) + ROUNDED_DOWN);
         assert_eq!(replica.acquire(ALICE, 1), decided(verdict, false));
         let requests = [(ALICE, 1), (BOB, 1)];
         let all = replica.path().acquire_all(&requests, None, NOW);
@@ -546,7 +552,9 @@ mod tests {
             panic!("it is denied still");
         };
         let retry = verdict.denial().unwrap().retry;
-        assert_eq!(retry, Retry::After(RETRY_AFTER_MIN));
+        let soon = ROUNDED_DOWN + Duration::from_nanos(1);
+        assert_eq!(retry, Retry::After(soon));
+        assert!(soon >= RETRY_AFTER_MIN);
     }
 
     #[test]

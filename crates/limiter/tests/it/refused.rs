@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Decided, MemoryStore, Reason, Retry};
+use leasehold::test::TestClock;
+use leasehold::{Decided, Limiter, MemoryStore, Mode, Reason, Retry};
 
-use crate::world::{alone, beside, denial, drain, eventually};
+use crate::world::{alone, beside, build, denial, drain, eventually};
 
 #[tokio::test]
 async fn who_waits_as_long_as_told_is_admitted() {
@@ -20,15 +21,97 @@ async fn who_waits_as_long_as_told_is_admitted() {
         "{wait:?}"
     );
 
-    // Asking again is answered here, and the answer is the same but for the time gone by.
+    // Asking again is answered here, and the answer is the same but for the time gone by, rounded
+    // up by a tick of what is remembered.
     let calls = limiter.stats().store_calls;
     let again = limiter.acquire("alice", 1).await;
     assert_eq!(denial(again).reason, Reason::Exhausted);
-    assert!(denial(again).retry.wait() <= Some(wait), "{again:?}");
+    let tick = Duration::from_micros(1100);
+    assert!(denial(again).retry.wait() <= Some(wait + tick), "{again:?}");
     assert_eq!(limiter.stats().store_calls, calls);
 
     tokio::time::sleep(wait).await;
     assert!(limiter.acquire("alice", 1).await.is_allowed());
+}
+
+/// A caller that comes back after exactly the time it was told, alone, is admitted: told by the
+/// store, by what this replica remembers of the store's denial, and in central mode. A clock that
+/// runs on its own while the test is delayed would only make the caller late, which helps it.
+#[tokio::test]
+async fn a_caller_that_comes_back_exactly_on_time_is_admitted() {
+    let limits = ["70/s burst 1", "33/s burst 3", "7/s burst 1"];
+    for (limit, mode) in cases(&limits, [Mode::Lease, Mode::Central]) {
+        let limiter = build(Limiter::builder().limit("api", limit).mode(mode));
+        for round in 0..8 {
+            let mut told = limiter.acquire("alice", 1).await;
+            while told.is_allowed() {
+                told = limiter.acquire("alice", 1).await;
+            }
+            // Every other time by what is remembered, at any time of the wait.
+            if round % 2 == 1 {
+                let wait = denial(told).retry.wait().expect("there will be a token");
+                spin(wait * round / 9);
+                let again = limiter.acquire("alice", 1).await;
+                if again.is_allowed() {
+                    continue;
+                }
+                told = again;
+            }
+            let wait = denial(told).retry.wait().expect("there will be a token");
+            spin(wait);
+            let verdict = limiter.acquire("alice", 1).await;
+            let case = format!("{limit}, {mode:?}, round {round}, told {told:?}");
+            assert!(verdict.is_allowed(), "{case}: {verdict:?}");
+        }
+    }
+}
+
+/// The same on a clock that stands still between the two, so that nothing makes the caller late.
+#[tokio::test]
+async fn a_caller_that_comes_back_exactly_on_time_is_admitted_by_a_tests_clock() {
+    let limits = ["7/3s burst 2", "5/min burst 1", "100/h burst 3"];
+    for (limit, mode) in cases(&limits, [Mode::Lease, Mode::Central]) {
+        let clock = TestClock::new();
+        let limiter = build(
+            Limiter::builder()
+                .limit("api", limit)
+                .mode(mode)
+                .clock(&clock),
+        );
+        for round in 0..12_u32 {
+            let mut told = limiter.acquire("alice", 1).await;
+            while told.is_allowed() {
+                told = limiter.acquire("alice", 1).await;
+            }
+            for part in 0..round % 3 {
+                let wait = denial(told).retry.wait().expect("there will be a token");
+                clock.advance(wait * (part + round) / 17);
+                let again = limiter.acquire("alice", 1).await;
+                if !again.is_allowed() {
+                    told = again;
+                }
+            }
+            let wait = denial(told).retry.wait().expect("there will be a token");
+            clock.advance(wait);
+            let verdict = limiter.acquire("alice", 1).await;
+            let case = format!("{limit}, {mode:?}, round {round}, told {told:?}");
+            assert!(verdict.is_allowed(), "{case}: {verdict:?}");
+        }
+    }
+}
+
+fn cases<'a>(limits: &'a [&str], modes: [Mode; 2]) -> impl Iterator<Item = (&'a str, Mode)> {
+    limits
+        .iter()
+        .flat_map(move |limit| modes.map(|mode| (*limit, mode)))
+}
+
+/// Waits with no timer, which would round up.
+fn spin(time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        std::hint::spin_loop();
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,6 @@ impl<W: Waiter> KeyState<W> {
         &mut self,
         cost: u64,
         reply: &Reply,
-        sent: Instant,
         around: &mut Surroundings<'_>,
         verdicts: &mut Verdicts<W>,
         now: Instant,
@@ -36,7 +35,7 @@ impl<W: Waiter> KeyState<W> {
         self.meter_denied(waiting.cost);
         self.observe(around, now);
         let sizing = around.sizing;
-        let verdict = central_verdict(reply, &sizing.limit, now.since(sent), sizing.interval);
+        let verdict = central_verdict(reply, &sizing.limit, sizing.interval);
         self.entry.set_full_at(now + verdict.reset());
         match verdict.denial() {
             None => {
@@ -276,7 +275,7 @@ impl<W: Waiter> KeyState<W> {
         // Until the next call is answered: whoever comes before finds nothing either.
         let answered = self.quiet_until.max(around.next_batch) + around.round_trip;
         self.refuse(1, disproof, answered, now);
-        let verdict = exhausted(gap).with_reset(reset(reply, &around.sizing.limit));
+        let verdict = exhausted(answered.since(now)).with_reset(reset(reply, &around.sizing.limit));
         while let Some(waiting) = self.line.pop() {
             self.meter_denied(waiting.cost);
             verdicts.push_back((waiting.waiter, verdict));
