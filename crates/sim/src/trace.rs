@@ -24,6 +24,7 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
+use csv::ByteRecord;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -170,19 +171,30 @@ impl Trace {
     /// Where the text is no trace, and what to do.
     pub fn parse(text: &[u8]) -> Result<Self, TraceError> {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        let mut lines = text.split(|byte| *byte == b'\n').enumerate();
-        let headings = lines.next().map_or(&[][..], |(_, line)| trimmed(line));
-        let mut reader = Reader::new(headings)?;
-        let mut line_last = 1;
-        for (index, line) in lines {
-            let line = trimmed(line);
-            if !line.is_empty() {
-                line_last = index + 1;
-                reader.line(line, line_last)?;
+        let mut records = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(text);
+        let mut record = ByteRecord::new();
+        let mut next = |record: &mut ByteRecord| {
+            let read = records.read_byte_record(record);
+            read.expect("nothing fails in memory, whatever the length of a record")
+        };
+        if !next(&mut record) {
+            return Err(error(1, 1, Problem::NoTime));
+        }
+        let mut reader = Reader::new(&record)?;
+        let mut line = 1;
+        while next(&mut record) {
+            let (first, rest) = begin(text, &record);
+            line = first;
+            if let Some(column) = misquoted(rest, &record) {
+                return Err(error(line, column, Problem::Quote));
             }
+            reader.line(&record, line)?;
         }
         if reader.trace.requests.is_empty() {
-            return Err(error(line_last, 1, Problem::Empty));
+            return Err(error(line, 1, Problem::Empty));
         }
         Ok(reader.trace)
     }
@@ -233,10 +245,9 @@ impl Trace {
 }
 
 /// Reads line by line.
-struct Reader<'a> {
+struct Reader {
     columns: Vec<Column>,
     numbers: HashMap<Vec<u8>, u32, RandomState>,
-    fields: Vec<Field<'a>>,
     trace: Trace,
 }
 
@@ -249,27 +260,14 @@ enum Column {
     Skipped,
 }
 
-/// The text of a field; `quoted` if quotation marks in it are doubled.
-#[derive(Clone, Copy)]
-struct Field<'a> {
-    text: &'a [u8],
-    quoted: bool,
-}
-
-impl<'a> Reader<'a> {
-    fn new(headings: &[u8]) -> Result<Self, TraceError> {
-        if headings.trim_ascii().is_empty() {
-            return Err(error(1, 1, Problem::NoTime));
-        }
-        let mut columns = Vec::new();
-        for heading in headings.split(|byte| *byte == b',') {
-            let column = columns.len() + 1;
+impl Reader {
+    fn new(headings: &ByteRecord) -> Result<Self, TraceError> {
+        let mut columns: Vec<Column> = Vec::new();
+        for (heading, column) in headings.iter().zip(1..) {
             let kind = Column::of(heading.trim_ascii())
                 .ok_or_else(|| error(1, column, Problem::Heading(shown(heading))))?;
             if let Some(name) = kind.name()
-                && columns
-                    .iter()
-                    .any(|other: &Column| other.name() == Some(name))
+                && columns.iter().any(|other| other.name() == Some(name))
             {
                 return Err(error(1, column, Problem::Twice(name)));
             }
@@ -279,31 +277,30 @@ impl<'a> Reader<'a> {
             Column::Time { unit_ns } => Some(*unit_ns),
             _ => None,
         };
-        let unit_ns = columns
-            .iter()
-            .find_map(unit)
-            .ok_or_else(|| error(1, 1, Problem::NoTime))?;
+        let unit_ns = columns.iter().find_map(unit);
         Ok(Self {
-            columns,
             // Never iterated, so the numbers depend on the text alone.
             numbers: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
-            fields: Vec::new(),
             trace: Trace {
                 requests: Vec::new(),
                 keys: 0,
-                unit_ns,
+                unit_ns: unit_ns.ok_or_else(|| error(1, 1, Problem::NoTime))?,
                 fraction: None,
             },
+            columns,
         })
     }
 
-    fn line(&mut self, text: &'a [u8], line: usize) -> Result<(), TraceError> {
-        self.split(text, line)?;
-        let (mut time_ns, mut key, mut cost) = (0, &b""[..], 1);
-        let unquoted;
-        for (index, (kind, field)) in self.columns.iter().zip(&self.fields).enumerate() {
-            let bad = |problem| error(line, index + 1, problem);
-            let text = field.text;
+    fn line(&mut self, fields: &ByteRecord, line: usize) -> Result<(), TraceError> {
+        let (found, expected) = (fields.len(), self.columns.len());
+        if found != expected {
+            let column = found.min(expected + 1);
+            return Err(error(line, column, Problem::Fields { found, expected }));
+        }
+        let last_ns = self.trace.requests.last().map_or(0, |last| last.time_ns);
+        let (mut time_ns, mut key, mut cost) = (0, (&b""[..], 1), 1);
+        for ((kind, text), column) in self.columns.iter().zip(fields).zip(1..) {
+            let bad = |problem| error(line, column, problem);
             match *kind {
                 Column::Skipped => {}
                 Column::Time { unit_ns } => {
@@ -314,59 +311,24 @@ impl<'a> Reader<'a> {
                     if fraction_ns > 0 {
                         self.trace.fraction.get_or_insert(line);
                     }
-                    if self
-                        .trace
-                        .requests
-                        .last()
-                        .is_some_and(|last| time_ns < last.time_ns)
-                    {
+                    if time_ns < last_ns {
                         return Err(bad(Problem::Unsorted));
                     }
                 }
-                Column::Key => key = text,
+                Column::Key => key = (text, column),
                 Column::Cost => {
                     let parsed = parse_cost(text.trim_ascii());
                     cost = parsed.ok_or_else(|| bad(Problem::Cost(shown(text))))?;
                 }
             }
         }
-        let place = self
-            .columns
-            .iter()
-            .position(|column| *column == Column::Key);
-        if place.is_some_and(|place| self.fields[place].quoted) {
-            unquoted = undoubled(key);
-            key = &unquoted;
-        }
+        let (key, column) = key;
         let key = self
             .number(key)
-            .ok_or_else(|| error(line, place.unwrap_or(0) + 1, Problem::Keys))?;
+            .ok_or_else(|| error(line, column, Problem::Keys))?;
         self.trace
             .requests
             .push(TracedRequest { time_ns, key, cost });
-        Ok(())
-    }
-
-    /// Fills `fields` with as many as there are columns.
-    fn split(&mut self, mut rest: &'a [u8], line: usize) -> Result<(), TraceError> {
-        self.fields.clear();
-        let mut found = 0;
-        let mut more = true;
-        while more {
-            found += 1;
-            let (field, end) =
-                Field::first(rest).ok_or_else(|| error(line, found, Problem::Quote))?;
-            if found <= self.columns.len() {
-                self.fields.push(field);
-            }
-            more = end < rest.len();
-            rest = rest.get(end + 1..).unwrap_or_default();
-        }
-        let expected = self.columns.len();
-        if found != expected {
-            let column = found.min(expected + 1);
-            return Err(error(line, column, Problem::Fields { found, expected }));
-        }
         Ok(())
     }
 
@@ -408,36 +370,36 @@ impl Column {
     }
 }
 
-impl<'a> Field<'a> {
-    /// The first field of a line and where its comma is, or the end of the line. `None` if it
-    /// opens with a quotation mark that is not closed just there.
-    fn first(line: &'a [u8]) -> Option<(Self, usize)> {
-        if line.first() != Some(&b'"') {
-            let end = line
-                .iter()
-                .position(|byte| *byte == b',')
-                .unwrap_or(line.len());
-            let text = &line[..end];
-            return Some((
-                Self {
-                    text,
-                    quoted: false,
-                },
-                end,
-            ));
-        }
-        let mut end = 1;
-        loop {
-            match (line.get(end)?, line.get(end + 1)) {
-                (b'"', Some(b'"')) => end += 2,
-                (b'"', None | Some(b',')) => break,
-                (b'"', Some(_)) => return None,
-                _ => end += 1,
+/// The line on which a record begins, and the text from there on. The reader's position is the end
+/// of the record before, so empty lines are skipped here.
+fn begin<'a>(text: &'a [u8], record: &ByteRecord) -> (usize, &'a [u8]) {
+    let position = record.position().expect("the record was read");
+    let in_memory = |number| usize::try_from(number).expect("no more than bytes in memory");
+    let rest = &text[in_memory(position.byte())..];
+    let empty = rest.iter().take_while(|byte| b"\r\n".contains(byte));
+    let (empty, rest) = rest.split_at(empty.count());
+    let lines = empty.iter().filter(|byte| **byte == b'\n').count();
+    (in_memory(position.line()) + lines, rest)
+}
+
+/// The first field, from 1, with a quotation mark that does not close where the field ends. `rest`
+/// begins with the record as it is written.
+fn misquoted(mut rest: &[u8], record: &ByteRecord) -> Option<usize> {
+    for (field, column) in record.iter().zip(1..) {
+        let mut written = field.len();
+        if rest.first() == Some(&b'"') {
+            written += 2 + field.iter().filter(|byte| **byte == b'"').count();
+            if rest.get(written - 1) != Some(&b'"') {
+                return Some(column);
             }
         }
-        let text = &line[1..end];
-        Some((Self { text, quoted: true }, end + 1))
+        let next = rest.get(written + 1..).unwrap_or_default();
+        if !matches!(rest.get(written), None | Some(b',' | b'\r' | b'\n')) {
+            return Some(column);
+        }
+        rest = next;
     }
+    None
 }
 
 /// Nanoseconds of the whole units and of the fraction. What is below a nanosecond is cut off.
@@ -476,23 +438,6 @@ fn digits(text: &[u8]) -> Option<u64> {
 
 fn digit(byte: u8) -> Option<u64> {
     byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
-}
-
-fn trimmed(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
-/// Quotation marks that were doubled, made single.
-fn undoubled(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut bytes = text.iter();
-    while let Some(byte) = bytes.next() {
-        plain.push(*byte);
-        if *byte == b'"' {
-            bytes.next();
-        }
-    }
-    plain
 }
 
 /// As much of a field as a message can hold.
@@ -613,6 +558,15 @@ mod tests {
     }
 
     #[test]
+    fn files_of_other_programs_are_read() {
+        assert_eq!(rows("\u{feff}time,key\n1,a\n"), [(1_000_000_000, 0, 1)]);
+        assert_eq!(
+            rows("\"time\",\"key\"\n1,\"a\nb\"\n\n2,a\n"),
+            [(1_000_000_000, 0, 1), (2_000_000_000, 1, 1)]
+        );
+    }
+
+    #[test]
     fn an_error_says_where_and_what_to_do() {
         let text = |text: &str| text.to_owned();
         for (trace, line, column, expected) in [
@@ -642,6 +596,13 @@ mod tests {
             ),
             ("time,key\n1,\"a\n", 2, 2, Problem::Quote),
             ("time,key\n1,\"a\"b\n", 2, 2, Problem::Quote),
+            ("time,key\n1,\"a\"\"\n2,b\n", 2, 2, Problem::Quote),
+            (
+                "key,time\r\n\r\na,1\r\n\r\n\"a\n2,\"b\",3\r\n",
+                5,
+                1,
+                Problem::Quote,
+            ),
             ("time\n-1\n", 2, 1, Problem::Time(text("-1"))),
             ("time\n1.\n", 2, 1, Problem::Time(text("1."))),
             ("time\n1e3\n", 2, 1, Problem::Time(text("1e3"))),

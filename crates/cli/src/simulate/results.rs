@@ -16,7 +16,7 @@ pub(crate) fn write_files(
     lead: Option<&str>,
 ) -> Result<(), SimulateError> {
     if let Some(file) = &how.csv {
-        error::write(file, csv::csv(report).as_bytes())?;
+        error::write(file, &csv::csv(report))?;
     }
     if let Some(file) = &how.html {
         error::write(file, page::page(report, lead).as_bytes())?;
