@@ -2,10 +2,10 @@
 //!
 //! # Invariant
 //!
-//! Nothing is decided, leased or reconciled here. A node does what the crate `leasehold` does
-//! around the same three types: it asks the request path, passes what that cannot decide to the
-//! sync task, and does what the syncer says. The keeper does what the Redis script does around the
-//! ledger.
+//! Nothing is decided, leased or reconciled here. The replica model does what the crate
+//! `leasehold` does around the same three types: it asks the request path, passes what that cannot
+//! decide to the sync task, and does what the syncer says. The store model does what the Redis
+//! script does around the ledger.
 //!
 //! The sync task hears of the request path a moment later, as a real task does that must be woken:
 //! see [`Leased::wake_ns`]. Its timers ring late, as those of a real runtime: see
@@ -13,9 +13,9 @@
 
 mod books;
 mod joint;
-mod keeper;
 mod log;
-mod node;
+mod replica;
+mod store;
 mod timer;
 
 use std::iter;
@@ -24,12 +24,12 @@ use std::sync::Arc;
 use leasehold_core::Limit;
 use leasehold_sync::{FailurePolicy, NamedLimit, Tuning};
 
+use crate::model::LimiterModel;
 use crate::scenario::Scenario;
-use crate::scheme::Scheme;
 use crate::units::Span;
 
-pub use self::keeper::LeasedKeeper;
-pub use self::node::LeasedNode;
+pub use self::replica::LeasedReplica;
+pub use self::store::LeasedStore;
 
 /// The limiter of this project.
 #[derive(Clone, Debug)]
@@ -69,18 +69,18 @@ impl Default for Leased {
     }
 }
 
-impl Scheme for Leased {
-    type Message = node::Message;
-    type Answer = keeper::Answered;
-    type Node = LeasedNode;
-    type Keeper = LeasedKeeper;
+impl LimiterModel for Leased {
+    type Message = replica::Message;
+    type Answer = store::Answered;
+    type Replica = LeasedReplica;
+    type Store = LeasedStore;
 
-    fn node(&self, id: u64, seed: u64, limits: &[Limit]) -> LeasedNode {
-        LeasedNode::new(self, id, seed, &self.named(limits))
+    fn replica(&self, id: u64, seed: u64, limits: &[Limit]) -> LeasedReplica {
+        LeasedReplica::new(self, id, seed, &self.named(limits))
     }
 
-    fn keeper(&self, _limits: &[Limit]) -> LeasedKeeper {
-        LeasedKeeper::default()
+    fn store(&self, _limits: &[Limit]) -> LeasedStore {
+        LeasedStore::default()
     }
 }
 

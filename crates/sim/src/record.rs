@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 
-use crate::scheme::Demand;
+use crate::model::Demand;
 
 /// Takes down what happens.
 pub trait Recorder {

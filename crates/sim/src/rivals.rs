@@ -1,4 +1,4 @@
-//! Models of other limiters behind the traits of [`scheme`](crate::scheme), so that they
+//! Models of other limiters behind the traits of [`model`](crate::model), so that they
 //! meet the same arrivals, networks, stores and faults as ours.
 //!
 //! They are models: each file says which public systems work this way, and what is simplified.
@@ -9,12 +9,12 @@
 //! # Invariant
 //!
 //! A rival is decided by its configuration, the number of replicas at the start, and the seeds of
-//! its nodes.
+//! their models.
 
 use leasehold_core::Limit;
 use serde::Deserialize;
 
-use crate::scheme::{Outcome, Scheme};
+use crate::model::{LimiterModel, Outcome};
 
 mod beat;
 pub mod block_lease;
@@ -73,19 +73,19 @@ pub enum OnFailure {
     Open,
 }
 
-/// Does something with a scheme, of whichever type.
-pub trait SchemeVisitor {
+/// Does something with a limiter's model, of whichever type.
+pub trait ModelVisitor {
     /// The result of the visit.
     type Output;
 
     /// Does it.
-    fn visit<S: Scheme>(self, scheme: S) -> Self::Output;
+    fn visit<S: LimiterModel>(self, model: S) -> Self::Output;
 }
 
 impl RivalConfig {
-    /// Hands the scheme that is configured to `visitor`, for a fleet that starts with so many
+    /// Hands the configured model to `visitor`, for a fleet that starts with so many
     /// replicas.
-    pub fn visit<V: SchemeVisitor>(&self, replicas: u32, visitor: V) -> V::Output {
+    pub fn visit<V: ModelVisitor>(&self, replicas: u32, visitor: V) -> V::Output {
         match self {
             Self::Central(config) => visitor.visit(Central::new(config.clone())),
             Self::Local(LocalConfig {}) => visitor.visit(Local::limit_each()),

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 use crate::leased::Leased;
 use crate::load::Traces;
 use crate::metrics::{self, Summary};
+use crate::model::LimiterModel;
 use crate::record::Recorder;
 use crate::report::{Check, LimiterReport, PointReport, Report, Run, ScenarioReport};
-use crate::rivals::SchemeVisitor;
+use crate::rivals::ModelVisitor;
 use crate::scenario::expect::{Expectation, Relation};
 use crate::scenario::{LEASED, Point, Points, Scenario};
-use crate::scheme::Scheme;
 use crate::world::World;
 
 /// How to run.
@@ -208,11 +208,11 @@ struct How<'a> {
     recorder: Option<&'a mut dyn Recorder>,
 }
 
-impl SchemeVisitor for How<'_> {
+impl ModelVisitor for How<'_> {
     type Output = Result<Run, String>;
 
-    fn visit<S: Scheme>(self, scheme: S) -> Result<Run, String> {
-        let world = World::new(scheme, self.scenario, self.traces, self.seed, self.recorder)?;
+    fn visit<S: LimiterModel>(self, model: S) -> Result<Run, String> {
+        let world = World::new(model, self.scenario, self.traces, self.seed, self.recorder)?;
         Ok(world.run().into_run(self.scenario, self.seed))
     }
 }

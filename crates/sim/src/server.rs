@@ -1,4 +1,4 @@
-//! The store: one server thread in front of the scheme's keeper, and what may happen to it.
+//! The store: one server thread in front of the limiter's store model, and what may happen to it.
 //!
 //! # Invariant
 //!

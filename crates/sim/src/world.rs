@@ -4,10 +4,10 @@
 //!
 //! Events happen in order of time, those of one time in the order in which they were planned, and
 //! an arrival after the events of its time. All chance comes from streams of the seed. So a run is
-//! a function of its scenario, its scheme and its seed.
+//! a function of its scenario, its model and its seed.
 //!
-//! The world knows no limiter: it passes requests, messages and the time to whatever [`Scheme`] it
-//! is given, and tells the [`Judge`] what came of them.
+//! The world knows no limiter: it passes requests, messages and the time to whatever
+//! [`LimiterModel`] it is given, and tells the [`Judge`] what came of them.
 
 mod calls;
 mod changes;
@@ -24,10 +24,10 @@ use crate::clients::Clients;
 use crate::faults::{self, FaultEvent};
 use crate::fleet::{self, Clock, FleetEvent};
 use crate::load::Load;
+use crate::model::{LimiterModel, Outbox, ReplicaModel, Ticket};
 use crate::network::Link;
 use crate::record::Recorder;
 use crate::scenario::Scenario;
-use crate::scheme::{Node, Outbox, Scheme, Ticket};
 use crate::server::Store;
 use crate::stream::stream;
 use crate::world::calls::{Calls, Reply, Spent};
@@ -36,8 +36,8 @@ use crate::world::requests::Requests;
 use leasehold_judge::{Findings, Judge};
 
 /// A world that runs.
-pub(crate) struct World<'a, S: Scheme> {
-    scheme: S,
+pub(crate) struct World<'a, S: LimiterModel> {
+    model: S,
     scenario: &'a Scenario,
     seed: u64,
     now_ns: u64,
@@ -52,7 +52,7 @@ pub(crate) struct World<'a, S: Scheme> {
     living: Vec<u32>,
     /// By replica, also of those that are yet to start: faults do not wait for them.
     links: Vec<Link>,
-    store: Store<S::Keeper>,
+    store: Store<S::Store>,
     requests: Requests,
     calls: Calls<S>,
     judge: Judge,
@@ -65,9 +65,9 @@ pub(crate) struct World<'a, S: Scheme> {
 }
 
 /// One replica.
-struct Replica<S: Scheme> {
+struct Replica<S: LimiterModel> {
     /// `None` once its process has ended.
-    node: Option<S::Node>,
+    model: Option<S::Replica>,
     clock: Clock,
     /// The one timer that is set, and its stamp: another stamp is a timer that was set anew.
     timer: Option<u64>,
@@ -88,7 +88,7 @@ struct Replica<S: Scheme> {
 }
 
 /// An event of the world.
-enum Event<S: Scheme> {
+enum Event<S: LimiterModel> {
     Timer {
         replica: u32,
         stamp: u64,
@@ -135,14 +135,14 @@ pub(crate) struct Outcome {
     pub(crate) events: u64,
 }
 
-impl<'a, S: Scheme> World<'a, S> {
+impl<'a, S: LimiterModel> World<'a, S> {
     /// A world at time 0.
     ///
     /// # Errors
     ///
     /// What is wrong with the scenario, where only all its parts together tell.
     pub(crate) fn new(
-        scheme: S,
+        model: S,
         scenario: &'a Scenario,
         traces: &crate::load::Traces,
         seed: u64,
@@ -154,7 +154,7 @@ impl<'a, S: Scheme> World<'a, S> {
         let instances = fleet::instances(&plan);
         let faults = faults::timeline(&scenario.faults, scenario.duration, instances, seed)
             .map_err(|error| error.to_string())?;
-        let store = Store::new(&scenario.store, scheme.keeper(&limits));
+        let store = Store::new(&scenario.store, model.store(&limits));
         let link = |replica| Link::new(&scenario.network, seed, replica);
         let mut world = Self {
             links: (0..instances).map(link).collect(),
@@ -164,7 +164,7 @@ impl<'a, S: Scheme> World<'a, S> {
             calls: Calls::new(&scenario.fleet),
             clients: scenario.clients(seed),
             balancer: Balancer::new(&scenario.balance, seed),
-            scheme,
+            model,
             scenario,
             seed,
             now_ns: 0,
@@ -208,8 +208,8 @@ impl<'a, S: Scheme> World<'a, S> {
         let end_ns = self.scenario.duration.0;
         self.run_until(end_ns, true);
         self.meters.stop(&self.store);
-        let nodes = self.replicas.iter().filter_map(|it| it.node.as_ref());
-        self.meters.replica_keys = nodes.map(|node| node.keys() as u64).max().unwrap_or(0);
+        let models = self.replicas.iter().filter_map(|it| it.model.as_ref());
+        self.meters.replica_keys = models.map(|model| model.keys() as u64).max().unwrap_or(0);
         // Whoever still waits gets an answer or gives up.
         let patience = self.scenario.fleet.budget.0 + self.scenario.fleet.call_timeout.0;
         self.run_until(end_ns + patience, false);
@@ -319,8 +319,8 @@ impl<'a, S: Scheme> World<'a, S> {
     }
 
     fn slice(&mut self) {
-        let nodes = self.replicas.iter().filter_map(|it| it.node.as_ref());
-        let held = nodes.map(Node::held).sum();
+        let models = self.replicas.iter().filter_map(|it| it.model.as_ref());
+        let held = models.map(ReplicaModel::held).sum();
         self.meters.slice(self.now_ns, held, &self.store);
         self.agenda
             .plan(self.now_ns + self.scenario.slice.0, Event::Slice);
@@ -343,13 +343,13 @@ impl<'a, S: Scheme> World<'a, S> {
         );
         replica.rung_at = (now_ns, times);
         let now = replica.clock.reading(now_ns);
-        if let Some(node) = &mut replica.node {
-            node.handle_timeout(now, &mut self.out);
+        if let Some(model) = &mut replica.model {
+            model.handle_timeout(now, &mut self.out);
             self.do_as_told(index);
         }
     }
 
-    /// Does what a node has said, and sets its timer.
+    /// Does what a model has said, and sets its timer.
     fn do_as_told(&mut self, replica: u32) {
         let mut out = std::mem::take(&mut self.out);
         for message in out.messages.drain(..) {
@@ -370,10 +370,10 @@ impl<'a, S: Scheme> World<'a, S> {
     fn set_timer(&mut self, index: u32) {
         let replica = &mut self.replicas[index as usize];
         let now = replica.clock.reading(self.now_ns);
-        let Some(node) = &mut replica.node else {
+        let Some(model) = &mut replica.model else {
             return;
         };
-        let due: Option<Instant> = node.poll_timeout(now);
+        let due: Option<Instant> = model.poll_timeout(now);
         let at_ns = due.map(|due| replica.clock.when(due).max(self.now_ns));
         if at_ns == replica.timer {
             return;
@@ -389,8 +389,8 @@ impl<'a, S: Scheme> World<'a, S> {
 
     /// Holds the books of every replica against each other.
     fn check(&self) {
-        for node in self.replicas.iter().filter_map(|it| it.node.as_ref()) {
-            node.check();
+        for model in self.replicas.iter().filter_map(|it| it.model.as_ref()) {
+            model.check();
         }
     }
 

@@ -14,8 +14,8 @@ use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Instant, Request};
 use leasehold_sync::{Answer, Batch, Syncer};
 
-use crate::leased::node::{Caller, number_of};
-use crate::scheme::Demand;
+use crate::leased::replica::{Caller, number_of};
+use crate::model::Demand;
 
 #[derive(Debug)]
 pub(crate) struct Books {

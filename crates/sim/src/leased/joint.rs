@@ -8,8 +8,8 @@ use leasehold_cache::KeyRef;
 use leasehold_core::{Instant, Verdict};
 use leasehold_sync::{Heard, Joint, RequestPath, Step};
 
-use crate::leased::node::{NEVER_CLOSED, key_of};
-use crate::scheme::{Demand, Ticket};
+use crate::leased::replica::{NEVER_CLOSED, key_of};
+use crate::model::{Demand, Ticket};
 
 /// A request under several limits.
 #[derive(Debug)]

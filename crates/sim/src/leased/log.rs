@@ -2,8 +2,8 @@
 
 use leasehold_core::{Limit, RecordId, Request};
 
-use crate::leased::keeper::Answered;
-use crate::leased::node::{Message, demand_of};
+use crate::leased::replica::{Message, demand_of};
+use crate::leased::store::Answered;
 use crate::record::{self, Asked, Executed, Numbers, Sending};
 
 pub(super) fn sending(message: &Message) -> Sending {

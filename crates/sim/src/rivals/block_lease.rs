@@ -21,9 +21,9 @@
 //! Tokens granted = spent + dropped + held, at each replica. At most one message per key is under
 //! way, and whoever waits for a key waits for that message.
 
-mod keeper;
 mod retry;
 mod stock;
+mod store;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,13 +31,15 @@ use std::sync::Arc;
 use leasehold_core::{Instant, Limit};
 use serde::Deserialize;
 
-pub use self::keeper::BlockLeaseKeeper;
 pub use self::retry::Retry;
 use self::stock::{Stock, Waiter};
+pub use self::store::BlockLeaseStore;
 use super::OnFailure;
 use super::meter::limit_of;
 use super::table::{Slot, Table};
-use crate::scheme::{Decision, Demand, Node, Outbox, Outcome, Scheme, Ticket, Verdict};
+use crate::model::{
+    Decision, Demand, LimiterModel, Outbox, Outcome, ReplicaModel, Ticket, Verdict,
+};
 use crate::units::{Count, Span};
 
 /// How a naive lease is set up.
@@ -112,15 +114,15 @@ impl BlockLease {
     }
 }
 
-impl Scheme for BlockLease {
+impl LimiterModel for BlockLease {
     type Message = BlockLeaseMessage;
     type Answer = BlockLeaseAnswer;
-    type Node = BlockLeaseNode;
-    type Keeper = BlockLeaseKeeper;
+    type Replica = BlockLeaseReplica;
+    type Store = BlockLeaseStore;
 
-    fn node(&self, _: u64, _: u64, limits: &[Limit]) -> BlockLeaseNode {
-        BlockLeaseNode {
-            scheme: self.clone(),
+    fn replica(&self, _: u64, _: u64, limits: &[Limit]) -> BlockLeaseReplica {
+        BlockLeaseReplica {
+            model: self.clone(),
             limits: limits.into(),
             stocks: Table::new(),
             expiries: VecDeque::new(),
@@ -128,8 +130,8 @@ impl Scheme for BlockLease {
         }
     }
 
-    fn keeper(&self, _: &[Limit]) -> BlockLeaseKeeper {
-        BlockLeaseKeeper::new()
+    fn store(&self, _: &[Limit]) -> BlockLeaseStore {
+        BlockLeaseStore::new()
     }
 }
 
@@ -153,8 +155,8 @@ pub struct BlockLeaseAnswer {
 
 /// A replica that spends blocks.
 #[derive(Debug)]
-pub struct BlockLeaseNode {
-    scheme: BlockLease,
+pub struct BlockLeaseReplica {
+    model: BlockLease,
     limits: Arc<[Limit]>,
     stocks: Table<Stock>,
     /// When which stock expires, in order: all live equally long. One whose stock was renewed
@@ -172,9 +174,9 @@ struct Books {
     held: u64,
 }
 
-impl BlockLeaseNode {
+impl BlockLeaseReplica {
     fn config(&self) -> &BlockLeaseConfig {
-        &self.scheme.config
+        &self.model.config
     }
 
     fn stock(&mut self, slot: Slot) -> &mut Stock {
@@ -336,7 +338,7 @@ impl BlockLeaseNode {
     }
 }
 
-impl Node for BlockLeaseNode {
+impl ReplicaModel for BlockLeaseReplica {
     type Message = BlockLeaseMessage;
     type Answer = BlockLeaseAnswer;
 
@@ -384,7 +386,7 @@ impl Node for BlockLeaseNode {
         let (config, limit) = (self.config(), limit_of(&message.limits, slot));
         let pause = config
             .retry
-            .pause(limit, config.block.0, self.scheme.replicas);
+            .pause(limit, config.block.0, self.model.replicas);
         self.stock(slot).ask_from = now + pause;
         let outcome = Outcome::Denied {
             retry_after_ns: answer.retry_after_ns,

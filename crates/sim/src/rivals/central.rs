@@ -25,8 +25,9 @@ use super::few::Few;
 use super::meter::{Algorithm, Meters, Refused};
 use super::resp;
 use super::table::{Slot, Table};
-use crate::scheme::{
-    Decision, Demand, Keeper, Node, Outbox, Outcome, Scheme, Ticket, Verdict, Weight,
+use crate::model::{
+    Decision, Demand, LimiterModel, Outbox, Outcome, ReplicaModel, StoreModel, Ticket, Verdict,
+    Weight,
 };
 
 /// How a central limiter is set up.
@@ -58,14 +59,14 @@ impl Central {
     }
 }
 
-impl Scheme for Central {
+impl LimiterModel for Central {
     type Message = CentralMessage;
     type Answer = CentralAnswer;
-    type Node = CentralNode;
-    type Keeper = CentralKeeper;
+    type Replica = CentralReplica;
+    type Store = CentralStore;
 
-    fn node(&self, _: u64, _: u64, limits: &[Limit]) -> CentralNode {
-        CentralNode {
+    fn replica(&self, _: u64, _: u64, limits: &[Limit]) -> CentralReplica {
+        CentralReplica {
             config: self.config.clone(),
             limits: limits.into(),
             denied: Table::new(),
@@ -74,8 +75,8 @@ impl Scheme for Central {
         }
     }
 
-    fn keeper(&self, _: &[Limit]) -> CentralKeeper {
-        CentralKeeper {
+    fn store(&self, _: &[Limit]) -> CentralStore {
+        CentralStore {
             meters: Meters::new(self.config.algorithm),
         }
     }
@@ -102,7 +103,7 @@ struct Ask {
 
 /// A replica that asks.
 #[derive(Debug)]
-pub struct CentralNode {
+pub struct CentralReplica {
     config: CentralConfig,
     limits: Arc<[Limit]>,
     /// Until when a key is denied; used with `deny-cache` only.
@@ -112,7 +113,7 @@ pub struct CentralNode {
     in_flight: u32,
 }
 
-impl CentralNode {
+impl CentralReplica {
     fn send(&mut self, asks: Few<Ask>, out: &mut Outbox<CentralMessage>) {
         self.in_flight += 1;
         let limits = Arc::clone(&self.limits);
@@ -150,7 +151,7 @@ impl CentralNode {
     }
 }
 
-impl Node for CentralNode {
+impl ReplicaModel for CentralReplica {
     type Message = CentralMessage;
     type Answer = CentralAnswer;
 
@@ -249,11 +250,11 @@ impl Node for CentralNode {
 
 /// The counts of all keys.
 #[derive(Clone, Debug)]
-pub struct CentralKeeper {
+pub struct CentralStore {
     meters: Meters,
 }
 
-impl Keeper for CentralKeeper {
+impl StoreModel for CentralStore {
     type Message = CentralMessage;
     type Answer = CentralAnswer;
 

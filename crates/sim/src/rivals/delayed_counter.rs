@@ -20,7 +20,7 @@
 //! if that is past; and `known + own` is never below what this replica spent in the window.
 
 mod count;
-mod keeper;
+mod store;
 
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ use leasehold_core::{Instant, Limit};
 use serde::Deserialize;
 
 use self::count::Count;
-pub use self::keeper::DelayedCounterKeeper;
+pub use self::store::DelayedCounterStore;
 use super::beat::Beat;
 use super::meter::Refusal;
 use super::quota::{Counts, Quota};
 use super::table::{Slot, Table};
-use crate::scheme::{Decision, Demand, Node, Outbox, Scheme, Ticket};
+use crate::model::{Decision, Demand, LimiterModel, Outbox, ReplicaModel, Ticket};
 use crate::units::Span;
 
 /// How a delayed counter is set up.
@@ -127,14 +127,14 @@ impl DelayedCounter {
     }
 }
 
-impl Scheme for DelayedCounter {
+impl LimiterModel for DelayedCounter {
     type Message = DelayedCounterMessage;
     type Answer = DelayedCounterAnswer;
-    type Node = DelayedCounterNode;
-    type Keeper = DelayedCounterKeeper;
+    type Replica = DelayedCounterReplica;
+    type Store = DelayedCounterStore;
 
-    fn node(&self, id: u64, seed: u64, limits: &[Limit]) -> DelayedCounterNode {
-        DelayedCounterNode {
+    fn replica(&self, id: u64, seed: u64, limits: &[Limit]) -> DelayedCounterReplica {
+        DelayedCounterReplica {
             quotas: self.config.quotas(limits),
             config: self.config.clone(),
             counts: Table::new(),
@@ -144,8 +144,8 @@ impl Scheme for DelayedCounter {
         }
     }
 
-    fn keeper(&self, _: &[Limit]) -> DelayedCounterKeeper {
-        DelayedCounterKeeper::new()
+    fn store(&self, _: &[Limit]) -> DelayedCounterStore {
+        DelayedCounterStore::new()
     }
 }
 
@@ -178,7 +178,7 @@ struct Total {
 
 /// A replica that counts.
 #[derive(Debug)]
-pub struct DelayedCounterNode {
+pub struct DelayedCounterReplica {
     config: DelayedCounterConfig,
     quotas: Arc<[Quota]>,
     counts: Table<Count>,
@@ -188,7 +188,7 @@ pub struct DelayedCounterNode {
     in_flight: bool,
 }
 
-impl DelayedCounterNode {
+impl DelayedCounterReplica {
     fn quota(&self, slot: Slot) -> Quota {
         self.quotas[slot.limit as usize]
     }
@@ -240,7 +240,7 @@ impl DelayedCounterNode {
     }
 }
 
-impl Node for DelayedCounterNode {
+impl ReplicaModel for DelayedCounterReplica {
     type Message = DelayedCounterMessage;
     type Answer = DelayedCounterAnswer;
 

@@ -22,7 +22,9 @@ use serde::Deserialize;
 
 use super::meter::{Algorithm, Meters};
 use super::part::part_of;
-use crate::scheme::{Decision, Demand, Keeper, Node, Outbox, Scheme, Ticket, Weight};
+use crate::model::{
+    Decision, Demand, LimiterModel, Outbox, ReplicaModel, StoreModel, Ticket, Weight,
+};
 use crate::units::Count;
 
 /// How a limiter is set up of which each replica applies the whole limit. There is nothing to set.
@@ -83,34 +85,34 @@ impl Local {
     }
 }
 
-impl Scheme for Local {
+impl LimiterModel for Local {
     type Message = Infallible;
     type Answer = Infallible;
-    type Node = LocalNode;
-    type Keeper = NoKeeper;
+    type Replica = LocalReplica;
+    type Store = NoStore;
 
-    fn node(&self, _: u64, _: u64, limits: &[Limit]) -> LocalNode {
-        LocalNode {
-            scheme: self.clone(),
+    fn replica(&self, _: u64, _: u64, limits: &[Limit]) -> LocalReplica {
+        LocalReplica {
+            model: self.clone(),
             limits: self.parts_of(limits),
             meters: Meters::new(Algorithm::TokenBucket),
         }
     }
 
-    fn keeper(&self, _: &[Limit]) -> NoKeeper {
-        NoKeeper
+    fn store(&self, _: &[Limit]) -> NoStore {
+        NoStore
     }
 }
 
 /// A replica that counts for itself.
 #[derive(Debug)]
-pub struct LocalNode {
-    scheme: Local,
+pub struct LocalReplica {
+    model: Local,
     limits: Vec<Limit>,
     meters: Meters,
 }
 
-impl Node for LocalNode {
+impl ReplicaModel for LocalReplica {
     type Message = Infallible;
     type Answer = Infallible;
 
@@ -158,15 +160,15 @@ impl Node for LocalNode {
     }
 
     fn set_limits(&mut self, limits: &[Limit], _: Instant) {
-        self.limits = self.scheme.parts_of(limits);
+        self.limits = self.model.parts_of(limits);
     }
 }
 
 /// No store.
 #[derive(Clone, Copy, Debug)]
-pub struct NoKeeper;
+pub struct NoStore;
 
-impl Keeper for NoKeeper {
+impl StoreModel for NoStore {
     type Message = Infallible;
     type Answer = Infallible;
 
@@ -223,8 +225,8 @@ mod tests {
     #[test]
     fn limits_that_change_are_split_too() {
         let limit = |text: &str| vec![text.parse::<Limit>().unwrap()];
-        let mut node = Local::split(10).node(0, 0, &limit("10/s"));
-        node.set_limits(&limit("1000/s"), Instant::ORIGIN);
+        let mut replica = Local::split(10).replica(0, 0, &limit("10/s"));
+        replica.set_limits(&limit("1000/s"), Instant::ORIGIN);
         let one = Demand {
             limit: 0,
             key: 0,
@@ -232,7 +234,7 @@ mod tests {
         };
         let mut allow = || {
             let (ticket, now, out) = (Ticket(0), Instant::ORIGIN, &mut Outbox::default());
-            node.acquire(&[one], ticket, now, now, out) == Decision::Allow
+            replica.acquire(&[one], ticket, now, now, out) == Decision::Allow
         };
         let allowed = (0..1000).filter(|_| allow()).count();
         assert_eq!(allowed, 100);

@@ -15,7 +15,7 @@ use super::sliding_counter::SlidingCounter;
 use super::sliding_log::SlidingLog;
 use super::table::{Slot, Table};
 use super::token_bucket::TokenBucket;
-use crate::scheme::Demand;
+use crate::model::Demand;
 
 /// How requests are counted. Buckets know a limit's rate and burst, windows its tokens and period;
 /// none of them knows a budget for overshoot.

@@ -20,20 +20,20 @@
 //! At the store, the parts of a key that have not expired sum to the whole at most. A replica's
 //! part ends later than the store's record of it only by the time the answer took.
 
-mod keeper;
+mod store;
 
 use std::sync::Arc;
 
 use leasehold_core::{Instant, Limit};
 use serde::Deserialize;
 
-pub use self::keeper::ShareKeeper;
+pub use self::store::ShareStore;
 use super::beat::Beat;
 use super::leaky_bucket::LeakyBucket;
 use super::meter::{Refusal, limit_of};
 use super::part::part_of;
 use super::table::{Slot, Table};
-use crate::scheme::{Decision, Demand, Node, Outbox, Scheme, Ticket};
+use crate::model::{Decision, Demand, LimiterModel, Outbox, ReplicaModel, Ticket};
 use crate::units::Span;
 
 /// How a limiter by assigned shares is set up.
@@ -111,15 +111,15 @@ impl Share {
     }
 }
 
-impl Scheme for Share {
+impl LimiterModel for Share {
     type Message = ShareMessage;
     type Answer = ShareAnswer;
-    type Node = ShareNode;
-    type Keeper = ShareKeeper;
+    type Replica = ShareReplica;
+    type Store = ShareStore;
 
-    fn node(&self, id: u64, seed: u64, limits: &[Limit]) -> ShareNode {
-        ShareNode {
-            scheme: self.clone(),
+    fn replica(&self, id: u64, seed: u64, limits: &[Limit]) -> ShareReplica {
+        ShareReplica {
+            model: self.clone(),
             id,
             limits: limits.into(),
             version: 0,
@@ -130,8 +130,8 @@ impl Scheme for Share {
         }
     }
 
-    fn keeper(&self, _: &[Limit]) -> ShareKeeper {
-        ShareKeeper::new()
+    fn store(&self, _: &[Limit]) -> ShareStore {
+        ShareStore::new()
     }
 }
 
@@ -151,8 +151,8 @@ pub struct ShareAnswer(Vec<u32>);
 
 /// A replica that applies shares.
 #[derive(Debug)]
-pub struct ShareNode {
-    scheme: Share,
+pub struct ShareReplica {
+    model: Share,
     id: u64,
     limits: Arc<[Limit]>,
     /// How often the limits have changed.
@@ -208,14 +208,14 @@ impl Portion {
     }
 }
 
-impl ShareNode {
+impl ShareReplica {
     fn open(&mut self, slot: Slot) -> &mut Portion {
         let portion = self.portions.open(slot, Portion::default);
         if portion.version != Some(self.version) {
             // What lies in the bucket stays: it weighs itself anew.
             portion.version = Some(self.version);
             let limit = limit_of(&self.limits, slot);
-            portion.fallback = self.scheme.fallback(limit);
+            portion.fallback = self.model.fallback(limit);
             if let Some(assigned) = &mut portion.assigned {
                 assigned.limit = portion_of(limit, assigned.parts);
             }
@@ -256,12 +256,12 @@ impl ShareNode {
         out.messages.push(ShareMessage {
             replica: self.id,
             offered,
-            lasts_us: self.scheme.config.expiry.0 / 1000,
+            lasts_us: self.model.config.expiry.0 / 1000,
         });
     }
 }
 
-impl Node for ShareNode {
+impl ReplicaModel for ShareReplica {
     type Message = ShareMessage;
     type Answer = ShareAnswer;
 
@@ -275,7 +275,7 @@ impl Node for ShareNode {
     ) -> Decision {
         self.portions
             .sweep_if_grown(|_, portion| portion.matters(now));
-        let interval_ns = self.scheme.config.interval.0;
+        let interval_ns = self.model.config.interval.0;
         let due = self.beat.due();
         let rooms = demands.iter().map(|demand| {
             self.note(demand, now);
@@ -309,7 +309,7 @@ impl Node for ShareNode {
             "the store answers each key"
         );
         self.in_flight = false;
-        let until = now + self.scheme.config.expiry.as_duration();
+        let until = now + self.model.config.expiry.as_duration();
         for (&(slot, _), &parts) in message.offered.iter().zip(&answer.0) {
             let limit = portion_of(limit_of(&self.limits, slot), parts);
             let assigned = Assigned {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use crate::scheme::Demand;
+use crate::model::Demand;
 
 /// A key of a limit.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

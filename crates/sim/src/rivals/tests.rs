@@ -94,11 +94,11 @@ fn what_cannot_be_is_refused_by_every_kind() {
 fn a_visitor_meets_the_scheme_that_was_configured() {
     struct Admitted(tiny_world::Setting);
 
-    impl SchemeVisitor for Admitted {
+    impl ModelVisitor for Admitted {
         type Output = u64;
 
-        fn visit<S: Scheme>(self, scheme: S) -> u64 {
-            tiny_world::run(&scheme, &self.0).admitted()
+        fn visit<S: LimiterModel>(self, model: S) -> u64 {
+            tiny_world::run(&model, &self.0).admitted()
         }
     }
 

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use leasehold_core::{Instant, Limit, StoreTime};
 use rand::RngExt;
 
-use crate::scheme::{Decision, Demand, Keeper, Node, Outbox, Outcome, Scheme, Ticket};
+use crate::model::{
+    Decision, Demand, LimiterModel, Outbox, Outcome, ReplicaModel, StoreModel, Ticket,
+};
 use crate::stream::stream;
 
 /// An event of a tiny world.
@@ -115,7 +117,7 @@ impl Run {
     }
 }
 
-enum Event<S: Scheme> {
+enum Event<S: LimiterModel> {
     Arrival(usize),
     Timer {
         replica: usize,
@@ -135,25 +137,25 @@ enum Event<S: Scheme> {
     },
 }
 
-struct World<'a, S: Scheme> {
+struct World<'a, S: LimiterModel> {
     setting: &'a Setting,
     events: BTreeMap<(u64, u64), Event<S>>,
     next_event: u64,
-    nodes: Vec<S::Node>,
-    keeper: S::Keeper,
+    models: Vec<S::Replica>,
+    store: S::Store,
     waiting: BTreeMap<Ticket, (u64, Vec<Demand>)>,
     run: Run,
 }
 
 /// Runs the world to its end: until a minute after the last arrival.
-pub(super) fn run<S: Scheme>(scheme: &S, setting: &Setting) -> Run {
-    let node = |id| scheme.node(id as u64, 1000 + id as u64, &setting.limits);
+pub(super) fn run<S: LimiterModel>(limiter: &S, setting: &Setting) -> Run {
+    let replica = |id| limiter.replica(id as u64, 1000 + id as u64, &setting.limits);
     let mut world: World<'_, S> = World {
         setting,
         events: BTreeMap::new(),
         next_event: 0,
-        nodes: (0..setting.replicas).map(node).collect(),
-        keeper: scheme.keeper(&setting.limits),
+        models: (0..setting.replicas).map(replica).collect(),
+        store: limiter.store(&setting.limits),
         waiting: BTreeMap::new(),
         run: Run::default(),
     };
@@ -161,7 +163,7 @@ pub(super) fn run<S: Scheme>(scheme: &S, setting: &Setting) -> Run {
     world.run
 }
 
-impl<S: Scheme> World<'_, S> {
+impl<S: LimiterModel> World<'_, S> {
     fn run_all(&mut self) {
         let Some(last) = self.setting.arrivals.last() else {
             return;
@@ -173,7 +175,7 @@ impl<S: Scheme> World<'_, S> {
                 break;
             }
             self.handle(event, now_ns);
-            let held = self.nodes.iter().map(Node::held).sum();
+            let held = self.models.iter().map(ReplicaModel::held).sum();
             self.run.held_max = self.run.held_max.max(held);
         }
         // Not by order of the clock but of events: verdicts and the store's word come apart.
@@ -197,11 +199,11 @@ impl<S: Scheme> World<'_, S> {
                 self.handle_arrival(number, now_ns, &mut out)
             }
             Event::Timer { replica } => {
-                let due = self.nodes[replica].poll_timeout(now);
+                let due = self.models[replica].poll_timeout(now);
                 if due.is_none_or(|due| due > now) {
                     return;
                 }
-                self.nodes[replica].handle_timeout(now, &mut out);
+                self.models[replica].handle_timeout(now, &mut out);
                 replica
             }
             Event::AtStore { replica, message } => return self.execute(replica, message, now_ns),
@@ -210,11 +212,11 @@ impl<S: Scheme> World<'_, S> {
                 message,
                 answer,
             } => {
-                self.nodes[replica].handle_answer(&message, &answer, now, &mut out);
+                self.models[replica].handle_answer(&message, &answer, now, &mut out);
                 replica
             }
             Event::Failure { replica, message } => {
-                self.nodes[replica].handle_failure(&message, now, &mut out);
+                self.models[replica].handle_failure(&message, now, &mut out);
                 replica
             }
         };
@@ -233,7 +235,7 @@ impl<S: Scheme> World<'_, S> {
             Instant::from_nanos(deadline_ns),
             Instant::from_nanos(now_ns),
         );
-        match self.nodes[replica].acquire(&[demand], ticket, deadline, now, out) {
+        match self.models[replica].acquire(&[demand], ticket, deadline, now, out) {
             Decision::Allow => self.run.admissions.push((now_ns, demand)),
             Decision::Deny { retry_after_ns } => self.run.denials.push((now_ns, retry_after_ns)),
             Decision::Wait => {
@@ -249,14 +251,14 @@ impl<S: Scheme> World<'_, S> {
         if (away_from..away_to).contains(&now_ns) {
             return self.at(now_ns + half_ns, Event::Failure { replica, message });
         }
-        let weight = S::Keeper::weigh(&message);
+        let weight = S::Store::weigh(&message);
         assert!(weight.calls > 0 && weight.bytes_in > 0 && weight.bytes_out > 0);
         self.run.messages += 1;
         self.run.calls += u64::from(weight.calls);
         let admissions = &mut self.run.admissions;
         let mut spent = |demand| admissions.push((now_ns, demand));
         let now = StoreTime::from_micros(STORE_EPOCH_US + now_ns / 1000);
-        let answer = self.keeper.execute(&message, now, &mut spent);
+        let answer = self.store.execute(&message, now, &mut spent);
         self.at(
             now_ns + half_ns,
             Event::Answer {
@@ -269,7 +271,7 @@ impl<S: Scheme> World<'_, S> {
 
     fn take(&mut self, replica: usize, arrival: bool, out: Outbox<S::Message>, now_ns: u64) {
         let half_ns = self.setting.round_trip_ns / 2;
-        // A node that is only asked to decide must say so if its timer has moved.
+        // A replica that is only asked to decide must say so if its timer has moved.
         let quiet = arrival && !out.stirred && out.messages.is_empty() && out.verdicts.is_empty();
         for message in out.messages {
             self.at(now_ns + half_ns, Event::AtStore { replica, message });
@@ -289,11 +291,11 @@ impl<S: Scheme> World<'_, S> {
                 }
             }
         }
-        self.nodes[replica].check();
+        self.models[replica].check();
         if quiet {
             return;
         }
-        if let Some(due) = self.nodes[replica].poll_timeout(Instant::from_nanos(now_ns)) {
+        if let Some(due) = self.models[replica].poll_timeout(Instant::from_nanos(now_ns)) {
             assert!(
                 due.as_nanos() > now_ns,
                 "a timer that is due was not served"

@@ -7,7 +7,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::scheme::Weight;
+use crate::model::Weight;
 
 /// Counts of one run, or of one part of it. Two servers of a split store are counted together.
 #[derive(Clone, Debug)]

@@ -4,14 +4,14 @@
 //!
 //! While it is down nothing waits at it; while it stands still nothing leaves it.
 
-use crate::scheme::Keeper;
+use crate::model::StoreModel;
 use crate::server::clock::StoreClock;
 use crate::server::queue::{Queue, Waiting};
 use crate::server::{Admission, FaultId, Silence, StoreConfig};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Machine<K> {
-    pub(crate) keeper: K,
+    pub(crate) model: K,
     pub(crate) queue: Queue,
     pub(crate) clock: StoreClock,
     pub(crate) has_script: bool,
@@ -21,11 +21,11 @@ pub(crate) struct Machine<K> {
     hangs: Vec<FaultId>,
 }
 
-impl<K: Keeper> Machine<K> {
+impl<K: StoreModel> Machine<K> {
     /// A server that works.
-    pub(crate) fn new(config: &StoreConfig, keeper: K) -> Self {
+    pub(crate) fn new(config: &StoreConfig, model: K) -> Self {
         Self {
-            keeper,
+            model,
             queue: Queue::new(config),
             clock: StoreClock::new(config.clock_drift_ppm),
             has_script: true,
@@ -35,9 +35,9 @@ impl<K: Keeper> Machine<K> {
     }
 
     /// Another server of the same make, with a clock that shows the same.
-    pub(crate) fn another(&self, keeper: K) -> Self {
+    pub(crate) fn another(&self, model: K) -> Self {
         Self {
-            keeper,
+            model,
             queue: self.queue.of_another(),
             clock: self.clock.clone(),
             has_script: true,

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::scheme::Weight;
+use crate::model::Weight;
 use crate::server::{FaultId, StoreConfig};
 
 #[derive(Clone, Debug)]

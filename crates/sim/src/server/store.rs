@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use leasehold_core::StoreTime;
 
-use crate::scheme::{Demand, Keeper};
+use crate::model::{Demand, StoreModel};
 use crate::server::account::Account;
 use crate::server::machine::Machine;
 use crate::server::queue::{Served, Waiting};
@@ -59,11 +59,11 @@ pub enum Turn {
     },
 }
 
-impl<K: Keeper> Store<K> {
+impl<K: StoreModel> Store<K> {
     /// An empty store that works.
-    pub fn new(config: &StoreConfig, keeper: K) -> Self {
+    pub fn new(config: &StoreConfig, model: K) -> Self {
         Self {
-            primary: Machine::new(config, keeper),
+            primary: Machine::new(config, model),
             old: None,
             snapshots: BTreeMap::new(),
             account: Account::new(),
@@ -148,7 +148,7 @@ impl<K: Keeper> Store<K> {
         self.account.executed(K::weigh(message), now_ns);
         let server = self.server_mut(side);
         let now = server.clock.reading(now_ns);
-        server.keeper.execute(message, now, spent)
+        server.model.execute(message, now, spent)
     }
 
     /// A fault begins or ends. Returns whose messages were lost while their senders could see the
@@ -161,12 +161,12 @@ impl<K: Keeper> Store<K> {
     pub fn change(&mut self, change: &StoreChange, now_ns: u64) -> Vec<u64> {
         match change {
             StoreChange::Snapshot(number) => {
-                self.snapshots.insert(*number, self.primary.keeper.clone());
+                self.snapshots.insert(*number, self.primary.model.clone());
             }
             StoreChange::Stop { fault, silence } => return self.stop(*fault, *silence),
             StoreChange::Load { fault } => self.each(|server| server.load(*fault)),
             StoreChange::Start { fault, memory } => self.start(*fault, *memory, now_ns),
-            StoreChange::Flush => self.primary.keeper.forget(),
+            StoreChange::Flush => self.primary.model.forget(),
             StoreChange::FlushScripts => self.primary.has_script = false,
             StoreChange::Hang(fault) => self.primary.hang(*fault, now_ns),
             StoreChange::Resume(fault) => self.each(|server| server.resume(*fault, now_ns)),
@@ -190,8 +190,8 @@ impl<K: Keeper> Store<K> {
     }
 
     /// The store's memory; while it is split, the new primary's.
-    pub const fn keeper(&self) -> &K {
-        &self.primary.keeper
+    pub const fn model(&self) -> &K {
+        &self.primary.model
     }
 
     /// The store's clock.
@@ -244,19 +244,19 @@ impl<K: Keeper> Store<K> {
             return;
         };
         match remembered {
-            Some(keeper) => server.keeper = keeper,
-            None if memory == Memory::Empty => server.keeper.forget(),
+            Some(model) => server.model = model,
+            None if memory == Memory::Empty => server.model.forget(),
             None => {}
         }
         let now = server.clock.reading(now_ns);
-        server.keeper.restart(now);
+        server.model.restart(now);
     }
 
     fn split(&mut self, snapshot: u32, stay: &Arc<[u32]>, now_ns: u64) {
         assert!(self.old.is_none(), "a split follows a split");
-        let mut keeper = self.remembered(snapshot);
-        keeper.restart(self.time(now_ns));
-        let primary = self.primary.another(keeper);
+        let mut model = self.remembered(snapshot);
+        model.restart(self.time(now_ns));
+        let primary = self.primary.another(model);
         self.old = Some(Old {
             server: std::mem::replace(&mut self.primary, primary),
             stay: Arc::clone(stay),
@@ -271,21 +271,21 @@ impl<K: Keeper> Store<K> {
     }
 
     fn remembered(&mut self, number: u32) -> K {
-        let keeper = self.snapshots.remove(&number);
-        keeper.expect("a snapshot is taken before it is used")
+        let model = self.snapshots.remove(&number);
+        model.expect("a snapshot is taken before it is used")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheme::Weight;
+    use crate::model::Weight;
 
     /// Remembers the messages that it has executed: for each its number and the time.
     #[derive(Clone, Debug, Default)]
     struct Diary(Vec<(u32, StoreTime)>);
 
-    impl Keeper for Diary {
+    impl StoreModel for Diary {
         type Message = u32;
         type Answer = usize;
 
@@ -387,7 +387,7 @@ mod tests {
         }
 
         fn known(&self) -> Vec<u32> {
-            let known = self.store.keeper().0.iter();
+            let known = self.store.model().0.iter();
             known.map(|(message, _)| *message).collect()
         }
 
@@ -411,7 +411,7 @@ mod tests {
         bench.send(1, 2);
         assert_eq!(bench.run_to(SERVICE - 1), []);
         assert_eq!(bench.run_to(2 * SERVICE).len(), 2);
-        let times: Vec<u64> = (bench.store.keeper().0.iter())
+        let times: Vec<u64> = (bench.store.model().0.iter())
             .map(|(_, time)| time.as_micros() % 1_000_000)
             .collect();
         assert_eq!(times, [16, 32]);
@@ -502,7 +502,7 @@ mod tests {
         assert_eq!(bench.run_to(6000 * MS), [], "another hang goes on");
         bench.change(&StoreChange::Resume(SECOND));
         assert_eq!(bench.run_to(6001 * MS).len(), 1);
-        let (_, time) = bench.store.keeper().0[0];
+        let (_, time) = bench.store.model().0[0];
         assert_eq!(
             time,
             bench.store.time(6000 * MS + SERVICE),
@@ -553,7 +553,7 @@ mod tests {
         bench.send(0, 4);
         bench.run_to(bench.now_ns + MS);
         assert_eq!(bench.known(), [1, 3], "the new primary forgets nothing");
-        let old = &bench.store.old.as_ref().unwrap().server.keeper.0;
+        let old = &bench.store.old.as_ref().unwrap().server.model.0;
         assert_eq!(old.len(), 1, "what it knew is lost: {old:?}");
     }
 
@@ -649,7 +649,7 @@ mod tests {
             [1, 10, 12],
             "and what came after the snapshot is lost"
         );
-        let old = &bench.store.old.as_ref().unwrap().server.keeper.0;
+        let old = &bench.store.old.as_ref().unwrap().server.model.0;
         let old: Vec<u32> = old.iter().map(|(message, _)| *message).collect();
         assert_eq!(old, [1, 2, 11, 13]);
         bench.send(3, 19);

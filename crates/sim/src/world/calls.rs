@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::agenda::Deadlines;
 use crate::fleet::FleetConfig;
+use crate::model::{Demand, LimiterModel, ReplicaModel, StoreModel};
 use crate::network::Delivery;
 use crate::record::{Executed, Happening, Loss, Sending};
-use crate::scheme::{Demand, Keeper, Node, Scheme};
 use crate::server::{Admission, Turn};
 use crate::world::{Event, World};
 use leasehold_judge::{Judge, Spend};
 
 /// Messages under way. Maps in order of sending: small, and their order is everybody's.
-pub(crate) struct Calls<S: Scheme> {
+pub(crate) struct Calls<S: LimiterModel> {
     /// Those that a replica waits for.
     awaited: BTreeMap<u64, Call<S::Message>>,
     sent: u64,
@@ -30,7 +30,7 @@ struct Call<M> {
 }
 
 /// One copy of a message.
-struct Parcel<S: Scheme> {
+struct Parcel<S: LimiterModel> {
     call: u64,
     replica: u32,
     message: S::Message,
@@ -41,7 +41,7 @@ struct Parcel<S: Scheme> {
 }
 
 /// The reply that comes back.
-pub(crate) enum Reply<S: Scheme> {
+pub(crate) enum Reply<S: LimiterModel> {
     /// The store has executed the message.
     Answer {
         /// The answer.
@@ -55,7 +55,7 @@ pub(crate) enum Reply<S: Scheme> {
     ScriptMissing,
 }
 
-impl<S: Scheme> Reply<S> {
+impl<S: LimiterModel> Reply<S> {
     /// It reaches nobody.
     pub(crate) fn abandon(self, judge: &mut Judge) {
         if let Self::Answer { spent, .. } = self {
@@ -101,7 +101,7 @@ impl Spent {
     }
 }
 
-impl<S: Scheme> Calls<S> {
+impl<S: LimiterModel> Calls<S> {
     pub(crate) fn new(fleet: &FleetConfig) -> Self {
         Self {
             awaited: BTreeMap::new(),
@@ -133,7 +133,7 @@ impl<S: Scheme> Calls<S> {
     }
 }
 
-impl<S: Scheme> World<'_, S> {
+impl<S: LimiterModel> World<'_, S> {
     /// A replica sends a message.
     pub(super) fn send(&mut self, replica: u32, message: S::Message) {
         let call = self.calls.sent;
@@ -144,7 +144,7 @@ impl<S: Scheme> World<'_, S> {
                 hold_us,
                 limits,
                 keys,
-            } = S::Keeper::sending(&message);
+            } = S::Store::sending(&message);
             recorder.record(&Happening::Sent {
                 at_ns: self.now_ns,
                 call,
@@ -264,7 +264,7 @@ impl<S: Scheme> World<'_, S> {
                             birth_us,
                             emptied_us,
                             keys,
-                        } = S::Keeper::answered(&parcel.message, &answer);
+                        } = S::Store::answered(&parcel.message, &answer);
                         recorder.record(&Happening::Executed {
                             at_ns: now_ns,
                             call: parcel.call,
@@ -328,8 +328,8 @@ impl<S: Scheme> World<'_, S> {
         }
         let hearer = &mut self.replicas[replica as usize];
         let now = hearer.clock.reading(self.now_ns);
-        if let Some(node) = &mut hearer.node {
-            node.handle_answer(&message, &answer, now, &mut self.out);
+        if let Some(model) = &mut hearer.model {
+            model.handle_answer(&message, &answer, now, &mut self.out);
             self.spent = spent;
             self.do_as_told(replica);
             std::mem::take(&mut self.spent).abandon(&mut self.judge);
@@ -352,8 +352,8 @@ impl<S: Scheme> World<'_, S> {
         }
         let sender = &mut self.replicas[replica as usize];
         let now = sender.clock.reading(self.now_ns);
-        if let Some(node) = &mut sender.node {
-            node.handle_failure(&message, now, &mut self.out);
+        if let Some(model) = &mut sender.model {
+            model.handle_failure(&message, now, &mut self.out);
             self.do_as_told(replica);
         }
     }

@@ -2,12 +2,12 @@
 
 use crate::faults::{FaultEvent, ReplicaChange};
 use crate::fleet::FleetEvent;
+use crate::model::{LimiterModel, ReplicaModel};
 use crate::record::{Happening, Loss};
 use crate::scenario::judged;
-use crate::scheme::{Node, Scheme};
 use crate::world::{Event, Replica, World};
 
-impl<S: Scheme> World<'_, S> {
+impl<S: LimiterModel> World<'_, S> {
     pub(super) fn change_fleet(&mut self, event: FleetEvent) {
         self.note(&event.to_string());
         match event {
@@ -15,7 +15,7 @@ impl<S: Scheme> World<'_, S> {
                 debug_assert_eq!(replica as usize, self.replicas.len(), "numbered in order");
                 let clock = self.scenario.fleet.clock.clock(replica, self.seed);
                 self.replicas.push(Replica {
-                    node: None,
+                    model: None,
                     clock,
                     timer: None,
                     stamp: 0,
@@ -33,8 +33,8 @@ impl<S: Scheme> World<'_, S> {
                 self.living.retain(|it| *it != replica);
                 let drained = &mut self.replicas[replica as usize];
                 let now = drained.clock.reading(self.now_ns);
-                if let Some(node) = &mut drained.node {
-                    node.shut_down(now, &mut self.out);
+                if let Some(model) = &mut drained.model {
+                    model.shut_down(now, &mut self.out);
                     self.do_as_told(replica);
                 }
             }
@@ -46,7 +46,7 @@ impl<S: Scheme> World<'_, S> {
     fn start(&mut self, index: u32) {
         let (id, seed) = self.seed_of(index);
         let replica = &mut self.replicas[index as usize];
-        replica.node = Some(self.scheme.node(id, seed, &replica.limits));
+        replica.model = Some(self.model.replica(id, seed, &replica.limits));
         replica.lives += 1;
         self.links[index as usize].reconnect();
         self.living.push(index);
@@ -57,10 +57,10 @@ impl<S: Scheme> World<'_, S> {
     /// A process ends. What it held is lost until its leases expire; who waits there hears nothing.
     fn stop(&mut self, index: u32) {
         let replica = &mut self.replicas[index as usize];
-        let Some(node) = replica.node.take() else {
+        let Some(model) = replica.model.take() else {
             return;
         };
-        self.meters.lost += node.held();
+        self.meters.lost += model.held();
         replica.timer = None;
         replica.stamp += 1;
         replica.pauses = 0;
@@ -113,8 +113,8 @@ impl<S: Scheme> World<'_, S> {
                     replica.limits[position] = limit;
                     replica.rule_version = self.rule_version;
                     let now = replica.clock.reading(self.now_ns);
-                    if let Some(node) = &mut replica.node {
-                        node.set_limits(&replica.limits, now);
+                    if let Some(model) = &mut replica.model {
+                        model.set_limits(&replica.limits, now);
                     }
                     self.set_timer(index);
                 }
@@ -133,7 +133,7 @@ impl<S: Scheme> World<'_, S> {
         let replica = &mut self.replicas[index as usize];
         match change {
             ReplicaChange::Crash => self.stop(index),
-            ReplicaChange::Restart if replica.node.is_none() => self.start(index),
+            ReplicaChange::Restart if replica.model.is_none() => self.start(index),
             ReplicaChange::Restart => {}
             ReplicaChange::Pause => {
                 replica.pauses += 1;

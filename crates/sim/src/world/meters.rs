@@ -1,7 +1,7 @@
 //! Measures that the world takes itself: waits, the store's load, tokens that lie about.
 
+use crate::model::StoreModel;
 use crate::scenario::Scenario;
-use crate::scheme::Keeper;
 use crate::server::{Store, Traffic};
 use hdrhistogram::Histogram;
 
@@ -78,7 +78,7 @@ impl Meters {
     }
 
     /// The warm-up is over.
-    pub(crate) fn start<K: Keeper>(&mut self, store: &mut Store<K>) {
+    pub(crate) fn start<K: StoreModel>(&mut self, store: &mut Store<K>) {
         // A slice may end later than the warm-up, or at once after it.
         self.carried_calls = store.account().traffic().calls - self.last_calls;
         self.last_calls = 0;
@@ -86,7 +86,7 @@ impl Meters {
     }
 
     /// No more requests come.
-    pub(crate) fn stop<K: Keeper>(&mut self, store: &Store<K>) {
+    pub(crate) fn stop<K: StoreModel>(&mut self, store: &Store<K>) {
         self.store = store.account().traffic();
         self.queueing = store.account().waits().clone();
     }
@@ -106,7 +106,7 @@ impl Meters {
     }
 
     /// A slice of time is over.
-    pub(crate) fn slice<K: Keeper>(&mut self, now_ns: u64, held: u64, store: &Store<K>) {
+    pub(crate) fn slice<K: StoreModel>(&mut self, now_ns: u64, held: u64, store: &Store<K>) {
         let calls = store.account().traffic().calls;
         let carried = std::mem::take(&mut self.carried_calls);
         if now_ns > self.measure_from_ns {
@@ -124,7 +124,7 @@ impl Meters {
         self.last_calls = calls;
     }
 
-    pub(crate) fn finish<K: Keeper>(self, store: &Store<K>, tries: f64) -> Readings {
+    pub(crate) fn finish<K: StoreModel>(self, store: &Store<K>, tries: f64) -> Readings {
         #[expect(clippy::cast_precision_loss, reason = "a mean for show")]
         let slices = self.slices.max(1) as f64;
         let measured = self.measure_to_ns - self.measure_from_ns;
@@ -140,7 +140,7 @@ impl Meters {
             held_max: self.held_max,
             lost: self.lost,
             replica_keys: self.replica_keys,
-            keys: store.keeper().keys() as u64,
+            keys: store.model().keys() as u64,
             tries,
         }
     }

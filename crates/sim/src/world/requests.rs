@@ -2,9 +2,9 @@
 
 use crate::agenda::Deadlines;
 use crate::arrival::{Arrival, Origin};
+use crate::model::{Decision, Demand, LimiterModel, Outcome, ReplicaModel, Ticket, Verdict};
 use crate::record::{Cover, Happening};
 use crate::scenario::{Per, Scenario};
-use crate::scheme::{Decision, Demand, Node, Outcome, Scheme, Ticket, Verdict};
 use crate::sequence::Sequence;
 use crate::world::{Event, World};
 use leasehold_judge::Arrived;
@@ -104,7 +104,7 @@ impl Requests {
     }
 }
 
-impl<S: Scheme> World<'_, S> {
+impl<S: LimiterModel> World<'_, S> {
     /// A request comes, and a replica is chosen for it.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
         let pinned = self.requests.pinned[usize::from(arrival.origin.load)];
@@ -170,11 +170,11 @@ impl<S: Scheme> World<'_, S> {
         let now = replica.clock.reading(now_ns);
         // When the world gives up, by the replica's own clock: both must mean the same time.
         let deadline = replica.clock.reading(now_ns + self.requests.budget_ns);
-        let Some(node) = &mut replica.node else {
+        let Some(model) = &mut replica.model else {
             return;
         };
         let demands = &self.requests.demands;
-        let decision = node.acquire(demands, ticket, deadline, now, &mut self.out);
+        let decision = model.acquire(demands, ticket, deadline, now, &mut self.out);
         match decision {
             Decision::Allow => {
                 for demand in demands {

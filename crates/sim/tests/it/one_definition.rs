@@ -157,11 +157,11 @@ fn nothing_here_grants_spends_or_reconciles() {
 #[test]
 fn the_real_ledger_cache_syncer_and_request_path_are_entered_in_one_place_each() {
     for (entry, home) in [
-        ("Ledgers::new(", "leased/keeper.rs"),
-        ("QuotaCache::new(", "leased/node.rs"),
-        ("Syncer::new(", "leased/node.rs"),
-        ("RequestPath {", "leased/node.rs"),
-        (".path().acquire(", "leased/node.rs"),
+        ("Ledgers::new(", "leased/store.rs"),
+        ("QuotaCache::new(", "leased/replica.rs"),
+        ("Syncer::new(", "leased/replica.rs"),
+        ("RequestPath {", "leased/replica.rs"),
+        (".path().acquire(", "leased/replica.rs"),
     ] {
         let uses = sources().into_iter().flat_map(|(file, text)| {
             let count = text.matches(entry).count();
@@ -201,7 +201,7 @@ mod planted {
             "fn expire_leases(now: u64) {}\nfn merge_reports() {}"
         ));
         assert!(!breaks("rivals/block_lease.rs", "fn grant(&mut self) {}"));
-        assert!(!breaks("leased/node.rs", "// fn grant(&mut self) {}"));
+        assert!(!breaks("leased/replica.rs", "// fn grant(&mut self) {}"));
         assert!(!breaks(
             "world.rs",
             "fn send(&mut self) {}\n#[cfg(test)]\nfn grant() {}"
@@ -211,18 +211,18 @@ mod planted {
     #[test]
     fn calculating_with_tokens_is_caught() {
         assert!(breaks(
-            "leased/keeper.rs",
+            "leased/store.rs",
             "        let free = capacity - outstanding;"
         ));
         assert!(breaks(
-            "leased/node.rs",
+            "leased/replica.rs",
             "self.spent += u64::from(demand.cost);"
         ));
         assert!(breaks(
-            "leased/node.rs",
+            "leased/replica.rs",
             "let left = granted.saturating_sub(spent);"
         ));
-        assert!(!breaks("leased/node.rs", "let at = now + self.wake_ns;"));
+        assert!(!breaks("leased/replica.rs", "let at = now + self.wake_ns;"));
         assert!(!breaks(
             "leased/books.rs",
             "self.taken += u64::from(demand.cost);"
@@ -231,11 +231,11 @@ mod planted {
 
     #[test]
     fn writing_the_state_of_a_ledger_or_lease_is_caught() {
-        assert!(breaks("leased/keeper.rs", "ledger.outstanding = 0;"));
+        assert!(breaks("leased/store.rs", "ledger.outstanding = 0;"));
         assert!(breaks(
-            "leased/keeper.rs",
+            "leased/store.rs",
             "let record = Record { granted, spent };"
         ));
-        assert!(!breaks("leased/keeper.rs", "let granted = lease.granted;"));
+        assert!(!breaks("leased/store.rs", "let granted = lease.granted;"));
     }
 }

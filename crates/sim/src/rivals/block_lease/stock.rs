@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use leasehold_core::Instant;
 
+use crate::model::{Demand, Ticket};
 use crate::rivals::few::Few;
-use crate::scheme::{Demand, Ticket};
 
 /// Tokens of one key at one replica.
 #[derive(Debug)]

@@ -137,20 +137,20 @@ fn a_request_under_two_limits_waits_for_both_and_spends_both_or_none() {
     let limits: Vec<Limit> = ["1/h burst 5", "1/h burst 2"]
         .map(|text| text.parse().unwrap())
         .into();
-    let scheme = BlockLease::new(config(1, 0), 1);
-    let (mut node, mut keeper) = (scheme.node(0, 0, &limits), scheme.keeper(&limits));
+    let model = BlockLease::new(config(1, 0), 1);
+    let (mut replica, mut store) = (model.replica(0, 0, &limits), model.store(&limits));
     let both = [ONE, Demand { limit: 1, ..ONE }];
     let mut outcomes = Vec::new();
     for number in 0..4 {
         let mut out = Outbox::default();
         let (far, now) = (Instant::FAR_FUTURE, Instant::from_nanos(number));
-        let decision = node.acquire(&both, Ticket(number), far, now, &mut out);
+        let decision = replica.acquire(&both, Ticket(number), far, now, &mut out);
         assert!(number > 0 || decision == Decision::Wait);
         while let Some(message) = out.messages.pop() {
-            use crate::scheme::Keeper;
-            let answer = keeper.execute(&message, leasehold_core::StoreTime::ZERO, &mut |_| ());
-            node.handle_answer(&message, &answer, now, &mut out);
-            node.check();
+            use crate::model::StoreModel;
+            let answer = store.execute(&message, leasehold_core::StoreTime::ZERO, &mut |_| ());
+            replica.handle_answer(&message, &answer, now, &mut out);
+            replica.check();
         }
         outcomes.push(match (decision, out.verdicts.pop()) {
             (Decision::Allow, None) => Outcome::AllowedHere,
@@ -164,7 +164,7 @@ fn a_request_under_two_limits_waits_for_both_and_spends_both_or_none() {
         outcomes[2..],
         [Outcome::Denied { .. }, Outcome::Denied { .. }]
     ));
-    assert_eq!(node.books.spent, 4, "two requests, two tokens each");
+    assert_eq!(replica.books.spent, 4, "two requests, two tokens each");
 }
 
 #[test]

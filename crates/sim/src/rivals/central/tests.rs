@@ -112,14 +112,14 @@ fn without_the_store_requests_are_denied_or_allowed_as_configured() {
 #[test]
 fn a_new_limit_is_what_the_store_goes_by() {
     let limits = |text: &str| vec![text.parse::<Limit>().unwrap()];
-    let scheme = Central::new(CentralConfig::default());
-    let mut node = scheme.node(0, 0, &limits("1/s"));
-    let mut keeper = scheme.keeper(&limits("1/s"));
-    node.set_limits(&limits("50/s"), Instant::ORIGIN);
+    let model = Central::new(CentralConfig::default());
+    let mut replica = model.replica(0, 0, &limits("1/s"));
+    let mut store = model.store(&limits("1/s"));
+    replica.set_limits(&limits("50/s"), Instant::ORIGIN);
     let mut out = Outbox::default();
     for number in 0..60 {
         let ticket = Ticket(number);
-        node.acquire(
+        replica.acquire(
             &[ONE],
             ticket,
             Instant::FAR_FUTURE,
@@ -129,9 +129,9 @@ fn a_new_limit_is_what_the_store_goes_by() {
     }
     let mut spent = 0;
     for message in &out.messages {
-        keeper.execute(message, StoreTime::from_micros(5), &mut |_| spent += 1);
+        store.execute(message, StoreTime::from_micros(5), &mut |_| spent += 1);
     }
     assert_eq!(spent, 50);
-    keeper.forget();
-    assert_eq!(keeper.keys(), 0);
+    store.forget();
+    assert_eq!(store.keys(), 0);
 }

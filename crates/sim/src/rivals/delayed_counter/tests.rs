@@ -1,8 +1,8 @@
 //! The delayed counter in a small world.
 
 use super::*;
+use crate::model::StoreModel;
 use crate::rivals::tiny_world::{ONE, Run, SECOND_NS, Setting, run};
-use crate::scheme::Keeper;
 use leasehold_core::StoreTime;
 
 fn counter(interval: Span, counts: Counting) -> DelayedCounter {
@@ -50,8 +50,8 @@ fn one_replica_alone_is_exact_within_each_window() {
 #[test]
 fn every_token_is_counted_once_at_the_store() {
     let setting = Setting::poisson("100000/min", 5, 1000.0, 50);
-    let scheme = counter(Span::from_millis(100), Counting::FixedWindow);
-    let run = run(&scheme, &setting);
+    let model = counter(Span::from_millis(100), Counting::FixedWindow);
+    let run = run(&model, &setting);
     assert_eq!(
         run.admitted(),
         setting.arrivals.len() as u64,
@@ -59,33 +59,33 @@ fn every_token_is_counted_once_at_the_store() {
     );
     // A sixth replica that comes late hears of them all.
     let limits = &setting.limits;
-    let (mut nodes, mut keeper) = (
-        [0, 1].map(|id| scheme.node(id, 1, limits)),
-        scheme.keeper(limits),
+    let (mut replicas, mut store) = (
+        [0, 1].map(|id| model.replica(id, 1, limits)),
+        model.store(limits),
     );
     let mut out = Outbox::default();
     for at in 0..500 {
         let now = Instant::from_millis(at);
-        for node in &mut nodes {
-            node.acquire(&[ONE], Ticket(0), Instant::FAR_FUTURE, now, &mut out);
-            if node.poll_timeout(now).is_some_and(|due| due <= now) {
-                node.handle_timeout(now, &mut out);
+        for replica in &mut replicas {
+            replica.acquire(&[ONE], Ticket(0), Instant::FAR_FUTURE, now, &mut out);
+            if replica.poll_timeout(now).is_some_and(|due| due <= now) {
+                replica.handle_timeout(now, &mut out);
                 let message = out.messages.pop().unwrap();
                 let store_now = StoreTime::from_micros(at * 1000 + 3_600_000_000);
-                let answer = keeper.execute(&message, store_now, &mut |_| unreachable!());
-                node.handle_answer(&message, &answer, now, &mut out);
+                let answer = store.execute(&message, store_now, &mut |_| unreachable!());
+                replica.handle_answer(&message, &answer, now, &mut out);
             }
         }
     }
     let mut counted = 0;
-    for node in &mut nodes {
+    for replica in &mut replicas {
         let now = Instant::from_millis(500);
-        node.shut_down(now, &mut out);
-        assert!(!node.is_drained());
+        replica.shut_down(now, &mut out);
+        assert!(!replica.is_drained());
         let message = out.messages.pop().unwrap();
-        let answer = keeper.execute(&message, StoreTime::from_micros(3_600_500_000), &mut |_| ());
-        node.handle_answer(&message, &answer, now, &mut out);
-        assert!(node.is_drained());
+        let answer = store.execute(&message, StoreTime::from_micros(3_600_500_000), &mut |_| ());
+        replica.handle_answer(&message, &answer, now, &mut out);
+        assert!(replica.is_drained());
         counted = answer.0[0].counts.current;
     }
     assert_eq!(counted, 1000);
@@ -148,23 +148,23 @@ fn idle_replicas_send_nothing() {
 
 #[test]
 fn replicas_and_the_store_forget_windows_that_are_over() {
-    let scheme = counter(Span::from_millis(10), Counting::FixedWindow);
+    let model = counter(Span::from_millis(10), Counting::FixedWindow);
     let limits = ["10/s".parse().unwrap()];
-    let (mut node, mut keeper) = (scheme.node(0, 1, &limits), scheme.keeper(&limits));
+    let (mut replica, mut store) = (model.replica(0, 1, &limits), model.store(&limits));
     let mut out = Outbox::default();
     for key in 0..20_000_u32 {
         let now = Instant::from_nanos(u64::from(key) * 2_000_000);
         let demand = Demand { key, ..ONE };
-        node.acquire(&[demand], Ticket(0), now, now, &mut out);
-        node.handle_timeout(now, &mut out);
+        replica.acquire(&[demand], Ticket(0), now, now, &mut out);
+        replica.handle_timeout(now, &mut out);
         for message in std::mem::take(&mut out.messages) {
             let store_now = StoreTime::from_micros(now.as_nanos() / 1000);
-            let answer = keeper.execute(&message, store_now, &mut |_| ());
-            node.handle_answer(&message, &answer, now, &mut out);
+            let answer = store.execute(&message, store_now, &mut |_| ());
+            replica.handle_answer(&message, &answer, now, &mut out);
         }
-        assert!(node.counts.len() <= 4096 && keeper.keys() <= 4096);
+        assert!(replica.counts.len() <= 4096 && store.keys() <= 4096);
     }
-    assert!(keeper.keys() > 0);
+    assert!(store.keys() > 0);
 }
 
 #[test]

@@ -72,8 +72,8 @@ fn a_portion_is_its_part_of_the_limit_and_none_is_nothing() {
 #[test]
 fn a_share_under_a_new_limit_is_the_same_part_of_it() {
     let limits = |text: &str| vec![text.parse::<Limit>().unwrap()];
-    let scheme = Share::new(ShareConfig::default(), 1);
-    let mut node = scheme.node(0, 0, &limits("10/s"));
+    let model = Share::new(ShareConfig::default(), 1);
+    let mut replica = model.replica(0, 0, &limits("10/s"));
     let slot = Slot { limit: 0, key: 0 };
     let message = ShareMessage {
         replica: 0,
@@ -81,10 +81,10 @@ fn a_share_under_a_new_limit_is_the_same_part_of_it() {
         lasts_us: 1,
     };
     let (now, mut out) = (Instant::ORIGIN, Outbox::default());
-    node.handle_answer(&message, &ShareAnswer(vec![WHOLE / 2]), now, &mut out);
-    assert_eq!(node.open(slot).limit(now).unwrap().burst(), 5);
-    node.set_limits(&limits("1000/s"), now);
-    assert_eq!(node.open(slot).limit(now).unwrap().burst(), 500);
+    replica.handle_answer(&message, &ShareAnswer(vec![WHOLE / 2]), now, &mut out);
+    assert_eq!(replica.open(slot).limit(now).unwrap().burst(), 5);
+    replica.set_limits(&limits("1000/s"), now);
+    assert_eq!(replica.open(slot).limit(now).unwrap().burst(), 500);
 }
 
 #[test]

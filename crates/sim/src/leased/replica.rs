@@ -12,16 +12,16 @@ use leasehold_sync::{Away, Batch, Call, NamedLimit, Purpose, RequestPath, Step, 
 use crate::leased::Leased;
 use crate::leased::books::Books;
 use crate::leased::joint::{Joined, Joints};
-use crate::leased::keeper::Answered;
+use crate::leased::store::Answered;
 use crate::leased::timer::Timer;
-use crate::scheme::{Decision, Demand, Node, Outbox, Outcome, Ticket, Verdict};
+use crate::model::{Decision, Demand, Outbox, Outcome, ReplicaModel, Ticket, Verdict};
 
 /// A batch, shared by its copies.
 pub(crate) type Message = Rc<Batch>;
 
 /// One replica of the limiter.
 #[derive(Debug)]
-pub struct LeasedNode {
+pub struct LeasedReplica {
     cache: Arc<QuotaCache>,
     away: Arc<Away>,
     syncer: Syncer<Caller>,
@@ -65,17 +65,17 @@ impl Waiter for Caller {
     }
 }
 
-impl LeasedNode {
-    pub(crate) fn new(scheme: &Leased, id: u64, seed: u64, limits: &Arc<[NamedLimit]>) -> Self {
+impl LeasedReplica {
+    pub(crate) fn new(model: &Leased, id: u64, seed: u64, limits: &Arc<[NamedLimit]>) -> Self {
         let cache = Arc::new(QuotaCache::new(Config {
-            keys_max: scheme.keys_max,
+            keys_max: model.keys_max,
             seed,
             signals: SIGNALS,
         }));
         let limits = Arc::clone(limits);
         let (shared, for_syncer) = (Arc::clone(&cache), Arc::clone(&limits));
         // The syncer's chance must not be the cache's.
-        let syncer = Syncer::new(shared, for_syncer, scheme.tuning, id, !seed);
+        let syncer = Syncer::new(shared, for_syncer, model.tuning, id, !seed);
         Self {
             cache,
             away: syncer.away(),
@@ -84,11 +84,11 @@ impl LeasedNode {
             clock: Rc::new(Cell::new(Instant::ORIGIN)),
             inbox: VecDeque::new(),
             runs_at: None,
-            wake_ns: scheme.wake_ns,
-            timer: Timer::new(scheme.timer_tick_ns, seed),
-            requests_wake: scheme.requests_wake,
+            wake_ns: model.wake_ns,
+            timer: Timer::new(model.timer_tick_ns, seed),
+            requests_wake: model.requests_wake,
             joints: Joints::default(),
-            books: Books::new(scheme.checked),
+            books: Books::new(model.checked),
         }
     }
 
@@ -305,7 +305,7 @@ impl LeasedNode {
     }
 }
 
-impl Node for LeasedNode {
+impl ReplicaModel for LeasedReplica {
     type Message = Message;
     type Answer = Answered;
 
@@ -457,7 +457,7 @@ fn nanos(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A node that shuts down is asked nothing more.
+/// A replica that shuts down is asked nothing more.
 pub(crate) const NEVER_CLOSED: fn() -> Option<Reason> = || None;
 
 /// As many as a real limiter has.

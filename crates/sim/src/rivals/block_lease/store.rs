@@ -3,19 +3,19 @@
 use leasehold_core::StoreTime;
 
 use super::{BlockLeaseAnswer, BlockLeaseMessage};
+use crate::model::{Demand, StoreModel, Weight};
 use crate::rivals::meter::{Refusal, limit_of};
 use crate::rivals::resp;
 use crate::rivals::table::Table;
 use crate::rivals::token_bucket::TokenBucket;
-use crate::scheme::{Demand, Keeper, Weight};
 
 /// The buckets.
 #[derive(Clone, Debug)]
-pub struct BlockLeaseKeeper {
+pub struct BlockLeaseStore {
     buckets: Table<TokenBucket>,
 }
 
-impl BlockLeaseKeeper {
+impl BlockLeaseStore {
     pub(super) fn new() -> Self {
         Self {
             buckets: Table::new(),
@@ -23,7 +23,7 @@ impl BlockLeaseKeeper {
     }
 }
 
-impl Keeper for BlockLeaseKeeper {
+impl StoreModel for BlockLeaseStore {
     type Message = BlockLeaseMessage;
     type Answer = BlockLeaseAnswer;
 

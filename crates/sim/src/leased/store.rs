@@ -8,16 +8,16 @@ use leasehold_core::{Ledger, Ledgers, Limit, Record, Request, Status, StoreTime}
 use leasehold_sync::{Answer, Call};
 
 use crate::leased::log;
-use crate::leased::node::{Message, number_of};
+use crate::leased::replica::{Message, number_of};
+use crate::model::{Demand, StoreModel, Weight};
 use crate::record::{Executed, Sending};
-use crate::scheme::{Demand, Keeper, Weight};
 
 /// An answer, shared by its copies.
 pub(crate) type Answered = Rc<Answer>;
 
 /// The ledgers that Redis would hold.
 #[derive(Clone, Debug)]
-pub struct LeasedKeeper {
+pub struct LeasedStore {
     ledgers: Ledgers<Key>,
     /// Of the ledgers whose sum may exceed the capacity, though not by a grant, and of the others.
     excuses: BTreeMap<Key, Excuse>,
@@ -36,7 +36,7 @@ struct Excuse {
     limit: Limit,
 }
 
-impl Default for LeasedKeeper {
+impl Default for LeasedStore {
     fn default() -> Self {
         Self {
             ledgers: Ledgers::new(usize::MAX),
@@ -45,7 +45,7 @@ impl Default for LeasedKeeper {
     }
 }
 
-impl Keeper for LeasedKeeper {
+impl StoreModel for LeasedStore {
     type Message = Message;
     type Answer = Answered;
 

@@ -7,13 +7,13 @@
 use leasehold_core::StoreTime;
 
 use super::{ShareAnswer, ShareMessage, WHOLE};
+use crate::model::{Demand, StoreModel, Weight};
 use crate::rivals::resp;
 use crate::rivals::table::Table;
-use crate::scheme::{Demand, Keeper, Weight};
 
 /// The shares of all keys.
 #[derive(Clone, Debug)]
-pub struct ShareKeeper {
+pub struct ShareStore {
     holders: Table<Vec<Holder>>,
 }
 
@@ -26,7 +26,7 @@ struct Holder {
     expires_us: u64,
 }
 
-impl ShareKeeper {
+impl ShareStore {
     pub(super) fn new() -> Self {
         Self {
             holders: Table::new(),
@@ -44,7 +44,7 @@ fn assign(wants: u64, others: &[Holder]) -> u32 {
     fair.min(WHOLE - taken)
 }
 
-impl Keeper for ShareKeeper {
+impl StoreModel for ShareStore {
     type Message = ShareMessage;
     type Answer = ShareAnswer;
 

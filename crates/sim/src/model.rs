@@ -1,4 +1,5 @@
-//! The interface of a limiter to the world: replicas that decide, a store that they ask, messages.
+//! The interface between the world and the model of a limiter: replicas that decide, a store that
+//! they ask, and the messages between them.
 //!
 //! The world knows nothing else of what it runs, so leased and rival limiters meet the same
 //! arrivals, networks, stores and faults.
@@ -41,7 +42,7 @@ pub enum Outcome {
     /// Allowed: the replica has just now spent tokens that it held.
     AllowedHere,
     /// Allowed: the store spent the tokens when it executed the call; see
-    /// [`Keeper::execute`].
+    /// [`StoreModel::execute`].
     AllowedByStore,
     /// Denied.
     Denied {
@@ -57,11 +58,11 @@ pub struct Outbox<M> {
     pub messages: Vec<M>,
     /// Verdicts for those who wait.
     pub verdicts: Vec<Verdict>,
-    /// Requests that are allowed by tokens which the node has granted itself, because the store is
-    /// away and the failure policy says so.
+    /// Requests that are allowed by tokens which the replica has granted itself, because the store
+    /// is away and the failure policy says so.
     pub by_policy: Vec<Ticket>,
-    /// Whether what [`Node::poll_timeout`] says may have changed in [`Node::acquire`]; after
-    /// everything else it may have in any case.
+    /// Whether [`ReplicaModel::acquire`] may have changed what [`ReplicaModel::poll_timeout`] says;
+    /// everything else may have changed it in any case.
     pub stirred: bool,
 }
 
@@ -76,33 +77,34 @@ impl<M> Default for Outbox<M> {
     }
 }
 
-/// One kind of limiter.
-pub trait Scheme {
+/// The model of one kind of limiter.
+pub trait LimiterModel {
     /// The message that travels to the store.
     type Message: Clone;
     /// The answer that travels back.
     type Answer: Clone;
     /// The limiter of one replica.
-    type Node: Node<Message = Self::Message, Answer = Self::Answer>;
+    type Replica: ReplicaModel<Message = Self::Message, Answer = Self::Answer>;
     /// The memory of the store, and the script that runs on it.
-    type Keeper: Keeper<Message = Self::Message, Answer = Self::Answer>;
+    type Store: StoreModel<Message = Self::Message, Answer = Self::Answer>;
 
     /// A replica that starts now. `id` is never used twice, `seed` decides all its chance.
-    fn node(&self, id: u64, seed: u64, limits: &[Limit]) -> Self::Node;
+    fn replica(&self, id: u64, seed: u64, limits: &[Limit]) -> Self::Replica;
 
     /// An empty store.
-    fn keeper(&self, limits: &[Limit]) -> Self::Keeper;
+    fn store(&self, limits: &[Limit]) -> Self::Store;
 }
 
-/// The limiter of one replica. `now` is always the replica's own clock, which never goes back.
-pub trait Node {
-    /// As in [`Scheme`].
+/// The model of one replica's limiter. `now` is always the replica's own clock, which never goes
+/// back.
+pub trait ReplicaModel {
+    /// As in [`LimiterModel`].
     type Message;
-    /// As in [`Scheme`].
+    /// As in [`LimiterModel`].
     type Answer;
 
     /// A request comes: all its demands are to be spent, or none. It waits until `deadline` at
-    /// most; the world answers whoever is late, and the node spends nothing on them.
+    /// most; the world answers whoever is late, and the replica spends nothing on them.
     fn acquire(
         &mut self,
         demands: &[Demand],
@@ -132,7 +134,7 @@ pub trait Node {
     /// A time has come that [`poll_timeout`](Self::poll_timeout) named.
     fn handle_timeout(&mut self, now: Instant, out: &mut Outbox<Self::Message>);
 
-    /// When the node wants to hear of the time, if nothing else happens before.
+    /// When the replica wants to hear of the time, if nothing else happens before.
     fn poll_timeout(&mut self, now: Instant) -> Option<Instant>;
 
     /// The replica is told to stop: nothing more is asked of it, and it gives back what it holds.
@@ -149,20 +151,20 @@ pub trait Node {
         0
     }
 
-    /// Keys of which the node remembers something.
+    /// Keys of which the replica remembers something.
     fn keys(&self) -> usize {
         0
     }
 
-    /// Panics if the node's own books do not balance; see the node.
+    /// Panics if the replica's own books do not balance; what these are, its type says.
     fn check(&self) {}
 }
 
-/// The memory of the store, and the script that runs on it.
-pub trait Keeper: Clone {
-    /// As in [`Scheme`].
+/// The model of the store: its memory, and the script that runs on it.
+pub trait StoreModel: Clone {
+    /// As in [`LimiterModel`].
     type Message;
-    /// As in [`Scheme`].
+    /// As in [`LimiterModel`].
     type Answer;
 
     /// Executes `message` in one step, at the store's time. Each demand that it spends by itself,

@@ -3,18 +3,18 @@
 use leasehold_core::StoreTime;
 
 use super::{DelayedCounterAnswer, DelayedCounterMessage, Push, Total};
+use crate::model::{Demand, StoreModel, Weight};
 use crate::rivals::quota::{Counts, Quota};
 use crate::rivals::resp;
 use crate::rivals::table::Table;
-use crate::scheme::{Demand, Keeper, Weight};
 
 /// Totals of all replicas together, as far as they reported.
 #[derive(Clone, Debug)]
-pub struct DelayedCounterKeeper {
+pub struct DelayedCounterStore {
     counts: Table<Counts>,
 }
 
-impl DelayedCounterKeeper {
+impl DelayedCounterStore {
     pub(super) fn new() -> Self {
         Self {
             counts: Table::new(),
@@ -37,7 +37,7 @@ impl DelayedCounterKeeper {
     }
 }
 
-impl Keeper for DelayedCounterKeeper {
+impl StoreModel for DelayedCounterStore {
     type Message = DelayedCounterMessage;
     type Answer = DelayedCounterAnswer;
 
