@@ -429,6 +429,27 @@ const fn nanos(duration: Duration) -> u64 {
     }
 }
 
+impl Decided {
+    /// Every place where a verdict is reached, for metrics that name them all from the start.
+    pub const ALL: [Self; 3] = [Self::Local, Self::Store, Self::Fallback];
+
+    /// The position of this place in [`ALL`](Self::ALL), for arrays with a count of each.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold_core::Decided;
+    ///
+    /// let mut decided = [0_u64; Decided::ALL.len()];
+    /// decided[Decided::Store.index()] += 1;
+    /// assert_eq!(decided, [0, 1, 0]);
+    /// ```
+    #[inline]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 impl Reason {
     /// Every reason, for metrics that name them all from the start.
     pub const ALL: [Self; 12] = [
@@ -604,6 +625,14 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_index_among_all() {
+        for (index, decided) in Decided::ALL.into_iter().enumerate() {
+            assert_eq!(decided.index(), index);
+        }
+        match Decided::Local {
+            Decided::Local | Decided::Store | Decided::Fallback => {
+                assert_eq!(Decided::ALL.len(), 3);
+            }
+        }
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), index);
         }

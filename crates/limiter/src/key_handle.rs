@@ -13,7 +13,7 @@ use leasehold_cache::{Entry, KeyRef, LimitId};
 use leasehold_core::Verdict;
 
 use crate::key::AsKey;
-use crate::limiter::{Limiter, UNKNOWN_LIMIT};
+use crate::limiter::Limiter;
 
 /// One key of a [`Limiter`], found once: for callers that keep it, such as a connection or a tenant.
 ///
@@ -89,7 +89,7 @@ impl KeyHandle {
         }
         match &self.entry {
             Some(entry) => self.limiter.decide_at(entry, cost),
-            None if self.limit == NO_LIMIT => Some(UNKNOWN_LIMIT),
+            None if self.limit == NO_LIMIT => Some(self.limiter.unknown_limit(cost)),
             None => self.limiter.decide(self.key(), cost),
         }
     }

@@ -39,6 +39,7 @@ mod key_handle;
 mod limiter;
 mod memory_store;
 mod names;
+mod outcomes;
 mod shared;
 mod state_log;
 mod stats;
@@ -68,5 +69,6 @@ pub use leasehold_sync::{
 };
 pub use limiter::{Limiter, Mode, NotReleased, Peek};
 pub use memory_store::MemoryStore;
+pub use outcomes::LimitStats;
 pub use stats::Stats;
 pub use store::{Store, StoreError, StoreFuture};

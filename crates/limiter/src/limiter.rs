@@ -17,8 +17,8 @@ use std::time::Duration;
 use leasehold_cache::{Entry, KeyRef, LimitId};
 use leasehold_core::{Decided, Estimate, Instant, Limit, Reason, Request, Retry, Verdict};
 use leasehold_sync::{
-    Batch, COST_LEASED_MAX, Call, FailurePolicy, Heard, Joint, NamedLimit, Purpose, RequestPath,
-    Step, Tuning, central_verdict, free, reset,
+    Batch, COST_LEASED_MAX, Call, Counted, FailurePolicy, Heard, Joint, NamedLimit, Purpose,
+    RequestPath, Step, Tuning, central_verdict, free, reset,
 };
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -173,7 +173,7 @@ impl Limiter {
     pub fn try_acquire(&self, key: impl AsKey, cost: u32) -> Verdict {
         let key = key.as_key();
         let Some(limit) = self.resolve(key.limit()) else {
-            return UNKNOWN_LIMIT;
+            return self.unknown_limit(cost);
         };
         let subject = key.subject();
         match self.decide(KeyRef { limit, subject }, cost) {
@@ -372,7 +372,8 @@ impl Limiter {
     /// What has been done so far.
     pub fn stats(&self) -> Stats {
         let keys = self.inner.shared.cache.len() as u64;
-        self.inner.shared.counters.read(keys)
+        let shared = &*self.inner.shared;
+        shared.counters.read(keys, &shared.limits)
     }
 
     /// The most tokens beyond burst + rate x window that this replica may cause to be admitted on any
@@ -450,7 +451,7 @@ impl Limiter {
     fn decide_key(&self, key: &impl AsKey, cost: u32) -> Option<Verdict> {
         let key = key.as_key();
         let Some(limit) = self.resolve(key.limit()) else {
-            return Some(UNKNOWN_LIMIT);
+            return Some(self.unknown_limit(cost));
         };
         let subject = key.subject();
         self.decide(KeyRef { limit, subject }, cost)
@@ -460,7 +461,7 @@ impl Limiter {
     async fn ask_key(&self, key: impl AsKey, cost: u32) -> Verdict {
         let key = key.as_key();
         let Some(limit) = self.resolve(key.limit()) else {
-            return UNKNOWN_LIMIT;
+            return self.unknown_limit(cost);
         };
         let subject = key.subject();
         self.ask(KeyRef { limit, subject }, cost).await
@@ -472,7 +473,7 @@ impl Limiter {
         let shared = &*self.inner.shared;
         let now = shared.now_approx();
         let step = (self.path()).acquire(key, cost, || shared.closed(), now);
-        self.follow(step).ok()
+        self.follow(step, |_| cost).ok()
     }
 
     /// The same for a key whose entry was found before.
@@ -485,7 +486,7 @@ impl Limiter {
         let shared = &*self.inner.shared;
         let now = shared.now_approx();
         let step = (self.path()).acquire_at(entry, cost, || shared.closed(), now);
-        self.follow(step).ok()
+        self.follow(step, |_| cost).ok()
     }
 
     /// The entry of a key, if it is known here.
@@ -503,22 +504,48 @@ impl Limiter {
         }
     }
 
-    /// The verdict, with the sync task woken if need be; what lacks if there is none.
+    /// The verdict, counted and with the sync task woken if need be; what lacks if there is none.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
     )]
-    fn follow<Lacking>(&self, step: Step<Lacking>) -> Result<Verdict, Lacking> {
+    fn follow<Lacking>(
+        &self,
+        step: Step<Lacking>,
+        cost: impl FnOnce(&Verdict) -> u32,
+    ) -> Result<Verdict, Lacking> {
         match step {
-            Step::Decided { verdict, wake } => {
+            Step::Decided {
+                verdict,
+                wake,
+                counted,
+            } => {
                 if wake {
                     self.wake();
+                }
+                if counted != Counted::Yes {
+                    self.count(&verdict, cost(&verdict), counted);
                 }
                 Ok(verdict)
             }
             Step::Undecided(lacking) => Err(lacking),
         }
+    }
+
+    /// Counts a verdict that the cache has not counted, or under another reason.
+    #[cold]
+    #[inline(never)]
+    fn count(&self, verdict: &Verdict, cost: u32, counted: Counted) {
+        let outcomes = &self.inner.shared.counters.outcomes;
+        outcomes.count(verdict, cost, counted);
+    }
+
+    /// The denial of a request for a limit that is not there.
+    #[cold]
+    pub(crate) fn unknown_limit(&self, cost: u32) -> Verdict {
+        self.count(&UNKNOWN_LIMIT, cost, Counted::No);
+        UNKNOWN_LIMIT
     }
 
     /// A key runs low: the sync task has something to do.
@@ -536,7 +563,9 @@ impl Limiter {
         let key = KeyRef { limit, subject };
         if cost > COST_LEASED_MAX {
             let verdict = Verdict::deny(Decided::Local, Reason::TooCostly, Retry::Never);
-            return verdict.with_limit(limit);
+            let verdict = verdict.with_limit(limit);
+            self.count(&verdict, cost, Counted::No);
+            return verdict;
         }
         if self.inner.mode == Mode::Lease {
             let key = key.into();
@@ -547,16 +576,27 @@ impl Limiter {
                 .try_send(Command::Prefetch { key, cost });
         }
         let soon = self.inner.tuning.call_gap;
-        Verdict::deny(Decided::Local, Reason::NotLeased, Retry::After(soon)).with_limit(limit)
+        let verdict = Verdict::deny(Decided::Local, Reason::NotLeased, Retry::After(soon));
+        let verdict = verdict.with_limit(limit);
+        self.count(&verdict, cost, Counted::No);
+        verdict
     }
 
     /// Waits for a verdict that cannot be had here, within the budget.
     pub(crate) async fn ask(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
-        let verdict = match self.inner.mode {
-            Mode::Lease => self.ask_task(key, cost).await,
-            Mode::Central => self.ask_central(key, cost).await,
-        };
-        verdict.with_limit(key.limit)
+        let outcomes = &self.inner.shared.counters.outcomes;
+        match self.inner.mode {
+            Mode::Lease => {
+                let verdict = self.ask_task(key, cost).await.with_limit(key.limit);
+                outcomes.count_from_task(key.limit, &verdict, cost);
+                verdict
+            }
+            Mode::Central => {
+                let verdict = self.ask_central(key, cost).await.with_limit(key.limit);
+                outcomes.count(&verdict, cost, Counted::No);
+                verdict
+            }
+        }
     }
 
     /// Waits for the sync task's verdict.
@@ -569,12 +609,20 @@ impl Limiter {
             Some(verdict) => verdict.unwrap_or_else(|_| self.inner.shared.dropped()),
             None if self.inner.shared.closed().is_some() => self.inner.shared.dropped(),
             None if self.named(key).policy == FailurePolicy::Open => {
+                let limit = key.limit;
                 let key = key.into();
-                // If the task is too busy to hear it, it is admitted and not charged.
-                let _ = self
+                let told = self
                     .inner
                     .commands
                     .try_send(Command::Admitted { key, cost });
+                if told.is_err() {
+                    // The task is too busy to hear it: it is admitted and not charged.
+                    self.inner
+                        .shared
+                        .counters
+                        .outcomes
+                        .count_uncharged(limit, cost);
+                }
                 Verdict::allow_unknown(Decided::Fallback)
             }
             None => self.budget_spent(),
@@ -589,11 +637,12 @@ impl Limiter {
         purpose: Purpose,
     ) -> Result<oneshot::Receiver<Verdict>, Verdict> {
         let (sender, verdict) = oneshot::channel();
+        let spends = (purpose == Purpose::Spend).then_some((key.limit, cost));
         let command = Command::Acquire {
             key: key.into(),
             cost,
             purpose,
-            waiter: Caller::from(sender),
+            waiter: Caller::new(sender, spends),
         };
         match self.inner.commands.try_send(command) {
             Ok(()) => Ok(verdict),
@@ -665,14 +714,21 @@ impl Limiter {
         miss: impl FnOnce(KeyRef<'_>, u32) -> M,
     ) -> Result<Verdict, M> {
         let texts = texts(requests);
-        let requests = match self.named_keys(requests, &texts) {
-            Ok(requests) => requests,
-            Err(denied) => return Ok(denied),
+        let named = match self.named_keys(requests, &texts) {
+            Ok(named) => named,
+            Err(denied) => {
+                let cost = requests
+                    .iter()
+                    .fold(0, |sum: u32, (_, cost)| sum.saturating_add(*cost));
+                self.count(&denied, cost, Counted::No);
+                return Ok(denied);
+            }
         };
-        let (requests, shared) = (merged(&requests), &*self.inner.shared);
+        let (requests, shared) = (merged(&named), &*self.inner.shared);
         let (closed, now) = (shared.closed(), shared.now_approx());
         let step = self.path().acquire_all(&requests, closed, now);
-        self.follow(step).map_err(|index| {
+        let cost = |verdict: &Verdict| cost_under(&requests, verdict);
+        self.follow(step, cost).map_err(|index| {
             let (key, cost) = requests[index];
             miss(key, cost)
         })
@@ -714,12 +770,13 @@ impl Limiter {
         // Of the key whose tokens are awaited.
         let awaited = AtomicU32::new(requests.first().map_or(0, |(key, _)| key.limit.0));
         let work = self.ask_all_unbounded(&requests, &awaited);
-        match self.within_budget(work).await {
-            Some(verdict) => verdict,
-            None => self
-                .budget_spent()
-                .with_limit(LimitId(awaited.load(Relaxed))),
+        if let Some(verdict) = self.within_budget(work).await {
+            return verdict;
         }
+        let verdict = self.budget_spent();
+        let verdict = verdict.with_limit(LimitId(awaited.load(Relaxed)));
+        self.count(&verdict, cost_under(&requests, &verdict), Counted::No);
+        verdict
     }
 
     async fn ask_all_unbounded(
@@ -732,8 +789,12 @@ impl Limiter {
             let shared = &*self.inner.shared;
             let (closed, now) = (shared.closed(), shared.now_approx());
             let step = joint.step(self.path(), requests, closed, now);
-            let lacking = match self.follow(step) {
-                Ok(verdict) => return verdict,
+            let cost = |verdict: &Verdict| cost_under(requests, verdict);
+            let lacking = match self.follow(step, cost) {
+                Ok(verdict) => {
+                    self.count_taken(&verdict, requests);
+                    return verdict;
+                }
                 Err(lacking) => lacking,
             };
             // All that lacks is asked for before any answer is awaited.
@@ -754,8 +815,21 @@ impl Limiter {
                 match joint.handle_verdict(verdict) {
                     Heard::Wait => {}
                     Heard::TryAgain => break,
-                    Heard::Denied(verdict) => return verdict,
+                    Heard::Denied(verdict) => {
+                        self.count(&verdict, cost_under(requests, &verdict), Counted::No);
+                        return verdict;
+                    }
                 }
+            }
+        }
+    }
+
+    /// Counts tokens that a request took after it had waited: where it was decided.
+    fn count_taken(&self, verdict: &Verdict, requests: &[(KeyRef<'_>, u32)]) {
+        let (outcomes, decided) = (&self.inner.shared.counters.outcomes, verdict.decided());
+        if verdict.is_allowed() && decided != Decided::Local {
+            for &(key, cost) in requests {
+                outcomes.count_elsewhere(key.limit, decided, cost);
             }
         }
     }
@@ -782,6 +856,13 @@ impl Limiter {
         let soon = Retry::After(self.inner.budget);
         Verdict::deny(Decided::Fallback, Reason::BudgetSpent, soon)
     }
+}
+
+/// The tokens asked for under the limit that decided; all that were asked for if none did.
+fn cost_under(requests: &[(KeyRef<'_>, u32)], verdict: &Verdict) -> u32 {
+    let decided = |(key, _): &&(KeyRef<'_>, u32)| verdict.limit().is_none_or(|it| it == key.limit);
+    let costs = requests.iter().filter(decided).map(|(_, cost)| *cost);
+    costs.fold(0, u32::saturating_add)
 }
 
 /// The texts of those keys that have one of their own, such as the digits of a number. They stand
@@ -864,8 +945,7 @@ type Few<'k> = SmallVec<[(KeyRef<'k>, u32); FEW]>;
 const FEW: usize = 8;
 
 /// The key names a limit that this limiter has not.
-pub(crate) const UNKNOWN_LIMIT: Verdict =
-    Verdict::deny(Decided::Local, Reason::UnknownLimit, Retry::Never);
+const UNKNOWN_LIMIT: Verdict = Verdict::deny(Decided::Local, Reason::UnknownLimit, Retry::Never);
 
 /// Several limits are asked for in central mode.
 const NEEDS_LEASES: Verdict = Verdict::deny(Decided::Local, Reason::NeedsLeases, Retry::Never);

@@ -8,13 +8,14 @@ use leasehold_cache::LimitId;
 use leasehold_core::Instant;
 use leasehold_sync::{NamedLimit, Syncer, Tokens, Waiter};
 
+use crate::outcomes::{LimitStats, Outcomes};
 use crate::sync_task::Past;
 
 /// Stands for no bound.
 const NO_BOUND: u64 = u64::MAX;
 
 /// What a limiter has done since it was built.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Keys exchanged with the store: one per key and exchange.
@@ -40,10 +41,46 @@ pub struct Stats {
     pub keys: u64,
     /// Keys forgotten because nobody asked for them.
     pub keys_evicted: u64,
+    by_limit: Vec<LimitStats>,
+}
+
+impl Stats {
+    /// The tokens of decided requests by limit, outcome and reason: the limits in the order in which
+    /// the builder was given them, and last the requests that no limit decided.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use leasehold::{Decided, Limiter, Reason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder().limit("api", "100/s burst 20").build()?;
+    /// assert!(limiter.acquire("user:42", 3).await.is_allowed());
+    /// assert!(!limiter.acquire("user:42", 21).await.is_allowed());
+    ///
+    /// let stats = limiter.stats();
+    /// for limit in stats.by_limit() {
+    ///     let name = limit.limit.as_deref().unwrap_or("none");
+    ///     for decided in Decided::ALL {
+    ///         println!("{name} allowed {decided:?}: {}", limit.allowed(decided));
+    ///     }
+    ///     for reason in Reason::ALL {
+    ///         println!("{name} denied, {reason}: {}", limit.denied(reason));
+    ///     }
+    /// }
+    /// let api = stats.by_limit().next().ok_or("there is one limit")?;
+    /// assert_eq!((api.allowed_in_all(), api.denied(Reason::TooCostly)), (3, 21));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn by_limit(&self) -> impl ExactSizeIterator<Item = &LimitStats> {
+        self.by_limit.iter()
+    }
 }
 
 /// The same, as the sync task publishes it. Each number stands for itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     store_calls: AtomicU64,
     batches: AtomicU64,
@@ -54,6 +91,9 @@ pub(crate) struct Counters {
     tokens_alone: TokenCounters,
     owed: AtomicU64,
     keys_evicted: AtomicU64,
+    pub(crate) outcomes: Outcomes,
+    /// When the outcomes of all limits were last published. Written by the sync task alone.
+    outcomes_nanos: AtomicU64,
     /// By limit.
     overshoot_bounds: Box<[AtomicU64]>,
     bounds: BoundsState,
@@ -73,8 +113,7 @@ impl BoundsState {
     fn are_due(&self, raised: bool, limits: usize, now: Instant) -> bool {
         let changed = self.raised.swap(raised, Relaxed) != raised;
         let published = Instant::from_nanos(self.published_nanos.load(Relaxed));
-        let pause = BOUND_PAUSE.saturating_mul(u32::try_from(limits).unwrap_or(u32::MAX));
-        let due = changed || (raised && now.since(published) >= pause);
+        let due = changed || (raised && now.since(published) >= pause(limits));
         if due {
             self.published_nanos.store(now.as_nanos(), Relaxed);
         }
@@ -82,8 +121,13 @@ impl BoundsState {
     }
 }
 
+/// The time between two publications about all limits.
+fn pause(limits: usize) -> Duration {
+    LIMIT_PAUSE.saturating_mul(u32::try_from(limits).unwrap_or(u32::MAX))
+}
+
 /// So much time between two publications for each limit, of which the work takes a fiftieth.
-const BOUND_PAUSE: Duration = Duration::from_micros(1);
+const LIMIT_PAUSE: Duration = Duration::from_micros(1);
 
 #[derive(Debug, Default)]
 struct TokenCounters {
@@ -91,6 +135,7 @@ struct TokenCounters {
     spent: AtomicU64,
     released: AtomicU64,
     expired: AtomicU64,
+    denied: AtomicU64,
 }
 
 impl TokenCounters {
@@ -99,11 +144,13 @@ impl TokenCounters {
         self.spent.store(tokens.spent, Relaxed);
         self.released.store(tokens.released, Relaxed);
         self.expired.store(tokens.expired, Relaxed);
+        self.denied.store(tokens.denied, Relaxed);
     }
 
     fn read(&self) -> Tokens {
         let mut tokens = Tokens::default();
         // The last first: granted grows before what becomes of it.
+        tokens.denied = self.denied.load(Relaxed);
         tokens.expired = self.expired.load(Relaxed);
         tokens.released = self.released.load(Relaxed);
         tokens.spent = self.spent.load(Relaxed);
@@ -116,8 +163,19 @@ impl Counters {
     pub(crate) fn new(limits: &[NamedLimit]) -> Self {
         let bound = |named: &NamedLimit| AtomicU64::new(named.limit.overshoot());
         Self {
+            store_calls: AtomicU64::default(),
+            batches: AtomicU64::default(),
+            failed_batches: AtomicU64::default(),
+            round_trip_nanos: AtomicU64::default(),
+            clock_drift_ppm: AtomicI64::default(),
+            tokens: TokenCounters::default(),
+            tokens_alone: TokenCounters::default(),
+            owed: AtomicU64::default(),
+            keys_evicted: AtomicU64::default(),
+            outcomes: Outcomes::new(limits.len()),
+            outcomes_nanos: AtomicU64::default(),
             overshoot_bounds: limits.iter().map(bound).collect(),
-            ..Self::default()
+            bounds: BoundsState::default(),
         }
     }
 
@@ -151,6 +209,24 @@ impl Counters {
         self.owed.store(syncer.owed(), Relaxed);
         let keys_evicted = past.keys_evicted + syncer.keys_evicted();
         self.keys_evicted.store(keys_evicted, Relaxed);
+        self.publish_outcomes(syncer, past, now);
+    }
+
+    /// Publishes the outcomes of all limits: not at each turn of the task, because there may be many,
+    /// but at each turn of one that is ending.
+    fn publish_outcomes<W: Waiter>(&self, syncer: &Syncer<W>, past: &Past, now: Instant) {
+        let published = Instant::from_nanos(self.outcomes_nanos.load(Relaxed));
+        let limits = self.overshoot_bounds.len();
+        if now.since(published) < pause(limits) && !syncer.is_drained() {
+            return;
+        }
+        self.outcomes_nanos.store(now.as_nanos(), Relaxed);
+        for limit in (0..).take(limits).map(LimitId) {
+            let (leased, granted_here) = past.tokens_of(limit);
+            let leased = leased + syncer.tokens_of(limit);
+            let granted_here = granted_here + syncer.tokens_alone_of(limit);
+            self.outcomes.publish(limit, leased, granted_here);
+        }
     }
 
     /// [`NO_BOUND`] if there is none.
@@ -159,7 +235,7 @@ impl Counters {
         (bound != NO_BOUND).then_some(bound)
     }
 
-    pub(crate) fn read(&self, keys: u64) -> Stats {
+    pub(crate) fn read(&self, keys: u64, limits: &[NamedLimit]) -> Stats {
         Stats {
             store_calls: self.store_calls.load(Relaxed),
             batches: self.batches.load(Relaxed),
@@ -171,6 +247,7 @@ impl Counters {
             owed: self.owed.load(Relaxed),
             keys,
             keys_evicted: self.keys_evicted.load(Relaxed),
+            by_limit: self.outcomes.read(limits),
         }
     }
 }

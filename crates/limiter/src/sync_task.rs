@@ -70,12 +70,18 @@ impl Key {
 pub(crate) struct Caller {
     verdict: oneshot::Sender<Verdict>,
     waits: Waits,
+    /// The limit and the cost, if the task spends the tokens.
+    spends: Option<(LimitId, u32)>,
 }
 
-impl From<oneshot::Sender<Verdict>> for Caller {
-    fn from(verdict: oneshot::Sender<Verdict>) -> Self {
+impl Caller {
+    pub(crate) fn new(verdict: oneshot::Sender<Verdict>, spends: Option<(LimitId, u32)>) -> Self {
         let waits = Waits::default();
-        Self { verdict, waits }
+        Self {
+            verdict,
+            waits,
+            spends,
+        }
     }
 }
 
@@ -114,6 +120,7 @@ impl SyncTask {
         commands: mpsc::Receiver<Command>,
         call_timeout: Duration,
     ) -> Self {
+        let limits = shared.limits.len();
         Self {
             syncer,
             tuning,
@@ -125,7 +132,7 @@ impl SyncTask {
             call_timeout,
             away: StateLog::default(),
             clocks_differ: StateLog::default(),
-            past: Past::default(),
+            past: Past::new(limits),
             restarts: Restarts::default(),
         }
     }
@@ -229,8 +236,13 @@ impl SyncTask {
         }
         while let Some((caller, verdict)) = self.syncer.poll_verdict() {
             drop(caller.waits);
-            // Whoever stopped waiting in this very moment does not hear it.
-            let _ = caller.verdict.send(verdict);
+            let heard = caller.verdict.send(verdict);
+            // The caller may have stopped waiting in this very moment.
+            if let (Err(unheard), Some((limit, cost))) = (heard, caller.spends)
+                && unheard.is_allowed()
+            {
+                self.shared.counters.outcomes.count_unheard(limit, cost);
+            }
         }
         self.shared.counters.publish(&self.syncer, &self.past, now);
         let due = self.syncer.poll_timeout(now).map(|(at, _)| at);
@@ -377,14 +389,29 @@ enum Then {
 }
 
 /// What syncers did that are gone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Past {
     pub(crate) tokens: Tokens,
     pub(crate) tokens_alone: Tokens,
     pub(crate) keys_evicted: u64,
+    /// By limit: tokens of the store, and those that this replica granted itself.
+    by_limit: Box<[(Tokens, Tokens)]>,
 }
 
 impl Past {
+    fn new(limits: usize) -> Self {
+        Self {
+            tokens: Tokens::default(),
+            tokens_alone: Tokens::default(),
+            keys_evicted: 0,
+            by_limit: vec![Default::default(); limits].into(),
+        }
+    }
+
+    pub(crate) fn tokens_of(&self, LimitId(index): LimitId) -> (Tokens, Tokens) {
+        self.by_limit[index as usize]
+    }
+
     fn add(&mut self, syncer: &Syncer<Caller>) {
         // What it held expires.
         let ended = |mut tokens: Tokens| {
@@ -394,6 +421,10 @@ impl Past {
         self.tokens = self.tokens + ended(syncer.tokens());
         self.tokens_alone = self.tokens_alone + ended(syncer.tokens_alone());
         self.keys_evicted += syncer.keys_evicted();
+        for (limit, (leased, granted_here)) in (0..).map(LimitId).zip(&mut self.by_limit) {
+            *leased = *leased + syncer.tokens_of(limit);
+            *granted_here = *granted_here + syncer.tokens_alone_of(limit);
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::demand_meter::{DemandMeter, as_float};
 use crate::fallback::{FailurePolicy, Fallback};
 use crate::jitter::Jitter;
 use crate::looks::Looks;
-use crate::tokens::{Tokens, add};
+use crate::tokens::TokenCount;
 use crate::tuning::{SPARE_DOUBT, Sizing, Tuning};
 use crate::typical_cost::TypicalCost;
 use crate::unserved::Unserved;
@@ -49,6 +49,10 @@ pub(crate) struct KeyState<W> {
     slow_meter: DemandMeter,
     /// Of the books' spent tokens, those the meter has counted.
     metered: u64,
+    /// Of the books' spent tokens, those in the replica's count.
+    counted: u64,
+    /// Tokens that requests asked this task for, and that are not in the books; not metered yet.
+    asked_here: u64,
     /// What a request costs, of those that came to this task.
     cost: TypicalCost,
     line: WaitingLine<W>,
@@ -124,8 +128,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) generations: &'a mut u64,
     /// The looks of all keys.
     pub(crate) looks: &'a mut Looks,
-    /// The replica's count of where its tokens went.
-    pub(crate) tokens: &'a mut Tokens,
+    /// The replica's count of where the limit's tokens went.
+    pub(crate) tokens: TokenCount<'a>,
     /// The capacity of the whole limit, whatever the part of it is that `sizing` is for.
     pub(crate) capacity: u64,
     /// The replica's count of tokens admitted without the store that are no longer owed.
@@ -148,8 +152,6 @@ pub(crate) enum Next {
 
 impl<W: Waiter> KeyState<W> {
     pub(crate) fn new(entry: Arc<Entry>, partition: u32, sizing: &Sizing, now: Instant) -> Self {
-        // Denied at times nobody knows: no measure of the demand from now on.
-        entry.lease.take_denied();
         Self {
             entry,
             partition,
@@ -159,6 +161,8 @@ impl<W: Waiter> KeyState<W> {
             meter: DemandMeter::new(sizing.time_constant, now),
             slow_meter: DemandMeter::new(sizing.gap_max, now),
             metered: 0,
+            counted: 0,
+            asked_here: 0,
             cost: TypicalCost::default(),
             line: WaitingLine::new(),
             spending: None,
@@ -541,17 +545,30 @@ impl<W: Waiter> KeyState<W> {
         };
         let allowed = spent - self.metered;
         self.owe_alone(allowed, around);
-        let asked = allowed + u64::from(self.entry.lease.take_denied());
-        add(&mut around.tokens.spent, allowed);
+        self.count(&mut around.tokens, now);
+        let asked = allowed.saturating_add(std::mem::take(&mut self.asked_here));
         self.metered = spent;
         self.meter.observe(asked, now);
         self.slow_meter.observe(asked, now);
         asked
     }
 
-    /// Counts tokens that were asked for here and are not in the books.
-    fn meter_denied(&self, cost: u32) {
-        self.entry.lease.count_denied(cost);
+    /// Adds to the replica's count what was spent and denied since it was last counted. What was asked
+    /// for is not metered yet.
+    pub(crate) fn count(&mut self, count: &mut TokenCount<'_>, now: Instant) {
+        if let Some(books) = &mut self.books {
+            let spent = books.spent(self.entry.account(now));
+            count.spent(spent - self.counted);
+            self.counted = spent;
+        }
+        let denied = u64::from(self.entry.lease.take_denied());
+        count.denied(denied);
+        self.asked_here = self.asked_here.saturating_add(denied);
+    }
+
+    /// Counts tokens that this task was asked for and that are not in the books.
+    fn meter_denied(&mut self, cost: u32) {
+        self.asked_here = self.asked_here.saturating_add(u64::from(cost));
     }
 
     /// Demand over the time for which is planned.
@@ -660,8 +677,8 @@ impl<W: Waiter> KeyState<W> {
         let keep = u32::try_from(wanted * 2).unwrap_or(Lease::TOKENS_MAX);
         let out = self.entry.lease.withdraw(keep, now);
         books.release(u64::from(out.live + out.dead));
-        add(&mut around.tokens.released, u64::from(out.live));
-        add(&mut around.tokens.expired, u64::from(out.dead));
+        around.tokens.released(u64::from(out.live));
+        around.tokens.expired(u64::from(out.dead));
         let account = self.entry.account(now);
         Request::Lease(LeaseRequest {
             record: books.record,
@@ -687,9 +704,9 @@ impl<W: Waiter> KeyState<W> {
         self.observe(around, now);
         if self.books.take().is_some() {
             let left = self.entry.lease.renew_generation();
-            add(&mut around.tokens.expired, u64::from(left));
+            around.tokens.expired(u64::from(left));
             self.entry.set_watermark(0);
-            self.metered = 0;
+            (self.metered, self.counted) = (0, 0);
         }
     }
 }

@@ -36,7 +36,7 @@ pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
 pub use fallback::FailurePolicy;
 pub use key_state::COST_LEASED_MAX;
 pub use partition::{key_hash, partition_of};
-pub use request_path::{Heard, Joint, RequestPath, Step};
+pub use request_path::{Counted, Heard, Joint, RequestPath, Step};
 pub use syncer::{Syncer, Timeout};
 pub use tokens::Tokens;
 pub use tuning::{Tuning, TuningError};

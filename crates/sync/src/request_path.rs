@@ -45,9 +45,24 @@ pub enum Step<Lacking> {
         verdict: Verdict,
         /// Whether the sync task is to be woken: it has a new signal.
         wake: bool,
+        /// Whether the request is in the counts of the cache already.
+        counted: Counted,
     },
     /// Nothing is spent. The sync task must be asked, or the request be denied.
     Undecided(Lacking),
+}
+
+/// Whether a decided request is in the counts of the cache, which the sync task reads: see
+/// [`Tokens`](crate::Tokens).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Counted {
+    /// Its tokens count as spent, or as denied because the key has none.
+    Yes,
+    /// The caller counts it.
+    No,
+    /// Its tokens count as denied because the key has none. The verdict has another reason, so the
+    /// caller counts it under that one, and takes it from the other.
+    AsExhausted,
 }
 
 impl<'a> RequestPath<'a> {
@@ -113,10 +128,12 @@ impl<'a> RequestPath<'a> {
             LocalDecision::Deny(denial) if self.needs_tokens(key(), cost) => {
                 Step::exhausted(key().limit, denial, now)
             }
-            LocalDecision::Deny(_)
-            | LocalDecision::Allow { .. }
-            | LocalDecision::Short { .. }
-            | LocalDecision::Unknown => {
+            LocalDecision::Deny(_) => {
+                let KeyRef { limit, subject } = key();
+                self.not_here(limit, subject, cost, closed(), now)
+                    .counted_as_exhausted()
+            }
+            LocalDecision::Allow { .. } | LocalDecision::Short { .. } | LocalDecision::Unknown => {
                 let KeyRef { limit, subject } = key();
                 self.not_here(limit, subject, cost, closed(), now)
             }
@@ -273,7 +290,12 @@ impl<Lacking> Step<Lacking> {
     #[inline]
     fn allowed(limit: LimitId, left: u32, full_at: Instant, wake: bool, now: Instant) -> Self {
         let verdict = Verdict::allow_here(left, limit, full_at, now);
-        Self::Decided { verdict, wake }
+        let counted = Counted::Yes;
+        Self::Decided {
+            verdict,
+            wake,
+            counted,
+        }
     }
 
     /// Denied by what is known here: the limit is used up, or this replica's part of it while the
@@ -286,16 +308,36 @@ impl<Lacking> Step<Lacking> {
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         let until = denial.until + ROUNDED_DOWN;
         let verdict = Verdict::deny_here(limit, until, denial.full_at, now);
-        if denial.is_alone {
-            return Self::known(alone(verdict));
+        let verdict = if denial.is_alone {
+            alone(verdict)
+        } else {
+            verdict
+        };
+        let (wake, counted) = (false, Counted::Yes);
+        Self::Decided {
+            verdict,
+            wake,
+            counted,
         }
-        Self::known(verdict)
     }
 
     #[inline]
     const fn known(verdict: Verdict) -> Self {
-        let wake = false;
-        Self::Decided { verdict, wake }
+        let (wake, counted) = (false, Counted::No);
+        Self::Decided {
+            verdict,
+            wake,
+            counted,
+        }
+    }
+
+    /// This step, of a request that the cache has counted among those denied for want of tokens.
+    #[cold]
+    fn counted_as_exhausted(mut self) -> Self {
+        if let Self::Decided { counted, .. } = &mut self {
+            *counted = Counted::AsExhausted;
+        }
+        self
     }
 }
 
@@ -338,9 +380,17 @@ impl Joint {
     ) -> Step<Vec<usize>> {
         assert_eq!(self.awaited, 0, "who waits does not try");
         let short = match path.acquire_all(requests, closed, now) {
-            Step::Decided { verdict, wake } => {
+            Step::Decided {
+                verdict,
+                wake,
+                counted,
+            } => {
                 let verdict = verdict.with_decided(self.decided.unwrap_or(verdict.decided()));
-                return Step::Decided { verdict, wake };
+                return Step::Decided {
+                    verdict,
+                    wake,
+                    counted,
+                };
             }
             Step::Undecided(short) => short,
         };
@@ -458,7 +508,12 @@ mod tests {
     }
 
     const fn decided<T>(verdict: Verdict, wake: bool) -> Step<T> {
-        Step::Decided { verdict, wake }
+        let counted = Counted::Yes;
+        Step::Decided {
+            verdict,
+            wake,
+            counted,
+        }
     }
 
     const fn allow(left: u64) -> Verdict {
@@ -467,10 +522,7 @@ mod tests {
     }
 
     const fn deny<T>(reason: Reason) -> Step<T> {
-        decided(
-            Verdict::deny(Decided::Local, reason, Retry::Never).with_limit(LimitId::FIRST),
-            false,
-        )
+        Step::known(denied_for_good(reason).with_limit(LimitId::FIRST))
     }
 
     #[test]
@@ -496,10 +548,7 @@ mod tests {
 
     fn deny_for(reason: Reason, wait: Duration) -> Step<()> {
         let retry = Retry::After(wait);
-        decided(
-            Verdict::deny(Decided::Fallback, reason, retry).with_limit(LimitId::FIRST),
-            false,
-        )
+        Step::known(Verdict::deny(Decided::Fallback, reason, retry).with_limit(LimitId::FIRST))
     }
 
     #[test]
@@ -544,7 +593,7 @@ mod tests {
         assert_eq!(all, decided(verdict, false));
 
         let too_costly = replica.acquire(ALICE, 4_000_000_001);
-        assert_eq!(too_costly, deny(Reason::TooCostly));
+        assert_eq!(too_costly, deny(Reason::TooCostly).counted_as_exhausted());
 
         let just_before = Instant::from_nanos(until.as_nanos() - 1);
         let path = replica.path();
@@ -567,8 +616,8 @@ mod tests {
             (key(&long), 1, deny(Reason::KeyTooLong)),
             (key(&long), 0, deny(Reason::KeyTooLong)),
             (key(&long[1..]), 1, Step::Undecided(())),
-            (BOB, 0, decided(nothing.with_limit(LimitId::FIRST), false)),
-            (ALICE, 0, decided(allow(5), false)),
+            (BOB, 0, Step::known(nothing.with_limit(LimitId::FIRST))),
+            (ALICE, 0, Step::known(allow(5))),
         ] {
             assert_eq!(replica.acquire(key, cost), expected);
         }

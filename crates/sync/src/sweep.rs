@@ -25,28 +25,36 @@ impl Sweep {
         self.ring.len()
     }
 
-    /// Looks at up to `steps` keys and removes the idle ones from `cache`; returns how many.
+    /// The keys that the sync task has no business with.
+    pub(crate) fn stateless(&self) -> Vec<Arc<Entry>> {
+        let stateless = self.ring.iter().filter(|entry| entry.slot().is_none());
+        stateless.cloned().collect()
+    }
+
+    /// Looks at up to `steps` keys and removes the idle ones from `cache`. Shows each to `look`, with
+    /// whether it was removed.
     pub(crate) fn pass(
         &mut self,
         cache: &QuotaCache,
         steps: usize,
         mercy: Mercy,
         now: Instant,
-    ) -> u64 {
-        let mut removed = 0;
+        mut look: impl FnMut(&Entry, bool),
+    ) {
         for _ in 0..steps.min(self.ring.len()) {
             if self.hand >= self.ring.len() {
                 self.hand = 0;
             }
-            if is_idle(&self.ring[self.hand], mercy, now) {
+            let is_idle = is_idle(&self.ring[self.hand], mercy, now);
+            if is_idle {
                 let entry = self.ring.swap_remove(self.hand);
                 cache.remove(&entry);
-                removed += 1;
+                look(&entry, true);
             } else {
+                look(&self.ring[self.hand], false);
                 self.hand += 1;
             }
         }
-        removed
     }
 }
 
@@ -81,6 +89,20 @@ mod tests {
         }
     }
 
+    fn removed(
+        sweep: &mut Sweep,
+        cache: &QuotaCache,
+        steps: usize,
+        mercy: Mercy,
+        now: Instant,
+    ) -> u64 {
+        let mut removed = 0;
+        sweep.pass(cache, steps, mercy, now, |_, is_removed| {
+            removed += u64::from(is_removed);
+        });
+        removed
+    }
+
     #[test]
     fn what_is_in_use_stays_and_what_is_not_goes() {
         let cache = QuotaCache::new(Config {
@@ -96,15 +118,21 @@ mod tests {
         entry(b"busy").set_slot(0);
         entry(b"touched").touch();
         entry(b"denied").denial.deny(1, Instant::from_millis(50));
-        assert_eq!(sweep.pass(&cache, 10, Mercy::Denied, NOW), 1);
+        assert_eq!(removed(&mut sweep, &cache, 10, Mercy::Denied, NOW), 1);
         assert_eq!(cache.len(), 3);
         assert_eq!(
-            sweep.pass(&cache, 10, Mercy::Denied, NOW),
+            removed(&mut sweep, &cache, 10, Mercy::Denied, NOW),
             1,
             "touched once, not since"
         );
         assert_eq!(
-            sweep.pass(&cache, 10, Mercy::Denied, Instant::from_millis(60)),
+            removed(
+                &mut sweep,
+                &cache,
+                10,
+                Mercy::Denied,
+                Instant::from_millis(60)
+            ),
             1,
             "the denial is over"
         );
@@ -126,9 +154,9 @@ mod tests {
             sweep.add(entry);
         }
         let _ = cache.try_acquire(key(b"asking"), 1, NOW);
-        assert_eq!(sweep.pass(&cache, 10, Mercy::Denied, NOW), 0);
+        assert_eq!(removed(&mut sweep, &cache, 10, Mercy::Denied, NOW), 0);
         let _ = cache.try_acquire(key(b"asking"), 1, NOW);
-        assert_eq!(sweep.pass(&cache, 2, Mercy::None, NOW), 1);
+        assert_eq!(removed(&mut sweep, &cache, 2, Mercy::None, NOW), 1);
         assert!(cache.get(key(b"asking")).is_some());
     }
 }

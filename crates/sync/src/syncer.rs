@@ -38,7 +38,7 @@ use crate::looks::Looks;
 use crate::partition::{Partition, partition_of};
 use crate::sweep::{Mercy, Sweep};
 use crate::timers::Timers;
-use crate::tokens::{Tokens, add};
+use crate::tokens::{TokenCounts, Tokens, add};
 use crate::tuning::{Sizing, Tuning};
 use crate::waiting::{Purpose, Waiter};
 
@@ -73,9 +73,9 @@ pub struct Syncer<W> {
     next_sweep: Instant,
     verdicts: VecDeque<(W, Verdict)>,
     closing: bool,
-    tokens: Tokens,
+    tokens: TokenCounts,
     /// Where the tokens went that keys granted themselves.
-    alone: Tokens,
+    alone: TokenCounts,
     /// Of those spent, what the store has charged since, or nobody could keep.
     settled: u64,
     /// Slots of keys that the store does not serve, and since when.
@@ -109,6 +109,8 @@ impl<W: Waiter> Syncer<W> {
             sizings: sizings(&limits, &tuning),
             portions: Vec::new(),
             fleet: Fleet::new(),
+            tokens: TokenCounts::new(limits.len()),
+            alone: TokenCounts::new(limits.len()),
             limits,
             tuning,
             replica,
@@ -127,8 +129,6 @@ impl<W: Waiter> Syncer<W> {
             next_sweep: Instant::ORIGIN,
             verdicts: VecDeque::new(),
             closing: false,
-            tokens: Tokens::default(),
-            alone: Tokens::default(),
             settled: 0,
             unserved: BTreeMap::new(),
             keys_evicted: 0,
@@ -164,7 +164,16 @@ impl<W: Waiter> Syncer<W> {
 
     /// Where this replica's tokens went.
     pub fn tokens(&self) -> Tokens {
-        self.tokens
+        self.tokens.all()
+    }
+
+    /// Where this replica's tokens of one limit went.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such limit.
+    pub fn tokens_of(&self, limit: LimitId) -> Tokens {
+        self.tokens.of(limit)
     }
 
     /// Keys the cache has forgotten because nobody asked for them.
@@ -243,7 +252,7 @@ impl<W: Waiter> Syncer<W> {
             let soon = Retry::After(self.tuning.interval_max);
             let verdict = match away {
                 None => Verdict::deny(Decided::Local, Reason::Overloaded, soon),
-                Some(until) => self.decide_untracked(policy, cost, purpose, until, now),
+                Some(until) => self.decide_untracked(key.limit, policy, cost, purpose, until, now),
             };
             self.verdicts.push_back((waiter, verdict));
             return;
@@ -296,6 +305,9 @@ impl<W: Waiter> Syncer<W> {
             };
             self.verdicts.extend(state.dismiss());
             self.enqueue(u32::try_from(slot).expect("slots are u32"), now);
+        }
+        for entry in self.sweep.stateless() {
+            self.count_denied(&entry);
         }
     }
 
@@ -551,6 +563,8 @@ impl<W: Waiter> Syncer<W> {
             return slot;
         }
         let key = entry.key();
+        // Denied at times that nobody knows: counted, and no measure of the demand from now on.
+        self.count_denied(entry);
         let (sizing, partition) = (self.sizing_of(key.limit), self.partition_of(key));
         let state = KeyState::new(Arc::clone(entry), partition, sizing, now);
         let slot = self.vacant.pop().unwrap_or_else(|| {
@@ -560,6 +574,17 @@ impl<W: Waiter> Syncer<W> {
         self.keys[slot as usize] = Some(state);
         entry.set_slot(slot);
         slot
+    }
+
+    /// Counts what was denied of a key without a state.
+    fn count_denied(&mut self, entry: &Entry) {
+        let counts = if entry.is_alone() {
+            &mut self.alone
+        } else {
+            &mut self.tokens
+        };
+        let denied = u64::from(entry.lease.take_denied());
+        counts.count(entry.key().limit).denied(denied);
     }
 
     /// The key's entry in the cache, made if there is none; `None` if there is no room and
@@ -593,14 +618,32 @@ impl<W: Waiter> Syncer<W> {
 
     fn track(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
         let inserted = self.cache.insert(key).or_else(|_| {
-            self.keys_evicted += self
-                .sweep
-                .pass(&self.cache, SWEEP_WHEN_FULL, Mercy::None, now);
+            self.evict(SWEEP_WHEN_FULL, Mercy::None, now);
             self.cache.insert(key)
         });
         let entry = inserted.ok()?;
         self.sweep.add(Arc::clone(&entry));
         Some(entry)
+    }
+
+    /// Looks at some keys: counts what became of their tokens, and forgets those that are idle.
+    fn evict(&mut self, steps: usize, mercy: Mercy, now: Instant) {
+        let (keys, evicted) = (&mut self.keys, &mut self.keys_evicted);
+        let (leased, granted_here) = (&mut self.tokens, &mut self.alone);
+        let look = |entry: &Entry, is_removed| {
+            *evicted += u64::from(is_removed);
+            let counts = if entry.is_alone() {
+                &mut *granted_here
+            } else {
+                &mut *leased
+            };
+            let mut count = counts.count(entry.key().limit);
+            match entry.slot().and_then(|slot| keys[slot as usize].as_mut()) {
+                Some(state) => state.count(&mut count, now),
+                None => count.denied(u64::from(entry.lease.take_denied())),
+            }
+        };
+        self.sweep.pass(&self.cache, steps, mercy, now, look);
     }
 
     /// In which part of the store a key lies.
@@ -642,9 +685,9 @@ impl<W: Waiter> Syncer<W> {
             looks: &mut self.looks,
             generations: &mut self.generations,
             tokens: if state.is_alone() {
-                &mut self.alone
+                self.alone.count(LimitId(index))
             } else {
-                &mut self.tokens
+                self.tokens.count(LimitId(index))
             },
         };
         (state, around)
@@ -725,7 +768,7 @@ impl<W: Waiter> Syncer<W> {
         let pause = per_key.max(SWEEP_EVERY);
         let steps = (pause.as_nanos() / per_key.as_nanos().max(1)).max(1);
         let steps = usize::try_from(steps).unwrap_or(usize::MAX);
-        self.keys_evicted += self.sweep.pass(&self.cache, steps, Mercy::Denied, now);
+        self.evict(steps, Mercy::Denied, now);
         self.next_sweep = now + pause;
     }
 }

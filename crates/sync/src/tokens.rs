@@ -2,10 +2,12 @@
 
 use std::ops::Add;
 
+use leasehold_cache::LimitId;
+
 /// Tokens by what became of them, in all since the start.
 ///
 /// `granted = spent + released + expired + held`, where held tokens are in the cells now or with
-/// requests under several limits that are being decided.
+/// requests under several limits that are being decided. Denied tokens are no part of that sum.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Tokens {
@@ -17,6 +19,9 @@ pub struct Tokens {
     pub released: u64,
     /// Not spent by their deadline.
     pub expired: u64,
+    /// Asked for by requests that were denied in this process, because the key was known to have no
+    /// tokens, as far as has been looked.
+    pub denied: u64,
 }
 
 impl Add for Tokens {
@@ -28,7 +33,72 @@ impl Add for Tokens {
             spent: self.spent.saturating_add(other.spent),
             released: self.released.saturating_add(other.released),
             expired: self.expired.saturating_add(other.expired),
+            denied: self.denied.saturating_add(other.denied),
         }
+    }
+}
+
+/// Counts of tokens, in all and by limit.
+#[derive(Debug)]
+pub(crate) struct TokenCounts {
+    all: Tokens,
+    by_limit: Box<[Tokens]>,
+}
+
+/// The counts to which the tokens of one limit are added.
+pub(crate) struct TokenCount<'a> {
+    all: &'a mut Tokens,
+    limit: &'a mut Tokens,
+}
+
+impl TokenCounts {
+    pub(crate) fn new(limits: usize) -> Self {
+        Self {
+            all: Tokens::default(),
+            by_limit: vec![Tokens::default(); limits].into(),
+        }
+    }
+
+    pub(crate) fn all(&self) -> Tokens {
+        self.all
+    }
+
+    pub(crate) fn of(&self, LimitId(index): LimitId) -> Tokens {
+        self.by_limit[index as usize]
+    }
+
+    pub(crate) fn count(&mut self, LimitId(index): LimitId) -> TokenCount<'_> {
+        TokenCount {
+            all: &mut self.all,
+            limit: &mut self.by_limit[index as usize],
+        }
+    }
+}
+
+impl TokenCount<'_> {
+    pub(crate) fn granted(&mut self, tokens: u64) {
+        add(&mut self.all.granted, tokens);
+        add(&mut self.limit.granted, tokens);
+    }
+
+    pub(crate) fn spent(&mut self, tokens: u64) {
+        add(&mut self.all.spent, tokens);
+        add(&mut self.limit.spent, tokens);
+    }
+
+    pub(crate) fn released(&mut self, tokens: u64) {
+        add(&mut self.all.released, tokens);
+        add(&mut self.limit.released, tokens);
+    }
+
+    pub(crate) fn expired(&mut self, tokens: u64) {
+        add(&mut self.all.expired, tokens);
+        add(&mut self.limit.expired, tokens);
+    }
+
+    pub(crate) fn denied(&mut self, tokens: u64) {
+        add(&mut self.all.denied, tokens);
+        add(&mut self.limit.denied, tokens);
     }
 }
 

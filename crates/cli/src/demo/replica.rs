@@ -88,14 +88,14 @@ impl Add for TokensGone {
 }
 
 impl Summary {
-    fn new(stats: Stats, round_trips: u64, unreleased: u64) -> Self {
+    fn new(stats: &Stats, round_trips: u64, unreleased: u64) -> Self {
         Self {
             store_calls: stats.store_calls,
             store_round_trips: round_trips,
             failed_batches: stats.failed_batches,
             unreleased,
             exchanges: Vec::new(),
-            tokens: TokensGone::of(&stats),
+            tokens: TokensGone::of(stats),
             log_lines: log_lines::count(),
             stalls: Vec::new(),
             probe_put_aside: Vec::new(),
@@ -174,7 +174,7 @@ pub(crate) async fn offer(
         exchanges,
         stalls: stalls.map_or_else(Vec::new, Stalls::end),
         probe_put_aside: probed.put_aside,
-        ..Summary::new(stats, store.round_trips(), unreleased)
+        ..Summary::new(&stats, store.round_trips(), unreleased)
     })
 }
 

@@ -9,6 +9,7 @@ mod all_or_none;
 mod bounded;
 mod build;
 mod central;
+mod counted;
 mod ended;
 mod exact;
 mod fault_store;

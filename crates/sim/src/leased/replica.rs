@@ -104,7 +104,7 @@ impl LeasedReplica {
         self.books.meet(&demand);
         let key = key_of(&demand, &subject);
         match self.path().acquire(key, demand.cost, NEVER_CLOSED, now) {
-            Step::Decided { verdict, wake } => {
+            Step::Decided { verdict, wake, .. } => {
                 self.decided(verdict, wake, &[demand], ticket, now, out)
             }
             Step::Undecided(()) => {
@@ -126,7 +126,7 @@ impl LeasedReplica {
             self.books.meet(demand);
         }
         match joined.step(self.path(), now) {
-            Step::Decided { verdict, wake } => {
+            Step::Decided { verdict, wake, .. } => {
                 self.decided(verdict, wake, &joined.demands, joined.ticket, now, out)
             }
             Step::Undecided(lacking) => {

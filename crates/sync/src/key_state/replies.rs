@@ -13,7 +13,6 @@ use leasehold_core::{Decided, Demand, Instant, LeaseRequest, Reply, Status, Verd
 
 use super::{GRANTED_MAX, KeyState, Next, Pressure, Refusal, Surroundings, Verdicts, exhausted};
 use crate::central::{central_verdict, free, known_wait, reset};
-use crate::tokens::add;
 use crate::tuning::Sizing;
 use crate::waiting::{Purpose, Waiter, Waiting};
 
@@ -40,8 +39,8 @@ impl<W: Waiter> KeyState<W> {
         match verdict.denial() {
             None => {
                 verdicts.push_back((waiting.waiter, verdict));
-                add(&mut around.tokens.granted, cost);
-                add(&mut around.tokens.spent, cost);
+                around.tokens.granted(cost);
+                around.tokens.spent(cost);
                 self.owe_alone(cost, around);
                 self.pressure = Pressure::Calm;
                 self.refusals = 0;
@@ -147,7 +146,7 @@ impl<W: Waiter> KeyState<W> {
         books.confirm(request.spent, request.released);
         let end = sent + around.clock.used(request.lease);
         let granted = books.grant(reply.granted, reply.expiry, end);
-        add(&mut around.tokens.granted, granted);
+        around.tokens.granted(granted);
         // No ledger of a store grants more than its capacity to be held. One that did all the same, or
         // granted it when the limit was larger, gets the rest back. An open policy knows no capacity.
         let held = books.granted() - request.spent - request.released;
@@ -158,7 +157,7 @@ impl<W: Waiter> KeyState<W> {
         };
         let beyond = held.saturating_sub(most).min(granted);
         books.release(beyond);
-        add(&mut around.tokens.released, beyond);
+        around.tokens.released(beyond);
         let lease_end = books.deadline;
         self.serve(granted - beyond, lease_end, reply, around, verdicts, now);
         if reply.status == Status::Left {
@@ -207,8 +206,8 @@ impl<W: Waiter> KeyState<W> {
         if let Some(books) = &mut self.books {
             books.release(dead + overflow);
         }
-        add(&mut around.tokens.expired, dead);
-        add(&mut around.tokens.released, overflow);
+        around.tokens.expired(dead);
+        around.tokens.released(overflow);
         let left = u64::from(deposit);
         let verdict = Verdict::allow(Decided::Store, left, reset(reply, &around.sizing.limit));
         let served = served.into_iter();

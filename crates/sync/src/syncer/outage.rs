@@ -27,17 +27,26 @@ impl<W: Waiter> Syncer<W> {
     /// Where the tokens went that this replica granted itself while the store was away, by the
     /// failure policies of its limits.
     pub fn tokens_alone(&self) -> Tokens {
-        self.alone
+        self.alone.all()
+    }
+
+    /// Where the tokens of one limit went that this replica granted itself.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such limit.
+    pub fn tokens_alone_of(&self, limit: LimitId) -> Tokens {
+        self.alone.of(limit)
     }
 
     /// Where all tokens went, the store's and this replica's own.
     pub fn tokens_in_all(&self) -> Tokens {
-        self.tokens + self.alone
+        self.tokens() + self.tokens_alone()
     }
 
     /// Tokens admitted while the store was away that it has not charged yet.
     pub fn owed(&self) -> u64 {
-        self.alone.spent.saturating_sub(self.settled)
+        self.alone.all().spent.saturating_sub(self.settled)
     }
 
     /// How many parts of the store are away: they failed some times in a row, and were not heard of
@@ -76,8 +85,7 @@ impl<W: Waiter> Syncer<W> {
     /// is to charge it when it answers.
     pub fn admitted(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
         let cost64 = u64::from(cost);
-        self.alone.granted += cost64;
-        self.alone.spent += cost64;
+        self.count_admitted(key.limit, cost64);
         let Some(entry) = self.tracked(key, now) else {
             self.settled += cost64;
             return;
@@ -87,6 +95,13 @@ impl<W: Waiter> Syncer<W> {
         let state = self.keys[slot as usize].as_mut().expect(LIVE);
         self.settled += state.owe(cost64, capacity);
         self.enqueue(slot, now);
+    }
+
+    /// Counts tokens that were admitted without a grant.
+    fn count_admitted(&mut self, limit: LimitId, tokens: u64) {
+        let mut count = self.alone.count(limit);
+        count.granted(tokens);
+        count.spent(tokens);
     }
 
     /// Until when nobody is to wait for a part of the store, if it is away.
@@ -277,12 +292,13 @@ impl<W: Waiter> Syncer<W> {
     fn end_unfound(&mut self, slot: u32, now: Instant) {
         let (state, mut around) = self.parts(slot);
         let (policy, partition) = (around.policy, state.partition);
+        let limit = state.entry.key().limit;
         let unserved = state.unserved.and_then(|it| it.holds(now));
         let waiting = state.give_up(&mut around, now);
         let until = self.away_until(partition, now).or(unserved).unwrap_or(now);
         for waiting in waiting {
             let (cost, purpose) = (waiting.cost, waiting.purpose);
-            let verdict = self.decide_untracked(policy, cost, purpose, until, now);
+            let verdict = self.decide_untracked(limit, policy, cost, purpose, until, now);
             self.verdicts.push_back((waiting.waiter, verdict));
         }
         self.forget(slot, now);
@@ -291,6 +307,7 @@ impl<W: Waiter> Syncer<W> {
     /// For a key that found no room: nothing of it can be kept until the store is back.
     pub(super) fn decide_untracked(
         &mut self,
+        limit: LimitId,
         policy: FailurePolicy,
         cost: u32,
         purpose: Purpose,
@@ -299,8 +316,7 @@ impl<W: Waiter> Syncer<W> {
     ) -> Verdict {
         if policy == FailurePolicy::Open && purpose == Purpose::Spend {
             let cost = u64::from(cost);
-            self.alone.granted += cost;
-            self.alone.spent += cost;
+            self.count_admitted(limit, cost);
             self.settled += cost;
             Verdict::allow_unknown(Decided::Fallback)
         } else {
