@@ -14,6 +14,7 @@ mod estimate;
 mod ledger;
 mod ledgers;
 mod limit;
+mod limit_error;
 mod limit_id;
 #[cfg(feature = "serde")]
 mod limit_serde;
@@ -29,9 +30,9 @@ pub use estimate::Estimate;
 pub use ledger::{Ledger, Record};
 pub use ledgers::{Kept, Ledgers};
 pub use limit::{Limit, LimitBuilder, Rate};
+pub use limit_error::LimitError;
 pub use limit_id::LimitId;
 pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
-pub use parse::LimitError;
 pub use scale::Scale;
 pub use time::{Instant, Micros, StoreTime};
 pub use verdict::{Admitted, Decided, Denial, Reason, Retry, Verdict};

@@ -9,7 +9,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::parse::{LimitError, Problem};
+use crate::limit_error::{LimitError, Problem};
 use crate::scale::{Scale, gcd};
 use crate::time::Micros;
 
