@@ -588,7 +588,7 @@ impl Limiter {
         match self.inner.mode {
             Mode::Lease => {
                 let verdict = self.ask_task(key, cost).await.with_limit(key.limit);
-                outcomes.count_from_task(key.limit, &verdict, cost);
+                outcomes.count_from_task(&verdict, cost);
                 verdict
             }
             Mode::Central => {
@@ -609,21 +609,19 @@ impl Limiter {
             Some(verdict) => verdict.unwrap_or_else(|_| self.inner.shared.dropped()),
             None if self.inner.shared.closed().is_some() => self.inner.shared.dropped(),
             None if self.named(key).policy == FailurePolicy::Open => {
-                let limit = key.limit;
+                let (outcomes, limit) = (&self.inner.shared.counters.outcomes, key.limit);
                 let key = key.into();
+                let verdict = Verdict::allow_unknown(Decided::Fallback);
+                outcomes.expect_from_task(limit, &verdict, cost);
                 let told = self
                     .inner
                     .commands
                     .try_send(Command::Admitted { key, cost });
                 if told.is_err() {
                     // The task is too busy to hear it: it is admitted and not charged.
-                    self.inner
-                        .shared
-                        .counters
-                        .outcomes
-                        .count_uncharged(limit, cost);
+                    outcomes.count_uncharged(limit, cost);
                 }
-                Verdict::allow_unknown(Decided::Fallback)
+                verdict
             }
             None => self.budget_spent(),
         }

@@ -113,12 +113,18 @@ impl Outcomes {
         }
     }
 
-    /// Counts a verdict that the sync task gave. What it allows, the task finds spent.
-    pub(crate) fn count_from_task(&self, limit: LimitId, verdict: &Verdict, cost: u32) {
-        if !verdict.is_allowed() {
+    /// Prepares for a verdict that the sync task is about to give, because the task finds the tokens
+    /// spent before the caller has counted them. If nobody hears it, they are counted as nobody's.
+    pub(crate) fn expect_from_task(&self, limit: LimitId, verdict: &Verdict, cost: u32) {
+        if verdict.is_allowed() && verdict.decided() != Decided::Local {
+            add(&self.row(Some(limit)).not_local, cost);
+        }
+    }
+
+    /// Counts a verdict that the sync task gave and has [expected](Self::expect_from_task).
+    pub(crate) fn count_from_task(&self, verdict: &Verdict, cost: u32) {
+        if !verdict.is_allowed() || verdict.decided() != Decided::Local {
             self.count(verdict, cost, Counted::No);
-        } else if verdict.decided() != Decided::Local {
-            self.count_elsewhere(limit, verdict.decided(), cost);
         }
     }
 
@@ -128,11 +134,6 @@ impl Outcomes {
         // First: until the next look it is not among those spent, and must not seem local then.
         add(&row.not_local, cost);
         add(&row.allowed[decided.index()], cost);
-    }
-
-    /// Counts tokens that the sync task spent on a request which nobody waits for any more.
-    pub(crate) fn count_unheard(&self, limit: LimitId, cost: u32) {
-        add(&self.row(Some(limit)).not_local, cost);
     }
 
     /// Counts tokens that were allowed and that the sync task was never told of.

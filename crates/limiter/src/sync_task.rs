@@ -236,13 +236,12 @@ impl SyncTask {
         }
         while let Some((caller, verdict)) = self.syncer.poll_verdict() {
             drop(caller.waits);
-            let heard = caller.verdict.send(verdict);
-            // The caller may have stopped waiting in this very moment.
-            if let (Err(unheard), Some((limit, cost))) = (heard, caller.spends)
-                && unheard.is_allowed()
-            {
-                self.shared.counters.outcomes.count_unheard(limit, cost);
+            if let Some((limit, cost)) = caller.spends {
+                let outcomes = &self.shared.counters.outcomes;
+                outcomes.expect_from_task(limit, &verdict, cost);
             }
+            // Whoever stopped waiting in this very moment does not hear it.
+            let _ = caller.verdict.send(verdict);
         }
         self.shared.counters.publish(&self.syncer, &self.past, now);
         let due = self.syncer.poll_timeout(now).map(|(at, _)| at);

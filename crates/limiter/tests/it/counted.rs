@@ -178,3 +178,15 @@ async fn a_central_limiter_counts_what_the_store_decides() {
     assert_eq!(api.allowed(Decided::Store), 20);
     assert_eq!(api.denied(Reason::Exhausted), 10);
 }
+
+/// A token of the first request was counted twice: the task found it spent before its caller knew.
+#[tokio::test]
+async fn a_request_that_waited_is_counted_once_from_the_start() {
+    for limit in ["100/s burst 20", "2/h"] {
+        let limiter = build(one_limit(limit));
+        let mut heard = Heard::default();
+        heard.hear(limiter.acquire("alice", 1).await, &[(0, 1)]);
+        assert_eq!(Heard::of(&limiter.stats()), heard, "{limit}");
+        counted(&limiter, &heard).await;
+    }
+}
