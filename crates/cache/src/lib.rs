@@ -1,5 +1,8 @@
 //! The quota cache of one replica: what it holds on lease, per key, read without a lock.
 //!
+//! This crate is for those who work on `leasehold` itself, or drive its parts with a runtime of
+//! their own. A service uses the crate `leasehold`.
+//!
 //! Request threads look a key up and touch its atomics ([`QuotaCache::try_acquire`]). One owner,
 //! the sync task, inserts and removes keys and moves tokens in and out of their leases. Neither
 //! waits for the other.

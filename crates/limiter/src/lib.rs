@@ -5,6 +5,10 @@
 //! in step. For every key and every window, however many replicas there are and whatever is lost,
 //! delayed or crashed: `admitted <= burst + overshoot + rate * window`.
 //!
+//! This crate is for services that limit requests by user, tenant or address, in more than one
+//! process. With the built-in [`MemoryStore`] it serves one process and needs nothing installed;
+//! the crate `leasehold-redis` has the store that many processes share.
+//!
 //! # Trade-offs
 //!
 //! - The first request for a key, and requests for keys too slow to lease, wait for one exchange
@@ -30,6 +34,8 @@
 //! # }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod builder;
 mod caught;
 mod clock;
@@ -46,7 +52,7 @@ mod stats;
 mod store;
 mod sync_task;
 
-/// What tests of a service need.
+/// Tools for the tests of a service.
 #[cfg(feature = "test-util")]
 pub mod test {
     pub use crate::clock::TestClock;

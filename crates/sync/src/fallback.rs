@@ -21,6 +21,7 @@ use leasehold_core::{
 ///
 /// Leases that are alive are spent under every policy: outages that are shorter pass unnoticed.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum FailurePolicy {
     /// Nothing. The bound on what is admitted holds as ever.
     #[default]

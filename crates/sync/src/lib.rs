@@ -1,5 +1,8 @@
 //! The background half of a replica, without I/O: how many tokens to lease, when to ask for them,
-//! and what to tell whom. And the front of it: what a request comes to before it asks.
+//! and which request gets which verdict; and the request path, which decides before it asks.
+//!
+//! This crate is for those who drive a replica with a runtime of their own, as the simulator does. A
+//! service uses the crate `leasehold`, which drives it with tokio.
 //!
 //! Nothing here reads a clock, draws a random number, starts a thread or touches a socket. Time
 //! comes in as the last argument; effects go out as values ([`Batch`], verdicts, timeouts). The

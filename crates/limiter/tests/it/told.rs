@@ -1,4 +1,4 @@
-//! What a verdict tells of the limit that decided: what is held here, and what remains of it.
+//! A verdict tells of the limit that decided: what is held here, and what remains of it.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::world::{alone, build, denial, eventually, one_limit};
 const USER: LimitId = LimitId(0);
 const GLOBAL: LimitId = LimitId(1);
 
-/// What remains by the verdict's own limit: within its bounds, whatever it is.
+/// The tokens that remain by the verdict's own limit, checked to be within its bounds.
 fn estimate(limiter: &Limiter, verdict: &Verdict) -> Estimate {
     let estimate = limiter.estimate(verdict).expect("a limit was looked at");
     assert_eq!(Some(estimate.limit), verdict.limit());
@@ -43,7 +43,8 @@ async fn what_remains_shrinks_by_each_request_whoever_decides_it() {
         let verdict = limiter.acquire("alice", 1).await;
         match mode {
             Mode::Central => assert_eq!(verdict.held(), 0, "nothing is held"),
-            Mode::Lease => assert!(verdict.held() < 1700, "{verdict:?}"),
+            // A mode that another version may add is not run here.
+            Mode::Lease | _ => assert!(verdict.held() < 1700, "{verdict:?}"),
         }
     }
 }
