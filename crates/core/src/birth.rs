@@ -75,8 +75,8 @@ impl Birth {
         is_possible.then_some(self.since)
     }
 
-    /// Whether a store whose clock says `now` can have made the marker, for callers whose leases run
-    /// for `hold` at most.
+    /// Whether a store whose clock says `now` can have made the marker, for callers whose leases
+    /// run for `hold` at most.
     ///
     /// It lies ahead of the clock only if the clock was set back, and while forgotten leases run.
     fn is_possible(&self, hold: Micros, now: StoreTime) -> bool {

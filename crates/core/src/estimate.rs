@@ -51,7 +51,8 @@ impl Limit {
     /// // 30 tokens were leased of 2000, and one of them is spent.
     /// let limit: Limit = "1000/s burst 2000".parse()?;
     /// let verdict = Verdict::allow(Decided::Local, 29, Duration::from_millis(30));
-    /// let estimate = limit.estimate(&verdict.with_limit(LimitId::FIRST)).expect("a limit is named");
+    /// let verdict = verdict.with_limit(LimitId::FIRST);
+    /// let estimate = limit.estimate(&verdict).expect("a limit is named");
     /// assert_eq!((verdict.held(), estimate.remaining), (29, 1999));
     /// # Ok::<(), leasehold_core::LimitError>(())
     /// ```
@@ -133,7 +134,7 @@ mod tests {
         estimate.remaining
     }
 
-    /// What a bucket has left is told exactly at the moment of the store's word, whatever the rate.
+    /// The estimate is exact at the moment of the store's reply, whatever the rate.
     #[test]
     fn what_is_used_is_not_remaining_and_what_is_held_is() {
         for text in [

@@ -12,14 +12,18 @@
 //! outstanding, no later than its expiry, what was truly spent never exceeds what is charged or
 //! outstanding.
 //!
-//! Three things put the sum above the capacity, and none is a grant. What replicas admitted while
-//! they could not ask, by a failure policy, is charged whether it fits or not. Leases re-asserted to a store
-//! that had forgotten them raise it; a charge then stops at the capacity, as by the above no more
-//! than that can truly have been spent and not yet drained. And while replicas know two limits, it
-//! may have been filled under the larger and be met by a caller with the smaller. So a charge stops
-//! at the [`ceiling`](Ledger::ceiling): the largest capacity that was granted under since the sum
-//! last fitted the caller's own. Were it the caller's, the larger limit would grant again what the
-//! smaller forgot.
+//! Three things put the sum above the capacity, and none is a grant:
+//!
+//! - Tokens that replicas admitted by a failure policy, while they could not ask, are charged
+//!   whether they fit or not.
+//! - Leases re-asserted to a store that had forgotten them raise the sum. A charge then stops at
+//!   the capacity, because no more than that can truly have been spent and not yet drained.
+//! - While replicas know two limits, the bucket may have been filled under the larger limit when a
+//!   caller with the smaller one comes.
+//!
+//! So a charge stops at the [`ceiling`](Ledger::ceiling): the largest capacity that was granted
+//! under since the sum last fitted the caller's own. If it stopped at the caller's own capacity,
+//! the larger limit would grant again what the smaller one forgot.
 //!
 //! # Order
 //!
@@ -37,10 +41,10 @@ use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wai
 use crate::scale::LEVEL_END;
 use crate::time::{Micros, StoreTime};
 
-/// What the store knows of one key.
+/// The store's knowledge of one key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ledger {
-    /// What is charged.
+    /// The bucket that tokens are charged to.
     pub bucket: Bucket,
     /// Tokens outstanding on all records.
     pub outstanding: u64,
@@ -48,7 +52,7 @@ pub struct Ledger {
     pub demand: u64,
     /// No record expires before this; [`StoreTime::ZERO`] if there is none.
     pub next_expiry: StoreTime,
-    /// What a token weighs in `bucket`, so that a change of the limit can be recognised.
+    /// The weight of a token in `bucket`, so that a change of the limit can be recognised.
     pub weight: u64,
     /// Tokens beyond which nothing can be charged: no grant since the sum of charged and
     /// outstanding last fitted the capacity was made under a larger one.
@@ -57,7 +61,7 @@ pub struct Ledger {
     pub records: BTreeMap<RecordId, Record>,
 }
 
-/// What the store knows of one lease. Counts are cumulative and only grow.
+/// The store's knowledge of one lease. Counts are cumulative and only grow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Record {
     /// Tokens granted.
@@ -119,16 +123,16 @@ impl Ledger {
         }
     }
 
-    /// How long the ledger may still matter: until every lease has ended and all has drained. `lease`
-    /// is the time for which the last request asked for one; zero if for none.
+    /// How long the ledger may still matter: until every lease has ended and all has drained.
+    /// `lease` is the time for which the last request asked for one; zero if for none.
     pub fn lifetime(&self, limit: &Limit, lease: Micros, now: StoreTime) -> Micros {
         let outstanding = self.outstanding.min(self.exact_ceiling(limit));
         let outstanding = limit.scale().level(outstanding);
         let drained = self
             .bucket
             .time_to_drain(self.bucket.level + outstanding, limit, now);
-        // Nobody is late to speak of a lease that was not asked for: a bucket that has drained is as
-        // good as none.
+        // Nobody is late to speak of a lease that was not asked for: a bucket that has drained is
+        // as good as none.
         let lease = match lease {
             Micros(0) => 0,
             Micros(lease) => lease.saturating_add(LIFETIME_MARGIN.0),
@@ -380,7 +384,7 @@ impl Record {
         }
     }
 
-    /// What the replica is done with of a lease that the store has forgotten. It is not charged
+    /// The part of a forgotten lease that the replica is done with. It is not charged
     /// again: it was before the replica left, or counts as spent with all the store forgot.
     fn settled(request: &LeaseRequest) -> Self {
         let spent = request.spent.min(request.granted).min(CLAIM_MAX);
@@ -403,8 +407,8 @@ const fn tokens_end(limit: &Limit) -> u64 {
 /// Kept beyond the last effect, so that a replica that is late by less is still known.
 const LIFETIME_MARGIN: Micros = Micros(1_000_000);
 
-/// More than any replica can have been granted. A claim that would raise what is outstanding beyond is
-/// cut, so that the sum of all claims can be stored and told, whatever replicas say.
+/// More than any replica can have been granted. A claim that would raise what is outstanding
+/// beyond is cut, so that the sum of all claims can be stored and told, whatever replicas say.
 const CLAIM_MAX: u64 = 1 << 52;
 
 /// Two numbers below this have a product below 2^52.

@@ -1,9 +1,13 @@
-//! What a decision is, in exact integers: time, limits, the messages between a replica and its
-//! store, and the store's ledger as a pure function.
+//! The definitions of a decision, in exact integers: time, limits, the messages between a replica
+//! and its store, and the store's ledger as a pure function.
+//!
+//! This crate is for those who write a store in another language or check one, and for tools that
+//! read limits. A service uses the crate `leasehold`, which shows what it needs of this one.
 //!
 //! Nothing here reads a clock, draws a random number, starts a thread or opens a socket, and
 //! nothing can: the crate is `no_std`.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 

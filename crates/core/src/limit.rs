@@ -15,8 +15,9 @@ use crate::time::Micros;
 
 /// So many tokens per period, in bursts of so many.
 ///
-/// Written `"1000/s burst 2000"`, `"100/min"`, `"0.5/s"` or `"1000000/day burst 5000 overshoot 1%"`,
-/// or [`Limit::per_second(1000).burst(2000)`](Self::per_second). Without `burst`, a whole period's
+/// A limit is written `"1000/s burst 2000"`, `"100/min"`, `"0.5/s"` or
+/// `"1000000/day burst 5000 overshoot 1%"`, or in code
+/// [`Limit::per_second(1000).burst(2000)`](Self::per_second). Without `burst`, a whole period's
 /// tokens may come at once; without `overshoot`, nothing beyond is ever admitted. Decimals are
 /// exact: `0.5/s` is `1/2s`.
 ///

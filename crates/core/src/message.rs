@@ -1,4 +1,4 @@
-//! What a replica and its store say to each other about one key.
+//! The messages between a replica and its store about one key.
 //!
 //! Requests carry cumulative *state*, never deltas: what the replica knows to have been granted,
 //! has spent and has released in all. The store keeps the larger of what it has and what it is
@@ -29,7 +29,7 @@ impl Demand {
     pub const ONE: Self = Self(256);
 }
 
-/// What a replica asks of the ledger of one key.
+/// A replica's request to the ledger of one key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Request {
     /// Report on a lease, and renew, enlarge, shrink or end it.
@@ -80,7 +80,7 @@ pub struct LeaseRequest {
 /// The ledger's answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Reply {
-    /// What became of the request.
+    /// The outcome of the request.
     pub status: Status,
     /// Tokens granted to this record in all.
     pub granted: u64,
@@ -176,12 +176,12 @@ const COUNT_END: u64 = 1 << 52;
 /// The longest wait that is told, 142 years: beyond, a double would round it.
 pub(crate) const WAIT_MAX: u64 = 1 << 52;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
     /// The lease runs until the announced expiry.
     Leased,
-    /// The same, after the store took back what it had forgotten.
+    /// The lease is granted or renewed after the store took back what it had forgotten.
     Reasserted,
     /// The lease has ended: nothing was outstanding or wanted.
     Left,
@@ -191,7 +191,7 @@ pub enum Status {
     Spent,
     /// Central mode: the cost does not fit now; nothing is charged.
     Denied,
-    /// What was admitted without leave is charged.
+    /// Tokens that were admitted without leave are charged.
     Charged,
     /// The request was not executed: this version cannot read what is stored under the key. The
     /// stored value stays as it is until it expires or somebody deletes it.

@@ -34,8 +34,8 @@ use crate::time::Instant;
 /// );
 /// # Ok::<(), leasehold_core::Denial>(())
 /// ```
-// Plain words: no part of a decision is as dear as copying its answer in overlapping parts, or dividing
-// for a `Duration` that nobody asks for.
+// Plain words: no part of a decision is as dear as copying its answer in overlapping parts, or
+// dividing for a `Duration` that nobody asks for.
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[must_use = "a verdict that nobody looks at limits nothing"]
 pub struct Verdict {
@@ -350,8 +350,8 @@ impl Retry {
         }
     }
 
-    /// The time to wait in whole seconds, rounded up, as an HTTP `Retry-After` header has it; `None`
-    /// if no wait helps.
+    /// The time to wait in whole seconds, rounded up, as an HTTP `Retry-After` header has it;
+    /// `None` if no wait helps.
     pub const fn seconds(self) -> Option<u64> {
         match self {
             Self::After(wait) if wait.subsec_nanos() > 0 => Some(wait.as_secs().saturating_add(1)),

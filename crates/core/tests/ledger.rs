@@ -856,7 +856,7 @@ fn needs(record: RecordId, tokens: u64) -> LeaseRequest {
     }
 }
 
-/// What A says of its lease after the reply `heard`, wanting nothing more.
+/// The request by which A reports its lease after the reply `heard`, wanting nothing more.
 fn claim(heard: Reply, spent: u64, released: u64) -> LeaseRequest {
     LeaseRequest {
         granted: heard.granted,

@@ -150,9 +150,12 @@ impl Builder {
         self
     }
 
-    /// What the limit of that name admits while the store is away and its leases have ended:
-    /// nothing unless set. [`FailurePolicy::Local`] needs to know how many replicas there are before the
-    /// store has told: set [`Tuning::max_replicas`]. In [`Mode::Central`] there are no leases, and every limit is closed.
+    /// The failure policy of the limit of that name: what it admits while the store is away and its
+    /// leases have ended. It admits nothing unless this is set.
+    ///
+    /// [`FailurePolicy::Local`] needs to know how many replicas there are before the store has
+    /// replied: set [`Tuning::max_replicas`]. In [`Mode::Central`] there are no leases, and every
+    /// limit is closed.
     pub fn failure_policy(mut self, name: &str, policy: FailurePolicy) -> Self {
         self.policies.push((name.into(), policy));
         self
@@ -200,8 +203,8 @@ impl Builder {
         self
     }
 
-    /// The clock of a test, by which the limiter tells the time and waits. If the store is an embedded
-    /// one, give the store the clock too: [`MemoryStore::with_clock`].
+    /// The clock of a test, by which the limiter reads the time and waits. If the store is an
+    /// embedded one, give the store the clock too: [`MemoryStore::with_clock`].
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: &crate::test::TestClock) -> Self {
         self.clock = Some(Clock::of_test(clock));
@@ -308,9 +311,9 @@ impl Builder {
             let limits = self.limits.iter().filter(is_local).count();
             warn!(
                 target: "leasehold", limit = %name, limits,
-                "a limit has the failure policy `local`, and `Tuning::max_replicas` is not set: while \
-                 the store is away from the start, the limit is closed, because this replica's part \
-                 of it is unknown"
+                "a limit has the failure policy `local`, and `Tuning::max_replicas` is not set: \
+                 while the store is away from the start, the limit is closed, because this \
+                 replica's part of it is unknown"
             );
         }
     }
@@ -365,8 +368,9 @@ pub(crate) fn random() -> u64 {
 /// Names that a message lists: enough to see a slip of the pen among.
 const NAMES_SAID: usize = 20;
 
-/// Commands that may wait for the task; [`Limiter::acquire_all`] tells the number. Beyond, requests are denied rather than queued: at ten
-/// thousand misses a millisecond's budget is long gone.
+/// Commands that may wait for the task; the docs of [`Limiter::acquire_all`] give the number.
+/// Requests beyond it are denied rather than queued, because a task with ten thousand misses to
+/// serve takes longer than the budget of a request.
 const COMMANDS: usize = 16_384;
 
 /// Keys that may have signalled and not been looked at. Beyond, their alarms find them.

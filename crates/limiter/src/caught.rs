@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-/// What a panic said.
+/// The message of a panic.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Panic(Arc<str>);
 

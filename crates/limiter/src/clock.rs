@@ -4,12 +4,13 @@
 //! wakes up finds its leases ended, as the store did. It is disciplined like the store's clock
 //! is, so the two do not drift apart by more than either is wrong.
 //!
-//! Requests are told the time by the processor's counter, from a reading of that clock that is a few
-//! milliseconds old at most, which takes a third of the time: see [`tsc_clock`]. Cheaper clocks there are,
-//! and none that would do. `CLOCK_MONOTONIC_COARSE` stands still while the machine sleeps, and while the
-//! one processor that keeps it is taken from a virtual machine. A time that a thread of this process
-//! keeps for the others is an old one when the process wakes from a SIGSTOP, just when leases have ended:
-//! `leasehold faults --only replica-paused` is there for whoever tries it.
+//! Requests read the processor's counter and add it to a reading of that clock which is a few
+//! milliseconds old at most. That takes a third of the time of a reading: see [`tsc_clock`].
+//!
+//! Two cheaper clocks are not safe. `CLOCK_MONOTONIC_COARSE` stands still while the machine sleeps,
+//! and while the one processor that keeps it is taken from a virtual machine. A time that a thread
+//! of this process keeps for the others is stale when the process wakes from a SIGSTOP, which is
+//! just when leases have ended; `leasehold faults --only replica-paused` shows that fault.
 
 mod counter;
 mod process;
@@ -150,7 +151,7 @@ impl Clock {
         sleep.await;
     }
 
-    /// What comes of `work`, if it comes within `time`, on a timer of `runtime`.
+    /// The output of `work`, if it is there within `time`, on a timer of `runtime`.
     pub(crate) async fn timeout<T>(
         &self,
         runtime: &Handle,
@@ -168,7 +169,7 @@ impl Clock {
         timeout.await.ok()
     }
 
-    /// What comes of `work` for a call to a store, if it comes within `time`.
+    /// The output of `work` for a call to a store, if it is there within `time`.
     #[cfg_attr(
         not(feature = "test-util"),
         expect(unused_variables, reason = "for a test's clock")

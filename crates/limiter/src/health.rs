@@ -13,7 +13,7 @@ use crate::caught::Panic;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Health {
-    /// What the background task does.
+    /// The state of the background task.
     pub task: TaskState,
     /// Panics of the background task since the limiter was built. Each is logged, and the task is
     /// restarted with nothing leased: what it had leased then ends by itself at the store.
@@ -30,7 +30,7 @@ pub struct Health {
     pub parts_away: u32,
 }
 
-/// What a limiter's background task does.
+/// The state of a limiter's background task.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TaskState {

@@ -1,4 +1,5 @@
-//! What may stand for a key: text, bytes, numbers, addresses, and pairs of a limit and one of these.
+//! Values that may stand for a key: text, bytes, numbers, addresses, and pairs of a limit and one
+//! of these.
 //!
 //! # Invariant
 //!
@@ -90,21 +91,23 @@ use leasehold_cache::{KeyRef, LimitId};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no key of a limiter",
-    label = "neither text, bytes, an integer, an IP address, nor a pair of a limit and one of these",
-    note = "write `format!(\"user:{{id}}\")`, `\"user:42\"`, an integer, `peer.ip()`, or with a limit \
-            `(\"limit\", \"user:42\")`; for a type of your own, implement `AsKey`"
+    label = "neither text, bytes, an integer, an IP address, nor a pair of a limit and one of \
+             these",
+    note = "write `format!(\"user:{{id}}\")`, `\"user:42\"`, an integer, `peer.ip()`, or with a \
+            limit `(\"limit\", \"user:42\")`; for a type of your own, implement `AsKey`"
 )]
 pub trait AsKey {
     /// The key that this value stands for.
     fn as_key(&self) -> Key<'_>;
 }
 
-/// A value that stands for a limit of a limiter: its name, or its [`LimitId`], which is found faster.
+/// A value that stands for a limit of a limiter: its name, or its [`LimitId`], which is found
+/// faster.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no limit of a limiter",
     label = "neither the name of a limit nor a `LimitId`",
-    note = "the first of a pair is the limit: write `(\"limit\", key)`; a key of two parts is written \
-            `format!(\"{{a}}:{{b}}\")`"
+    note = "the first of a pair is the limit: write `(\"limit\", key)`; a key of two parts is \
+            written `format!(\"{{a}}:{{b}}\")`"
 )]
 pub trait AsLimit {
     /// The limit that this value stands for.

@@ -15,10 +15,12 @@ use leasehold_core::Verdict;
 use crate::key::AsKey;
 use crate::limiter::Limiter;
 
-/// One key of a [`Limiter`], found once: for callers that keep it, such as a connection or a tenant.
+/// One key of a [`Limiter`], looked up once: for callers that keep it, such as a connection or a
+/// tenant.
 ///
-/// Decides as the limiter does, and saves it the hash and the look-up of the key. Its methods take
-/// `&mut self`, for a handle remembers what it found; clone it for other tasks, which is cheap.
+/// A handle decides as the limiter does, without hashing and looking up the key. Its methods take
+/// `&mut self`, because a handle remembers the entry it found; clone it for other tasks, which is
+/// cheap.
 ///
 /// A handle does not keep its key in the cache: a key that nobody asks for is given back and
 /// forgotten, and found again by the next request.

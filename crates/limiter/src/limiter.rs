@@ -77,8 +77,9 @@ struct Inner {
     tuning: Tuning,
 }
 
-/// Who decides.
+/// The place where a limiter decides requests.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Mode {
     /// This process, from what it leases; the store where a lease does not pay.
     #[default]
@@ -95,7 +96,7 @@ pub struct NotReleased {
     pub tokens: u64,
 }
 
-/// What is known of a key, without spending anything.
+/// The state of a key, here and at the store: the answer to [`Limiter::peek`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Peek {
@@ -242,14 +243,15 @@ impl Limiter {
     ///
     /// Keys of several types are brought to one by [`AsKey::as_key`].
     ///
-    /// A key that is named more than once pays the sum. A key with cost 0 takes no part: nobody looks
-    /// whether its limit is used up. If no key costs anything, or `requests` is empty, no limit
-    /// applies: the verdict allows and names no limit, and there is no estimate of what remains.
+    /// A key that is named more than once pays the sum. A key with cost 0 takes no part: its limit
+    /// is not looked at. If no key costs anything, or `requests` is empty, no limit applies: the
+    /// verdict allows and names no limit, and there is no estimate of what remains.
     ///
     /// There is no bound on how many keys are named. The time is proportional to their number, and
-    /// while the limiter decides it does not yield. Up to eight keys whose tokens are here, nothing is
-    /// allocated and no timer is set. Only 16 384 keys can wait for the store at a time: if more lack
-    /// tokens, the request is denied as [`Reason::Overloaded`], and finds more of them next time.
+    /// the limiter does not yield while it decides. For up to eight keys whose tokens are here it
+    /// allocates nothing and sets no timer. Only 16 384 keys can wait for the store at a time: if
+    /// more lack tokens, the request is denied as [`Reason::Overloaded`], and finds more of them
+    /// next time.
     ///
     /// # Panics
     ///
@@ -292,8 +294,8 @@ impl Limiter {
             .unwrap_or_else(|missed| missed)
     }
 
-    /// What the limit that decided has left of the key, to be told in a header. Costs no exchange
-    /// with the store; [`peek`](Self::peek) does, and tells more.
+    /// An estimate of what the limit that decided has left of the key, for a header. It costs no
+    /// exchange with the store; [`peek`](Self::peek) costs one, and says more.
     ///
     /// | | [`Verdict::held`] | [`Estimate::remaining`] |
     /// |---|---|---|
@@ -331,7 +333,7 @@ impl Limiter {
         limit.estimate(verdict)
     }
 
-    /// What is known of a key here and at the store. Spends nothing.
+    /// The state of a key here and at the store. Spends nothing, and costs one exchange.
     ///
     /// # Errors
     ///
@@ -369,18 +371,18 @@ impl Limiter {
         })
     }
 
-    /// What has been done so far.
+    /// The counts of what the limiter has done so far.
     pub fn stats(&self) -> Stats {
         let keys = self.inner.shared.cache.len() as u64;
         let shared = &*self.inner.shared;
         shared.counters.read(keys, &shared.limits)
     }
 
-    /// The most tokens beyond burst + rate x window that this replica may cause to be admitted on any
-    /// one key of `limit`, as things are now: its overshoot budget and, while the store is away, what
-    /// its failure policy adds. `None` if there is no bound: the limit is
-    /// [`FailurePolicy::Open`](crate::FailurePolicy::Open) and the store is away. For a metric,
-    /// `overshoot_bound_tokens`.
+    /// The most tokens beyond burst + rate x window that this replica may now cause to be admitted
+    /// on any one key of `limit`: its overshoot budget and, while the store is away, what its
+    /// failure policy adds. `None` if there is no bound, because the limit is
+    /// [`FailurePolicy::Open`](crate::FailurePolicy::Open) and the store is away. It suits a metric
+    /// named `overshoot_bound_tokens`.
     ///
     /// It counts no loss of the store's memory beyond what the protocol excludes: see
     /// `docs/PROTOCOL.md` for those cases.
@@ -476,11 +478,12 @@ impl Limiter {
         self.follow(step, |_| cost).ok()
     }
 
-    /// The same for a key whose entry was found before.
+    /// The verdict for an entry that the caller has already looked up, if it can be had here and
+    /// now.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+        reason = "a call copies what it returns in parts, and copies are most of a decision"
     )]
     pub(crate) fn decide_at(&self, entry: &Arc<Entry>, cost: u32) -> Option<Verdict> {
         let shared = &*self.inner.shared;
@@ -508,7 +511,7 @@ impl Limiter {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+        reason = "a call copies what it returns in parts, and copies are most of a decision"
     )]
     fn follow<Lacking>(
         &self,
@@ -732,8 +735,8 @@ impl Limiter {
         })
     }
 
-    /// The keys of several requests, each with the number of its limit; a denial if there is no such
-    /// limit, or if nothing is leased.
+    /// The keys of several requests, each with the number of its limit; a denial if there is no
+    /// such limit, or if nothing is leased.
     #[inline]
     fn named_keys<'r, K: AsKey>(
         &self,
@@ -842,8 +845,9 @@ impl Limiter {
         self.path().limit(key.limit)
     }
 
-    /// Waits no longer than the budget. The runtime counts in whole milliseconds and rounds up, twice;
-    /// so this asks for less, and ends up to 1.5 ms before what was meant or half a millisecond after.
+    /// Waits for `work`, no longer than the budget. The runtime counts in whole milliseconds and
+    /// rounds up twice, so this asks for less: it ends up to 1.5 ms before the budget does, or half
+    /// a millisecond after.
     async fn within_budget<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let budget = self.inner.budget;
         let less = budget.saturating_sub(ROUNDED_UP).max(budget / 2);
@@ -874,8 +878,8 @@ fn texts<K: AsKey>(requests: &[(K, u32)]) -> SmallVec<[Text; FEW]> {
     requests.iter().filter_map(text).collect()
 }
 
-/// The requests with each key named once, without those that cost nothing: what is judged, asked for
-/// and taken is then what a key pays in all. Keys keep the order in which they are first named.
+/// The requests with each key named once, without those that cost nothing, so that each key is
+/// asked for what it pays in all. Keys keep the order in which they are first named.
 fn merged<'r, 'k>(requests: &'r [(KeyRef<'k>, u32)]) -> Merged<'r, 'k> {
     if requests.len() > FEW {
         return merged_many(requests);

@@ -17,11 +17,11 @@ use crate::store::{Store, StoreFuture};
 /// A store in this process's memory.
 ///
 /// Its memory is bounded: it keeps the ledgers of at most [`KEYS_MAX`](Self::KEYS_MAX) keys, some
-/// 300 bytes each and the key, or of as many as [`with_keys_max`](Self::with_keys_max) says. A ledger
-/// is forgotten once its bucket is full again and its leases are over, a few with each call. While all
-/// that are kept still matter, a key that has none is denied as
-/// [`Overloaded`](crate::Reason::Overloaded) under every failure policy, because to forget another
-/// key's would admit more than its limit.
+/// 300 bytes each and the key, or of as many as [`with_keys_max`](Self::with_keys_max) says. Each
+/// call forgets a few ledgers whose buckets are full again and whose leases are over. While all
+/// ledgers that are kept still matter, a key that has none is denied as
+/// [`Overloaded`](crate::Reason::Overloaded) under every failure policy, because to forget the
+/// ledger of another key would admit more than its limit.
 ///
 /// # Examples
 ///

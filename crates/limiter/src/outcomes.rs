@@ -33,11 +33,11 @@ struct Row {
     /// Denied for want of tokens by what is known here, and of keys in fallback.
     exhausted_here: AtomicU64,
     unavailable_here: AtomicU64,
-    /// Of the tokens that the sync task finds spent, those that are allowed elsewhere or by nobody.
+    /// Tokens that the sync task finds spent, and that were allowed elsewhere or to nobody.
     not_local: AtomicU64,
     /// Allowed, and never told to the sync task.
     uncharged: AtomicU64,
-    /// Of those that the cache counts as denied, those denied for another reason.
+    /// Tokens that the cache counts as denied, and that were denied for another reason.
     not_exhausted: AtomicU64,
 }
 
@@ -68,9 +68,9 @@ impl LimitStats {
 
     /// Tokens of requests that were denied, by reason. Nothing was spent on them.
     ///
-    /// Denials of keys that are known here to have no tokens ([`Reason::Exhausted`]) are counted when
-    /// the sync task next looks at the key: within [`Tuning::idle_after`](crate::Tuning) at the
-    /// latest. The other requests are counted at once.
+    /// Denials of keys that are known here to have no tokens ([`Reason::Exhausted`]) are counted
+    /// when the sync task next looks at the key: within [`Tuning::idle_after`](crate::Tuning) at
+    /// the latest. The other requests are counted at once.
     pub const fn denied(&self, reason: Reason) -> u64 {
         self.denied[reason.index()]
     }
@@ -113,8 +113,9 @@ impl Outcomes {
         }
     }
 
-    /// Prepares for a verdict that the sync task is about to give, because the task finds the tokens
-    /// spent before the caller has counted them. If nobody hears it, they are counted as nobody's.
+    /// Prepares for a verdict that the sync task is about to give, because the task finds the
+    /// tokens spent before the caller has counted them. If nobody hears it, they are counted as
+    /// nobody's.
     pub(crate) fn expect_from_task(&self, limit: LimitId, verdict: &Verdict, cost: u32) {
         if verdict.is_allowed() && verdict.decided() != Decided::Local {
             add(&self.row(Some(limit)).not_local, cost);
@@ -141,8 +142,8 @@ impl Outcomes {
         add(&self.row(Some(limit)).uncharged, cost);
     }
 
-    /// Publishes what the sync task has found so far under one limit: tokens of the store, and those
-    /// that this replica granted itself.
+    /// Publishes what the sync task has found so far under one limit: tokens of the store, and
+    /// those that this replica granted itself.
     pub(crate) fn publish(&self, limit: LimitId, leased: Tokens, granted_here: Tokens) {
         let row = self.row(Some(limit));
         let spent = leased.spent.saturating_add(granted_here.spent);

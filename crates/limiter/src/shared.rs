@@ -1,5 +1,5 @@
-//! What the request path and the sync task share: the cache, the clock, the limits, the counts,
-//! and whether the limiter decides anything any more.
+//! The state that the request path and the sync task share: the cache, the clock, the limits, the
+//! counts, and whether the limiter still decides.
 
 use std::future;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::health::{Health, HealthCell, TaskState};
 use crate::names::Names;
 use crate::stats::Counters;
 
-/// What the time is told by, and what is waited by.
+/// The clock by which a limiter reads the time, and the runtime by whose timers it waits.
 #[derive(Debug)]
 pub(crate) struct Time {
     pub(crate) clock: Clock,
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<QuotaCache>,
     pub(crate) limits: Arc<[NamedLimit]>,
     pub(crate) names: Names,
-    /// What the sync task says of the store.
+    /// The sync task's word on which parts of the store are away.
     pub(crate) away: Arc<Away>,
     pub(crate) counters: Counters,
     pub(crate) health: HealthCell,
@@ -84,7 +84,7 @@ impl Shared {
         self.time.clock.now_approx()
     }
 
-    /// What comes of `work`, if it comes within `time`. The caller may run on any executor.
+    /// The output of `work`, if it is there within `time`. The caller may run on any executor.
     pub(crate) async fn timeout<T>(
         &self,
         time: Duration,
@@ -94,7 +94,7 @@ impl Shared {
         clock.timeout(runtime, time, work).await
     }
 
-    /// What comes of `work` for a call to the store, if it comes within `time`.
+    /// The output of `work` for a call to the store, if it is there within `time`.
     pub(crate) async fn timeout_call<T>(
         &self,
         call: &Call,
@@ -189,8 +189,8 @@ impl Shared {
         self.left.send_replace(Some(left));
     }
 
-    /// The task is gone, and nobody asked it to be: its runtime has ended. Nothing is spent from now
-    /// on, because nobody could report it.
+    /// The task has ended without being told to, because its runtime has ended. Nothing is spent
+    /// from now on, because nobody could report it.
     pub(crate) fn end_early(&self, left: u64) {
         let _ = (self.phase).compare_exchange(OPEN, ENDED, Relaxed, Relaxed);
         self.cache.forget_all();
@@ -228,5 +228,6 @@ const SHUT_DOWN: u8 = 1;
 /// The task's runtime has ended.
 const ENDED: u8 = 2;
 
-/// What a request is told that was lost in a panic of the task: it restarts about as fast.
+/// The wait that a request is told which was lost in a panic of the task: about the time that a
+/// restart takes.
 const RESTARTED_SOON: Duration = Duration::from_millis(10);

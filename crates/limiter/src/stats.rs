@@ -1,4 +1,4 @@
-//! What a limiter has done so far, counted by its sync task and readable at any time.
+//! The counts of what a limiter has done, kept by its sync task and readable at any time.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
@@ -14,7 +14,7 @@ use crate::sync_task::Past;
 /// Stands for no bound.
 const NO_BOUND: u64 = u64::MAX;
 
-/// What a limiter has done since it was built.
+/// The counts of what a limiter has done since it was built.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -45,8 +45,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// The tokens of decided requests by limit, outcome and reason: the limits in the order in which
-    /// the builder was given them, and last the requests that no limit decided.
+    /// The tokens of decided requests by limit, outcome and reason: the limits in the order in
+    /// which the builder was given them, and last the requests that no limit decided.
     ///
     /// # Examples
     ///
@@ -79,7 +79,8 @@ impl Stats {
     }
 }
 
-/// The same, as the sync task publishes it. Each number stands for itself.
+/// The counters that the sync task publishes, from which [`Stats`] are read. Each number stands for
+/// itself.
 #[derive(Debug)]
 pub(crate) struct Counters {
     store_calls: AtomicU64,
@@ -212,8 +213,8 @@ impl Counters {
         self.publish_outcomes(syncer, past, now);
     }
 
-    /// Publishes the outcomes of all limits: not at each turn of the task, because there may be many,
-    /// but at each turn of one that is ending.
+    /// Publishes the outcomes of all limits: not at each turn of the task, because there may be
+    /// many, but at each turn of one that is ending.
     fn publish_outcomes<W: Waiter>(&self, syncer: &Syncer<W>, past: &Past, now: Instant) {
         let published = Instant::from_nanos(self.outcomes_nanos.load(Relaxed));
         let limits = self.overshoot_bounds.len();

@@ -15,8 +15,8 @@ pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, StoreError
 ///
 /// A store answers each call as [`Ledger::exchange`](leasehold_core::Ledger::exchange) does, on
 /// a clock of its own, atomically per call, and keeps one [`Birth`](leasehold_core::Birth) for
-/// all keys of a [partition](Self::partitions). It must not queue: a batch that cannot be sent now fails now. The limiter gives
-/// up on an exchange after a time of its own.
+/// all keys of a [partition](Self::partitions). It must not queue: a batch that cannot be sent now
+/// fails now. The limiter gives up on an exchange after a time of its own.
 pub trait Store: Send + Sync + 'static {
     /// Sends a batch and returns one reply per call, in order.
     ///

@@ -22,7 +22,7 @@ use crate::shared::Shared;
 use crate::state_log::StateLog;
 use crate::store::{Store, StoreError};
 
-/// What the request path asks of the task.
+/// A command from the request path to the task.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A request waits for its verdict.
@@ -100,13 +100,13 @@ pub(crate) struct SyncTask {
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
     flights: JoinSet<Result<Answer, StoreError>>,
-    /// What the flights carry: a batch comes back even if its flight never does.
+    /// The batches in flight: a batch comes back even if its flight never does.
     under_way: HashMap<task::Id, (Arc<Batch>, Call)>,
     /// Longest time to wait for the answer to a batch.
     call_timeout: Duration,
     away: StateLog,
     clocks_differ: StateLog,
-    /// What syncers before this one did, which are gone by a panic.
+    /// The counts of earlier syncers, which ended by a panic.
     past: Past,
     restarts: Restarts,
 }
@@ -137,8 +137,8 @@ impl SyncTask {
         }
     }
 
-    /// Runs until told to shut down, or until every handle to the limiter is gone. Begins anew after
-    /// a panic.
+    /// Runs until told to shut down, or until every handle to the limiter is gone. Begins anew
+    /// after a panic.
     pub(crate) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         shared.run_task(self.run_until_told()).await;
@@ -162,8 +162,8 @@ impl SyncTask {
             self.shared.health.restarted();
         }
         if self.shared.is_forked() {
-            // What the store and the runtime have open is the parent's: closing it here would end it
-            // there too.
+            // What the store and the runtime have open is the parent's: closing it here would end
+            // it there too.
             mem::forget(self);
         }
     }
@@ -332,8 +332,8 @@ impl SyncTask {
         if differ {
             warn!(
                 target: "leasehold::store", ppm,
-                "the store's clock does not run as ours does, or was set: limits refill by its time, \
-                 and leases are shortened while it runs fast"
+                "the store's clock does not run as ours does, or was set: limits refill by its \
+                 time, and leases are shortened while it runs fast"
             );
         } else {
             info!(target: "leasehold::store", ppm, "the store's clock runs as ours does again");
@@ -358,7 +358,9 @@ impl SyncTask {
             }
             let wake_up = wake_up.map_or(patience, |at| at.min(patience));
             tokio::select! {
-                Some(completed) = self.flights.join_next_with_id() => self.handle_completion(completed),
+                Some(completed) = self.flights.join_next_with_id() => {
+                    self.handle_completion(completed);
+                }
                 () = self.shared.sleep_until(Some(wake_up)) => {
                     self.syncer.handle_timeout(self.shared.now());
                 }
@@ -380,14 +382,14 @@ impl Drop for SyncTask {
     }
 }
 
-/// What a command says of what comes next.
+/// The task's next step after a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Then {
     GoOn,
     ShutDown,
 }
 
-/// What syncers did that are gone.
+/// The counts of syncers that are gone.
 #[derive(Debug)]
 pub(crate) struct Past {
     pub(crate) tokens: Tokens,
@@ -449,7 +451,7 @@ impl Restarts {
 /// After a first panic requests hardly notice.
 const RESTART_PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// What panics at each start logs no more than a line in so much time.
+/// A task that panics at each start logs no more than one line in this time.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A task that has run for so long does so no thanks to a pause.

@@ -1,4 +1,4 @@
-//! What a forked child of a process has of its parent's leases: nothing.
+//! A forked child of a process has nothing of its parent's leases.
 //!
 //! 64 children spent what their parent held, each for itself: 237 637 tokens of 100 365.
 #![cfg(target_os = "linux")]
@@ -163,8 +163,8 @@ fn a_limiter_built_in_a_child_works_and_its_own_children_have_nothing_of_it() {
     assert!(answer(child) >= u64::from(HELD) / 2);
 }
 
-/// The child goes on in the runtime that it has a copy of, where the background task sends and gives
-/// back in the parent's name.
+/// The child goes on in the runtime that it has a copy of, where the background task sends and
+/// gives back in the parent's name.
 #[test]
 fn a_child_that_goes_on_in_its_parents_runtime_leaves_its_leases_alone() {
     let parent = Parent::on(current_thread());

@@ -1,10 +1,10 @@
-//! What a decision on a warm key does not do: it allocates nothing and calls no system.
+//! A decision on a warm key allocates nothing and makes no system call.
 //!
-//! A key is warm when tokens of it are leased here, or when it is known here that there are none. The
-//! background task is not polled meanwhile, so whatever is counted is the request path's.
+//! A key is warm when tokens of it are leased here, or when it is known here that there are none.
+//! The background task is not polled meanwhile, so whatever is counted is the request path's.
 //!
-//! The system calls are proved by the kernel: a process that may make none is ended by the first. It is
-//! this program again, started by its own test.
+//! The system calls are proved by the kernel: a process that may make none is ended by the first.
+//! It is this program again, started by its own test.
 
 use std::future::Future;
 use std::pin::pin;
@@ -30,8 +30,9 @@ fn a_warm_decision_allocates_nothing() {
     assert_eq!(planted.count_total, 1, "allocations are counted");
 }
 
-/// A future is copied from where it is made to where it is awaited, whether it waits or not. This one
-/// once took as much as all that waiting needs, and copying it a quarter of the time of a decision.
+/// A future is copied from where it is made to where it is awaited, whether it waits or not. This
+/// one once took as much as all that waiting needs, and copying it a quarter of the time of a
+/// decision.
 #[test]
 fn who_need_not_wait_carries_little() {
     let warm = Warm::new();
@@ -146,7 +147,7 @@ const DECISIONS: [(&str, Decide); 9] = [
     ("acquire_all, denied", Warm::deny_all_who_would_wait),
 ];
 
-/// What a future comes to that waits for nothing.
+/// The output of a future that waits for nothing.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(future).poll(&mut context) {
@@ -265,7 +266,7 @@ mod system_calls {
     /// A task that makes a system call.
     const PLANTED: &str = "planted";
 
-    /// What the end of a process takes, and no decision would make.
+    /// System calls that the end of a process makes, and no decision would.
     const LEAVE: [i64; 3] = [
         libc::SYS_sigaltstack,
         libc::SYS_munmap,

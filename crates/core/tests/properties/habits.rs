@@ -1,8 +1,8 @@
-//! What may happen in a schedule, and how often.
+//! The events that may happen in a schedule, and how often.
 
 use crate::random::Random;
 
-/// What may go wrong beyond the network.
+/// Faults beyond those of the network.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     /// Replicas forget everything and start again.

@@ -59,7 +59,7 @@ impl Network {
     }
 }
 
-/// What is on its way.
+/// A message that is on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     Request {

@@ -5,7 +5,7 @@ use leasehold_core::{Birth, Ledger, Limit, Reply, Request, Status, StoreTime};
 
 use crate::replica::LEASE_LONGEST;
 
-/// What is in the store.
+/// The content of the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     limit: Limit,

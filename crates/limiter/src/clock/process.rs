@@ -11,10 +11,10 @@
 //! missed. The common path has no check for this, and no cost.
 //!
 //! The page is wiped by the kernel, whichever way a process comes to have a copy of its parent's
-//! memory: `fork`, `clone` and `clone3` without `CLONE_VM`, by the C library or as raw system calls.
-//! `vfork` and `posix_spawn` share the parent's memory instead of copying it, so nothing is spent
-//! twice there. Where there is no such page (another system, a kernel that refuses), the counter's
-//! clock is not used, and each reading of the time compares process ids.
+//! memory: `fork`, `clone` and `clone3` without `CLONE_VM`, by the C library or as raw system
+//! calls. `vfork` and `posix_spawn` share the parent's memory instead of copying it, so nothing is
+//! spent twice there. Where there is no such page (another system, a kernel that refuses), the
+//! counter's clock is not used, and each reading of the time compares process ids.
 //!
 //! # Orderings
 //!
@@ -35,7 +35,7 @@ pub(super) struct Process {
     id: u32,
 }
 
-/// What a fork wipes. All zero is a value of each field.
+/// The page that a fork wipes. All zero is a value of each field.
 #[derive(Debug)]
 #[cfg_attr(
     not(target_os = "linux"),

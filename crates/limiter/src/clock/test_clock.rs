@@ -155,7 +155,7 @@ impl TestClock {
         }
     }
 
-    /// What comes of `work`, if it comes within `time`.
+    /// The output of `work`, if it is there within `time`.
     pub(super) async fn timeout<T>(
         &self,
         whose: Whose,
@@ -199,7 +199,7 @@ impl TestClock {
     }
 
     /// Moves the clock to the next time that something waits for, once all that can run has run, if
-    /// `somebody_waits` or a request does. Otherwise it waits for ever. It is a task that awaits this.
+    /// `somebody_waits` or a request does. Otherwise it waits for ever. A task awaits this.
     pub(super) async fn go_on(&self, somebody_waits: bool) {
         let waits = || somebody_waits || self.0.requests.load(Relaxed) > 0;
         if !waits() {
@@ -271,8 +271,8 @@ struct CallState {
 }
 
 impl Call {
-    /// What comes of `work`, if it comes within `time`. Notes when it waits for what only the store
-    /// can do.
+    /// The output of `work`, if it is there within `time`. Notes when the call waits for what only
+    /// the store can do.
     pub(super) async fn timeout<T>(
         &self,
         time: Duration,
@@ -367,8 +367,8 @@ impl Drop for Sleep {
     }
 }
 
-/// A store in memory answers as soon as it is asked. A store that takes longer is slow or silent, and
-/// what its test waits for is a timeout.
+/// A store in memory answers as soon as it is asked. A store that takes longer is slow or silent,
+/// and its test waits for a timeout.
 const ANSWERED_WITHIN_MS: u32 = 20;
 
 /// On a busy machine a thread may wait so long for its turn. What has not run by then is stuck, and

@@ -30,7 +30,7 @@ pub(super) struct TscClock {
     rate: u64,
     /// [`SPAN`] in ticks.
     span: u64,
-    /// What to add to the counted nanoseconds.
+    /// The nanoseconds to add to those counted.
     offset: AtomicU64,
     /// The tick at which the last reading is too old.
     good_until: AtomicU64,
@@ -123,9 +123,9 @@ impl TscClock {
 /// How long a reading is good: 2^23 ns = 8.4 ms.
 const SPAN: u64 = 1 << 23;
 
-/// By how much all times are told too late, in nanoseconds. It is more than a counter that keeps time
-/// within a thousandth loses in [`SPAN`] (the rate is measured within a hundred millionths, and the
-/// kernel steers its clock by half a thousandth at most).
+/// The nanoseconds by which all times are told too late. They are more than a counter that keeps
+/// time within a thousandth loses in [`SPAN`] (the rate is measured within a hundred millionths,
+/// and the kernel steers its clock by half a thousandth at most).
 const AHEAD: u64 = 10_000;
 
 /// For how many spans the counter is held against the clock. What is longer ago may be a sleep of
@@ -188,7 +188,7 @@ mod tests {
         tsc
     }
 
-    /// What it tells `nanos` after the start, how much ahead of it.
+    /// The time that the clock tells `nanos` after the start, less `nanos`.
     fn told(tsc: &TscClock, nanos: u64) -> Option<u64> {
         let told = tsc.at(reading(nanos).ticks)?;
         Some(told.checked_sub(nanos).expect("never behind"))

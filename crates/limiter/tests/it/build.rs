@@ -1,4 +1,4 @@
-//! What cannot be built, and what is said about it.
+//! Limiters that cannot be built, and the errors that say why.
 
 use std::time::Duration;
 

@@ -66,7 +66,7 @@ fn limiter(store: impl Store) -> Limiter {
     build(one_limit(LIMIT).tuning(Tuning::default()).store(store))
 }
 
-/// What happened while everybody asked as fast as they could.
+/// The counts of a time in which everybody asked as fast as they could.
 #[derive(Debug, Default)]
 struct Storm {
     asked: u64,
@@ -143,7 +143,7 @@ fn due(time: Duration) -> u64 {
     BURST + RATE * u64::try_from(time.as_micros()).expect("seconds") / 1_000_000
 }
 
-/// Who was let act for a part of the time only gets that part.
+/// A program that may run for a part of the time only gets that part.
 fn due_to(storm: &Storm, percent: u64) -> u64 {
     let acted = storm.elapsed.saturating_sub(storm.stalled);
     let due = due(acted) - if acted < storm.elapsed / 2 { BURST } else { 0 };

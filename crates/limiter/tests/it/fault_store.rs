@@ -15,7 +15,7 @@ pub(crate) struct FaultStore {
     exchanges: AtomicU64,
 }
 
-/// What becomes of an exchange.
+/// The fate of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     None,

@@ -1,4 +1,4 @@
-//! What may stand for a key: the same everywhere, and differing keys are different keys.
+//! Values that may stand for a key: the same everywhere, and differing keys are different keys.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,4 +1,4 @@
-//! What a limiter logs.
+//! The log lines of a limiter.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! What a limiter promises to the service that links it in, in real time, over the embedded store
-//! and over stores that fail.
+//! The promises of a limiter to the service that links it in, in real time, over the embedded
+//! store and over stores that fail.
 //!
 //! Nothing here sleeps and then asserts: what takes time is polled for until it is so, and the
 //! test fails if it is not so long after it should have been. Times are bounded from above only

@@ -66,7 +66,7 @@ async fn a_caller_that_comes_back_exactly_on_time_is_admitted() {
     }
 }
 
-/// The same on a clock that stands still between the two, so that nothing makes the caller late.
+/// A clock that stands still between the denial and the retry: nothing makes the caller late.
 #[tokio::test]
 async fn a_caller_that_comes_back_exactly_on_time_is_admitted_by_a_tests_clock() {
     let limits = ["7/3s burst 2", "5/min burst 1", "100/h burst 3"];

@@ -1,4 +1,4 @@
-//! What the tests have in common: limiters to test, polling, and the clock.
+//! Helpers that the tests share: limiters to test, polling, and the clock.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -80,7 +80,7 @@ pub(crate) async fn drain(limiter: &Limiter, key: KeyRef<'_>) -> u64 {
     }
 }
 
-/// What a verdict says that must not allow.
+/// The denial of a verdict that must not allow.
 pub(crate) fn denial(verdict: Verdict) -> Denial {
     verdict
         .denial()
