@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use leasehold::{
-    Batch, Call, Demand, Entry, FailurePolicy, Instant, KeyRef, LeaseRequest, LimitId, Micros,
-    NamedLimit, RecordId, Request, Store, StoreTime,
+use leasehold::store::{
+    Batch, Call, Demand, Entry, Instant, LeaseRequest, NamedLimit, RecordId, Request, Store,
+    StoreTime,
 };
+use leasehold::{FailurePolicy, KeyRef, LimitId, Micros};
 use leasehold_redis::RedisStore;
 use leasehold_testbed::{LocalServer, ServerOptions};
 use tokio::runtime::Runtime;

@@ -13,7 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use clap::{Args, Parser};
-use leasehold::{Birth, Clock, KeyRef, Ledger, Limiter, Store, StoreFuture, StoreTime};
+use leasehold::store::{Birth, Ledger, Store, StoreFuture, StoreTime};
+use leasehold::{Clock, KeyRef, Limiter};
 use leasehold_cache::{Config, QuotaCache};
 use leasehold_sync::{Answer, Batch};
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,9 @@
 //! A rate limiter for services that outgrew one store call per request.
 //!
 //! Each process decides from tokens that it has leased, in nanoseconds and without I/O; a shared
-//! [`Store`] keeps one ledger per key and hands the leases out; a background task keeps the two
-//! in step. For every key and every window, however many replicas there are and whatever is lost,
-//! delayed or crashed: `admitted <= burst + overshoot + rate * window`.
+//! [`Store`](store::Store) keeps one ledger per key and hands the leases out; a background task
+//! keeps the two in step. For every key and every window, however many replicas there are and
+//! whatever is lost, delayed or crashed: `admitted <= burst + overshoot + rate * window`.
 //!
 //! This crate is for services that limit requests by user, tenant or address, in more than one
 //! process. With the built-in [`MemoryStore`] it serves one process and needs nothing installed;
@@ -49,7 +49,7 @@ mod outcomes;
 mod shared;
 mod state_log;
 mod stats;
-mod store;
+pub mod store;
 mod sync_task;
 
 /// Tools for the tests of a service.
@@ -59,22 +59,20 @@ pub mod test {
 }
 
 pub use builder::{BuildError, Builder};
+// For the tools of this project, which share the time with the limiters that they measure.
+#[doc(hidden)]
 pub use clock::{Clock, machine_nanos};
 pub use health::{Health, TaskState};
 pub use key::{AsKey, AsLimit, Key, LimitRef};
 pub use key_handle::KeyHandle;
-pub use leasehold_cache::{Entry, KeyRef, LimitId};
+pub use leasehold_cache::{KeyRef, LimitId};
 pub use leasehold_core::{
-    Admitted, Birth, Decided, Demand, Denial, Estimate, Instant, LeaseRequest, Ledger, Limit,
-    LimitBuilder, LimitError, Micros, Rate, Reason, RecordId, Reply, Request, Retry, Status,
-    StoreTime, Verdict, Wait,
+    Admitted, Decided, Denial, Estimate, Limit, LimitBuilder, LimitError, Micros, Rate, Reason,
+    Retry, Verdict,
 };
-pub use leasehold_sync::{
-    Answer, Batch, Call, FailurePolicy, NamedLimit, Tokens, Tuning, TuningError, key_hash,
-    partition_of,
-};
+pub use leasehold_sync::{FailurePolicy, Tokens, Tuning, TuningError};
 pub use limiter::{Limiter, Mode, NotReleased, Peek};
 pub use memory_store::MemoryStore;
 pub use outcomes::LimitStats;
 pub use stats::Stats;
-pub use store::{Store, StoreError, StoreFuture};
+pub use store::StoreError;

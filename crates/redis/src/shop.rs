@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use leasehold::{Answer, Batch, key_hash};
+use leasehold::store::{Answer, Batch, key_hash};
 use leasehold_core::{Reply, Status};
 use redis::Value;
 use tokio::time::Instant;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use leasehold::{Answer, Batch, Store, StoreError, StoreFuture, key_hash};
+use leasehold::StoreError;
+use leasehold::store::{Answer, Batch, Store, StoreFuture, key_hash};
 
 use crate::cluster::Cluster;
 use crate::error::{ConnectError, LinkError};

@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use leasehold::{Batch, MemoryStore, Store, StoreError, StoreFuture, machine_nanos};
+use leasehold::store::{Batch, Store, StoreFuture};
+use leasehold::{MemoryStore, StoreError, machine_nanos};
 use tokio::sync::oneshot;
 
 /// One replica's way to an embedded store that all replicas share.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use leasehold::{MemoryStore, Store};
+use leasehold::MemoryStore;
+use leasehold::store::Store;
 
 use crate::demo::company::{Company, Told};
 use crate::demo::delayed_store::DelayedStore;

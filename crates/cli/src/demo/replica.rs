@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use leasehold::{Decided, Limiter, Stats, Store, Verdict, machine_nanos};
+use leasehold::store::Store;
+use leasehold::{Decided, Limiter, Stats, Verdict, machine_nanos};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::Store;
+use leasehold::store::Store;
 use leasehold_redis::{Link, LinkError, RedisStore};
 use redis::{Cmd, Value};
 use tokio::time::timeout;

@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use leasehold::{Batch, Store, StoreFuture, machine_nanos};
+use leasehold::machine_nanos;
+use leasehold::store::{Batch, Store, StoreFuture};
 use serde::{Deserialize, Serialize};
 
 /// Passes everything on and takes down the time.

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use leasehold::partition_of;
+use leasehold::store::partition_of;
 use leasehold_redis::codec::{EXCHANGE, Names};
 use leasehold_testbed::{
     Binary, LocalCluster, LocalServer, Proxy, ReplicaSet, ServerOptions, Way, Words,

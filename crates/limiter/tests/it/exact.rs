@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Decided, Instant, Limiter, MemoryStore, Reason, Store, Tuning};
+use leasehold::store::{Instant, Store};
+use leasehold::{Decided, Limiter, MemoryStore, Reason, Tuning};
 use tokio::task::JoinSet;
 
 use crate::fault_store::{Fault, FaultStore};

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold::{Answer, Batch, MemoryStore, Store, StoreError, StoreFuture};
+use leasehold::store::{Answer, Batch, Store, StoreFuture};
+use leasehold::{MemoryStore, StoreError};
 
 /// A [`MemoryStore`] behind a network that misbehaves.
 pub(crate) struct FaultStore {

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use leasehold::{Batch, Health, Limiter, MemoryStore, Mode, Reason, Store, StoreFuture, TaskState};
+use leasehold::store::{Batch, Store, StoreFuture};
+use leasehold::{Health, Limiter, MemoryStore, Mode, Reason, TaskState};
 
 use crate::log::Log;
 use crate::world::{beside, build, denial, drain, eventually, one_limit};

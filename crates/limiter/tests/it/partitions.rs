@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use leasehold::{Batch, Mode, Reason, Store, StoreFuture};
+use leasehold::store::{Batch, Store, StoreFuture};
+use leasehold::{Mode, Reason};
 
 use crate::fault_store::{Fault, FaultStore};
 use crate::world::{beside, build, denial, drain, eventually, one_limit};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Instant, KeyRef, LimitId, Limiter, MemoryStore};
+use leasehold::store::Instant;
+use leasehold::{KeyRef, LimitId, Limiter, MemoryStore};
 use tokio::task::JoinSet;
 
 use crate::fault_store::{Fault, FaultStore};

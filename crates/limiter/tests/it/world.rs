@@ -4,9 +4,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use leasehold::{
-    Builder, Denial, Instant, KeyRef, Limiter, Reason, Store, Tuning, Verdict, machine_nanos,
-};
+use leasehold::store::{Instant, Store};
+use leasehold::{Builder, Denial, KeyRef, Limiter, Reason, Tuning, Verdict, machine_nanos};
 
 /// Longer than anything may take on the noisiest machine, and short enough to wait for once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

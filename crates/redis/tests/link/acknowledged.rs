@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use leasehold::{Limiter, Store as _};
+use leasehold::Limiter;
+use leasehold::store::Store as _;
 use leasehold_redis::RedisStore;
 use leasehold_testbed::ServerOptions;
 use tokio::time::sleep;

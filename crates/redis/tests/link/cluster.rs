@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 
-use leasehold::{
-    Answer, Batch, Call, Entry, FailurePolicy, Instant as LeaseInstant, LimitId, Limiter, Micros,
-    Mode, NamedLimit, Request, Status, Store, StoreError, StoreTime, Tuning,
+use leasehold::store::{
+    Answer, Batch, Call, Entry, Instant as LeaseInstant, NamedLimit, Request, Status, Store,
+    StoreTime,
 };
+use leasehold::{FailurePolicy, LimitId, Limiter, Micros, Mode, StoreError, Tuning};
 use leasehold_redis::codec::Names;
 use leasehold_redis::{ConnectFault, RedisStore, acl_rules};
 use leasehold_testbed::{Binary, LocalCluster};

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{Limiter, Store as _};
+use leasehold::Limiter;
+use leasehold::store::Store as _;
 use leasehold_redis::{
     ClientCertificate, ConnectFault, Link, RedisStore, Settings, Stage, TlsFault,
 };
