@@ -310,6 +310,7 @@ fn wild_reply(reader: &mut Reader<'_>, truth: Reply) -> Reply {
             4 => Status::Spent,
             5 => Status::Denied,
             6 => Status::Charged,
+            7 => Status::Forgiven,
             _ => truth.status,
         },
         granted: wild(reader, truth.granted),
@@ -357,10 +358,11 @@ fn believable(reader: &mut Reader<'_>, lie: Reply, request: &Request) -> Reply {
                 (reply.expiry, reply.wait) = (StoreTime::ZERO, Wait::None);
             }
         }
-        Request::Spend { .. } | Request::Charge { .. } => {
+        Request::Spend { .. } | Request::Charge { .. } | Request::Forgive => {
             (reply.granted, reply.expiry) = (0, StoreTime::ZERO);
             reply.status = match request {
                 Request::Charge { .. } => Status::Charged,
+                Request::Forgive => Status::Forgiven,
                 _ if reader.below(2) == 0 => Status::Denied,
                 _ => Status::Spent,
             };
@@ -400,6 +402,7 @@ fn numbers_of(reply: &Reply) -> [f64; 8] {
         Status::Denied => 5,
         Status::Charged => 6,
         Status::Unreadable => 7,
+        Status::Forgiven => 8,
         Status::Full => unreachable!("the script never answers it"),
     };
     let wait = match reply.wait {

@@ -8,6 +8,7 @@ use crate::faults::FaultsArguments;
 use crate::judge_command::JudgeArguments;
 use crate::output::OutputArguments;
 use crate::replay_command::ReplayArguments;
+use crate::reset_command::ResetArguments;
 use crate::shell::CompletionsArguments;
 use crate::simulate::SimulateArguments;
 use crate::simulate::sweep::SweepArguments;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Tune(Box<TuneArguments>),
     /// Replay a recorded trace: what a limit would have admitted, and at what cost.
     Replay(Box<ReplayArguments>),
+    /// Forgive what is charged on a key, so that its burst can be had again.
+    Reset(ResetArguments),
     /// Print a script that completes this program's words in a shell.
     Completions(CompletionsArguments),
     /// Print the manual page, with all commands, for `man -l -`.

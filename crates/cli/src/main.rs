@@ -11,6 +11,7 @@ mod machine;
 mod output;
 mod progress;
 mod replay_command;
+mod reset_command;
 mod shell;
 mod simulate;
 mod swarm_command;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Faults(arguments) => exit_code(faults::run(&arguments)),
         Command::Tune(arguments) => exit_code(tune_command::run(&arguments)),
         Command::Replay(arguments) => exit_code(replay_command::run(&arguments)),
+        Command::Reset(arguments) => exit_code(reset_command::run(&arguments)),
         Command::Swarm(arguments) => exit_code(swarm_command::run(&arguments)),
         Command::Completions(arguments) => exit_code(shell::completions(&arguments, program)),
         Command::Man => exit_code(shell::manual(program)),

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
+use leasehold::Limiter;
+use leasehold_redis::RedisStore;
 use leasehold_testbed::LocalServer;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -237,6 +239,54 @@ fn an_interrupt_in_the_second_half_of_a_comparison_compares_nothing() {
         said.contains("INTERRUPTED after") && !said.contains("leased : central"),
         "{said}"
     );
+}
+
+#[test]
+fn a_key_that_is_reset_has_its_burst_again() {
+    for binary in LocalServer::find_or_skip() {
+        let server = start_server(&binary);
+        let url = server.url();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let limiter = || async {
+            let store = RedisStore::connect_as("shop", url.as_str()).await;
+            let limiter = Limiter::builder().limit("login", "9/day");
+            limiter
+                .store(store.expect("it is there"))
+                .build()
+                .expect("it can be")
+        };
+        let first = runtime.block_on(async {
+            let limiter = limiter().await;
+            let mut allowed = 0;
+            while limiter.acquire("alice", 1).await.is_allowed() {
+                allowed += 1;
+            }
+            limiter.shutdown().await.expect("it answers");
+            allowed
+        });
+        assert_eq!(first, 9);
+        let reset = |limit, key| {
+            run(&[
+                "reset", "--redis", &url, "--prefix", "shop", "--limit", limit, key,
+            ])
+        };
+        // Another limit's key of the same name is another key.
+        assert_eq!(reset("api", "alice").status.code(), Some(0));
+        runtime.block_on(async {
+            assert!(!limiter().await.acquire("alice", 1).await.is_allowed());
+        });
+        let done = reset("login", "alice");
+        assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+        assert_eq!(text(&done.stdout), "reset: alice under the limit login\n");
+        runtime.block_on(async {
+            let limiter = limiter().await;
+            assert!(limiter.acquire("alice", 9).await.is_allowed());
+            assert!(!limiter.acquire("alice", 1).await.is_allowed());
+        });
+        drop(server);
+        let failed = reset("login", "alice");
+        assert_eq!(failed.status.code(), Some(2));
+    }
 }
 
 /// Keys without a time to live would stay on somebody's server for ever.

@@ -119,6 +119,10 @@ impl Ledger {
                 self.charge(*tokens, limit);
                 self.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, now)
             }
+            Request::Forgive => {
+                self.bucket.level = 0;
+                self.reply(Status::Forgiven, 0, StoreTime::ZERO, Wait::None, now)
+            }
             Request::Lease(request) => self.lease(request, limit, now),
         }
     }

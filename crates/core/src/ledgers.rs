@@ -203,7 +203,7 @@ impl Kept {
         let reply = self.ledger.answer(request, limit, birth, now);
         let lease = match request {
             Request::Lease(request) => request.lease,
-            Request::Spend { .. } | Request::Charge { .. } => Micros(0),
+            Request::Spend { .. } | Request::Charge { .. } | Request::Forgive => Micros(0),
         };
         let lifetime = self.ledger.lifetime(limit, lease, now);
         let matters_until = now + lifetime;

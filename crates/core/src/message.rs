@@ -50,6 +50,9 @@ pub enum Request {
         /// Tokens to charge.
         tokens: u64,
     },
+    /// Forgive all that is charged, as if it had drained: the bucket is full but for what is
+    /// outstanding on leases. Whoever sends this for a key resets the limit for it.
+    Forgive,
 }
 
 /// The state of one lease as its replica knows it, and what the replica would like.
@@ -136,6 +139,7 @@ impl Reply {
                 status => status == Status::Denied && unleased,
             },
             Request::Charge { .. } => self.status == Status::Charged && unleased && !waits,
+            Request::Forgive => self.status == Status::Forgiven && unleased && !waits,
             Request::Lease(request) => match self.status {
                 Status::Over => request.granted > 0 && unleased && !waits,
                 Status::Left => {
@@ -193,6 +197,8 @@ pub enum Status {
     Denied,
     /// Tokens that were admitted without leave are charged.
     Charged,
+    /// Nothing is charged any more.
+    Forgiven,
     /// The request was not executed: this version cannot read what is stored under the key. The
     /// stored value stays as it is until it expires or somebody deletes it.
     Unreadable,
@@ -214,7 +220,8 @@ impl Status {
             | Self::Over
             | Self::Spent
             | Self::Denied
-            | Self::Charged => None,
+            | Self::Charged
+            | Self::Forgiven => None,
         }
     }
 }

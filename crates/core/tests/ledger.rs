@@ -308,6 +308,60 @@ fn what_was_admitted_without_leave_is_charged_whether_it_fits_or_not() {
 }
 
 #[test]
+fn a_reset_forgives_what_is_charged_and_takes_no_lease_away() {
+    let mut store = Store::new();
+    let leased = store.lease(needs(A, 3), at(0));
+    store.spend(7, at(0));
+    assert_eq!(store.spend(1, at(0)).status, Status::Denied);
+    let reply = store.ask(&Request::Forgive, at(0));
+    assert!(reply.answers(&Request::Forgive), "{reply:?}");
+    assert_eq!((reply.status, reply.outstanding), (Status::Forgiven, 3));
+    assert_eq!(store.charged(), 0);
+    // Of the capacity of ten, three are on lease: no more than ten in all are to be had.
+    assert_eq!(store.spend(8, at(0)).status, Status::Denied);
+    assert_eq!(store.spend(7, at(0)).status, Status::Spent);
+    let kept = store.lease(claim(leased, 3, 0), at(0));
+    assert_eq!((kept.status, kept.granted), (Status::Left, 3));
+    assert_eq!(store.charged(), 10, "what is spent of the lease counts");
+}
+
+#[test]
+fn a_reset_by_another_limit_changes_nothing_for_those_who_know_the_limit() {
+    for other in ["1/s", "1/day burst 1", "7/3s burst 1000000"] {
+        let mut store = Store::new();
+        store.lease(needs(A, 3), at(0));
+        store.spend(7, at(0));
+        let limit = std::mem::replace(&mut store.limit, other.parse().unwrap());
+        store.ask(&Request::Forgive, at(0));
+        store.limit = limit;
+        assert_eq!(store.spend(8, at(0)).status, Status::Denied, "{other}");
+        assert_eq!(store.spend(7, at(0)).status, Status::Spent, "{other}");
+        store.ask(&Request::Charge { tokens: 90 }, at(0));
+        assert_eq!(
+            store.charged(),
+            10,
+            "the ceiling is the capacity again: {other}"
+        );
+    }
+}
+
+#[test]
+fn a_reset_while_all_counts_as_spent_lasts() {
+    let mut store = Store::new();
+    store.spend(7, at(0));
+    store.birth.emptied = at(5);
+    assert_eq!(store.spend(1, at(1)).status, Status::Denied);
+    store.ask(&Request::Forgive, at(1));
+    assert_eq!(store.spend(9, at(1)).status, Status::Spent);
+    assert_eq!(store.spend(1, at(1)).status, Status::Spent);
+    assert_eq!(
+        store.spend(1, at(5)).status,
+        Status::Denied,
+        "nothing drains before"
+    );
+}
+
+#[test]
 fn what_is_charged_without_leave_takes_nothing_from_leases() {
     let mut store = Store::new();
     let granted = store.lease(needs(A, 6), at(0)).granted;

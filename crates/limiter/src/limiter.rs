@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::builder::Builder;
 use crate::caught::caught;
 use crate::health::Health;
-use crate::key::{AsKey, LimitRef, Subject, Text};
+use crate::key::{AsKey, Key, LimitRef, Subject, Text};
 use crate::key_handle::KeyHandle;
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -344,19 +344,9 @@ impl Limiter {
     /// If the key has the [`LimitId`] of another limiter.
     pub async fn peek(&self, key: impl AsKey) -> Result<Peek, StoreError> {
         let (key, now) = (key.as_key(), self.inner.shared.now());
-        let key = KeyRef {
-            limit: self
-                .resolve(key.limit())
-                .ok_or_else(|| StoreError::new(Reason::UnknownLimit))?,
-            subject: key.subject(),
-        };
+        let key = self.nameable(&key)?;
         let limit = *self.limit_of(key);
-        let closed = self.inner.shared.closed();
-        let known = self.path().without_tokens(key, 0, closed);
-        if let Some(denial) = known.and_then(|verdict| verdict.denial()) {
-            return Err(StoreError::new(denial.reason));
-        }
-        let reply = self.spend_central(key, 0, now).await?;
+        let reply = self.ask_store(key, Request::Spend { cost: 0 }, now).await?;
         if let Some(reason) = reply.status.refusal() {
             return Err(StoreError::new(reason));
         }
@@ -369,6 +359,69 @@ impl Limiter {
             replicas: reply.replicas,
             reset: reset(&reply, &limit),
         })
+    }
+
+    /// Resets a key: all that was charged on it is forgiven, as if it had drained. What replicas
+    /// hold on lease, or have spent and not yet reported, stays theirs and counts: from now on no
+    /// more than the burst and the rate are admitted.
+    ///
+    /// The next request here finds the tokens. Another replica that remembers a denial of the key
+    /// looks again, while the key is asked for, about a second after it last heard of it; later if
+    /// it denies more than a hundred keys at once.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer within the budget, and if what is stored under
+    /// the key cannot be read: that is left as it is.
+    ///
+    /// # Panics
+    ///
+    /// If the key has the [`LimitId`] of another limiter.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use leasehold::Limiter;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder().limit("login", "5/day").build()?;
+    /// assert!(limiter.acquire("alice", 5).await.is_allowed());
+    /// assert!(!limiter.acquire("alice", 5).await.is_allowed());
+    /// limiter.reset("alice").await?;
+    /// assert!(limiter.acquire("alice", 5).await.is_allowed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reset(&self, key: impl AsKey) -> Result<(), StoreError> {
+        let (key, now) = (key.as_key(), self.inner.shared.now());
+        let key = self.nameable(&key)?;
+        let reply = self.ask_store(key, Request::Forgive, now).await?;
+        if let Some(reason) = reply.status.refusal() {
+            return Err(StoreError::new(reason));
+        }
+        if let Some(entry) = self.inner.shared.cache.get(key) {
+            entry.denial.clear();
+        }
+        // If the task ends meanwhile, nothing is denied any more by what it remembers.
+        let command = Command::Forgiven { key: key.into() };
+        let _ = self.inner.commands.send(command).await;
+        Ok(())
+    }
+
+    /// The key, if it is one that the store can have.
+    fn nameable<'k>(&self, key: &'k Key<'_>) -> Result<KeyRef<'k>, StoreError> {
+        let key = KeyRef {
+            limit: self
+                .resolve(key.limit())
+                .ok_or_else(|| StoreError::new(Reason::UnknownLimit))?,
+            subject: key.subject(),
+        };
+        let closed = self.inner.shared.closed();
+        let known = self.path().without_tokens(key, 0, closed);
+        match known.and_then(|verdict| verdict.denial()) {
+            Some(denial) => Err(StoreError::new(denial.reason)),
+            None => Ok(key),
+        }
     }
 
     /// The counts of what the limiter has done so far.
@@ -657,7 +710,8 @@ impl Limiter {
 
     async fn ask_central(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
         let now = self.inner.shared.now();
-        let Ok(reply) = self.spend_central(key, cost, now).await else {
+        let cost = u64::from(cost);
+        let Ok(reply) = self.ask_store(key, Request::Spend { cost }, now).await else {
             let soon = Retry::After(self.inner.budget);
             return Verdict::deny(Decided::Fallback, Reason::StoreUnavailable, soon);
         };
@@ -665,16 +719,13 @@ impl Limiter {
     }
 
     /// Asks the store itself, once, within the budget.
-    async fn spend_central(
+    async fn ask_store(
         &self,
         key: KeyRef<'_>,
-        cost: u32,
+        request: Request,
         now: Instant,
     ) -> Result<leasehold_core::Reply, StoreError> {
         let shared = &*self.inner.shared;
-        let request = Request::Spend {
-            cost: u64::from(cost),
-        };
         let partition = self.path().partition_of(key);
         let batch = Batch {
             // No lease is named, so nobody is.

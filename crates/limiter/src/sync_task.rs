@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Prefetch { key: Key, cost: u32 },
     /// A request stopped waiting and was admitted, as its limit is open while the store is away.
     Admitted { key: Key, cost: u32 },
+    /// The store has forgiven what was charged on a key.
+    Forgiven { key: Key },
     /// Give everything back and end.
     ShutDown,
 }
@@ -266,6 +268,7 @@ impl SyncTask {
             }
             Command::Prefetch { key, cost } => self.syncer.prefetch(key.borrow(), cost, now),
             Command::Admitted { key, cost } => self.syncer.admitted(key.borrow(), cost, now),
+            Command::Forgiven { key } => self.syncer.handle_forgiven(key.borrow(), now),
             Command::ShutDown => return Then::ShutDown,
         }
         Then::GoOn

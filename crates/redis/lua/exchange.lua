@@ -6,7 +6,7 @@
 -- ARGV   1: known, hold, and how many buckets, from the first, may be strings
 --        2: of each limit: drain, weight, tick, capacity
 --        3: of each request: limit (counted from 0), cost (-1: a lease is asked for; -2: tokens are
---           charged, fit they or not); then of a charge the tokens, of a lease record id (16 bytes),
+--           charged, fit they or not; -3: what is charged is forgiven); then of a charge the tokens, of a lease record id (16 bytes),
 --           granted, spent, released, wanted, needed, lease, expiry, demand
 --        4: the run id of this server
 -- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
@@ -52,7 +52,8 @@ local REPLY = '<dddddddd'
 
 local LEASED, REASSERTED, LEFT, OVER, SPENT, DENIED, CHARGED = 0, 1, 2, 3, 4, 5, 6
 local UNREADABLE = pack(REPLY, 7, 0, 0, 0, 0, 0, 0, 0)
-local LEASE, CHARGE = -1, -2
+local FORGIVEN = 8
+local LEASE, CHARGE, FORGIVE = -1, -2, -3
 local HELD = -1
 local WEIGHT_EXACT = 2 ^ 26
 local LIFETIME_MARGIN = 1000000
@@ -507,6 +508,8 @@ local function exchange(key, in_hash)
     end
   elseif cost == CHARGE then
     charge(tokens)
+  elseif cost == FORGIVE then
+    level, status = 0, FORGIVEN
   else
     status, granted, expiry, wait, record = lease_out()
   end

@@ -226,6 +226,7 @@ fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(),
             bytes.extend_from_slice(&CHARGE.to_le_bytes());
             put(bytes, "tokens", *tokens)?;
         }
+        Request::Forgive => bytes.extend_from_slice(&FORGIVE.to_le_bytes()),
         Request::Lease(lease) => {
             bytes.extend_from_slice(&NO_COST.to_le_bytes());
             bytes.extend_from_slice(&lease.record.replica.to_le_bytes());
@@ -337,7 +338,7 @@ fn status(code: u64) -> Result<Status, DecodeError> {
 }
 
 /// In the order of their codes in exchange.lua.
-const STATUSES: [Status; 8] = [
+const STATUSES: [Status; 9] = [
     Status::Leased,
     Status::Reasserted,
     Status::Left,
@@ -346,6 +347,7 @@ const STATUSES: [Status; 8] = [
     Status::Denied,
     Status::Charged,
     Status::Unreadable,
+    Status::Forgiven,
 ];
 
 /// Bytes of a double.
@@ -360,6 +362,8 @@ const REPLY_NUMBERS: usize = 8;
 const NO_COST: f64 = -1.0;
 /// In place of the cost where tokens are charged that were admitted without leave.
 const CHARGE: f64 = -2.0;
+/// In place of the cost where all that is charged is forgiven.
+const FORGIVE: f64 = -3.0;
 /// In place of a wait that no draining ends.
 const HELD: f64 = -1.0;
 /// A bit less than is exact, so that the sum of two numbers we send is exact as well.

@@ -57,6 +57,9 @@ enum Way {
 }
 
 impl RedisStore {
+    /// The prefix of a store that is given none.
+    pub const PREFIX: &str = "leasehold";
+
     /// Connects to a server or a cluster, under the usual prefix, `leasehold`. Takes a URL,
     /// as `docs/OPERATING.md` lists them, or [`Settings`].
     ///
@@ -70,7 +73,7 @@ impl RedisStore {
         S: TryInto<Settings>,
         S::Error: Into<ConnectError>,
     {
-        Self::connect_as(PREFIX, server).await
+        Self::connect_as(Self::PREFIX, server).await
     }
 
     /// Connects to a server or a cluster, under a prefix of one's own: stores with different
@@ -247,5 +250,3 @@ const KEY_TOLD_MIN: usize = 4;
 fn worst(healths: impl Iterator<Item = Health>) -> Option<Health> {
     healths.max_by_key(|health| (health.eviction.is_some(), health.evicted_keys))
 }
-
-const PREFIX: &str = "leasehold";

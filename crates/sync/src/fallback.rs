@@ -111,6 +111,7 @@ fn open_handed(request: &Request, now: StoreTime) -> Reply {
         }
         Request::Spend { .. } => (Status::Spent, 0, StoreTime::ZERO),
         Request::Charge { .. } => (Status::Charged, 0, StoreTime::ZERO),
+        Request::Forgive => (Status::Forgiven, 0, StoreTime::ZERO),
     };
     Reply {
         status,

@@ -451,6 +451,7 @@ impl<W: Waiter> KeyState<W> {
             Request::Spend { cost: 0 } => self.handle_looked(reply, around, now),
             Request::Spend { cost } => self.handle_spent(*cost, reply, around, verdicts, now),
             Request::Charge { tokens } => self.handle_charged(*tokens, around, now),
+            Request::Forgive => unreachable!("no key asks for it: a limiter does, beside its keys"),
             Request::Lease(request) => {
                 self.handle_leased(request, reply, sent, around, verdicts, now)
             }

@@ -295,6 +295,19 @@ impl<W: Waiter> Syncer<W> {
         self.enqueue(slot, now);
     }
 
+    /// The store has forgiven all that was charged on `key`: what it denied before may pass now.
+    pub fn handle_forgiven(&mut self, key: KeyRef<'_>, now: Instant) {
+        let Some(entry) = self.cache.get(key) else {
+            return;
+        };
+        entry.denial.clear();
+        if let Some(slot) = entry.slot() {
+            let (state, around) = self.parts(slot);
+            state.handle_forgiven(&around);
+            self.enqueue(slot, now);
+        }
+    }
+
     /// Gives back all that is held and asks for nothing more. Poll batches until
     /// [`is_drained`](Self::is_drained), or until patience ends: what is not given back expires.
     pub fn shut_down(&mut self, now: Instant) {

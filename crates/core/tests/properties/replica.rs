@@ -108,6 +108,7 @@ impl Replica {
             Status::Spent
             | Status::Denied
             | Status::Charged
+            | Status::Forgiven
             | Status::Unreadable
             | Status::Full => {}
         }

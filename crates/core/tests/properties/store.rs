@@ -50,7 +50,7 @@ impl Store {
 
         let claimed = match request {
             Request::Lease(request) => request.granted,
-            Request::Spend { .. } | Request::Charge { .. } => 0,
+            Request::Spend { .. } | Request::Charge { .. } | Request::Forgive => 0,
         };
         let regained = claimed > known_granted;
         if !self.forgot && !regained {

@@ -22,6 +22,7 @@ mod panics;
 mod partitions;
 mod peek;
 mod refused;
+mod reset;
 mod shut_down;
 mod time;
 mod tokens;

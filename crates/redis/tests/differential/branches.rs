@@ -40,6 +40,7 @@ pub(crate) fn reached(
             reached.when("charge: all", *tokens > 0 && free);
             reached.when("charge: up to the ceiling", *tokens > 0 && !free);
         }
+        Request::Forgive => {}
         Request::Lease(request) => reached.leased(before, request, reply, after),
     }
     reached.0
@@ -54,6 +55,7 @@ fn status(status: Status) -> &'static str {
         Status::Spent => "spent",
         Status::Denied => "denied",
         Status::Charged => "charged",
+        Status::Forgiven => "forgiven",
         Status::Unreadable => "unreadable",
         Status::Full => unreachable!("Redis refuses to write at all when it is full"),
     }
@@ -171,6 +173,7 @@ impl Reached {
             | Status::Spent
             | Status::Denied
             | Status::Charged
+            | Status::Forgiven
             | Status::Unreadable
             | Status::Full => {}
         }
@@ -200,7 +203,7 @@ impl Reached {
 }
 
 /// All of these must be reached.
-pub(crate) const BRANCHES: [&str; 62] = [
+pub(crate) const BRANCHES: [&str; 63] = [
     "meet: a first deployment",
     "meet: all is lost",
     "meet: a marker that cannot be",
@@ -218,6 +221,7 @@ pub(crate) const BRANCHES: [&str; 62] = [
     "spent",
     "denied",
     "charged",
+    "forgiven",
     "charge: all",
     "charge: up to the ceiling",
     "wait: none",

@@ -419,6 +419,7 @@ fn what_the_script_did_not_write_it_neither_takes_for_a_bucket_nor_overwrites() 
         let requests = [
             Request::Spend { cost: 1 },
             Request::Charge { tokens: 1 },
+            Request::Forgive,
             lease(1, 1, Micros(5_000_000)),
             asserted(lease(1, 1, Micros(5_000_000))),
         ];

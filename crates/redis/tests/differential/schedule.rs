@@ -177,13 +177,14 @@ impl<'a> Schedule<'a> {
             let key = self.rng.key();
             let limit = self.limits[key];
             let replica = &mut self.replicas[place];
-            let request = match self.rng.below(11) {
+            let request = match self.rng.below(12) {
                 0..2 => Request::Spend {
                     cost: self.rng.tokens(&limit),
                 },
                 10 => Request::Charge {
                     tokens: self.rng.tokens(&limit),
                 },
+                11 => Request::Forgive,
                 2 => self.rng.nonsense(replica),
                 _ => replica.request(key, &limit, &mut self.rng),
             };
@@ -204,7 +205,8 @@ impl<'a> Schedule<'a> {
         let limit = self.limits[0];
         let cost = self.rng.tokens(&limit);
         let requests = (0..KEYS).map(|key| {
-            let request = match self.rng.below(6) {
+            let request = match self.rng.below(7) {
+                6 => Request::Forgive,
                 0 => Request::Charge { tokens: key as u64 },
                 _ => Request::Spend { cost },
             };

@@ -13,6 +13,7 @@ pub(super) fn sending(message: &Message) -> Sending {
         match call.request {
             Request::Spend { cost } => Asked::Spend { limit, key, cost },
             Request::Charge { tokens } => Asked::Charge { limit, key, tokens },
+            Request::Forgive => unreachable!("no replica of a simulation resets a key"),
             Request::Lease(lease) => Asked::Lease {
                 limit,
                 key,

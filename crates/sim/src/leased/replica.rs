@@ -438,7 +438,7 @@ pub(crate) fn demand_of(call: &Call) -> Demand {
     let LimitId(limit) = key.limit;
     let cost = match call.request {
         Request::Spend { cost } => cost,
-        Request::Lease(_) | Request::Charge { .. } => 0,
+        Request::Lease(_) | Request::Charge { .. } | Request::Forgive => 0,
     };
     Demand {
         limit,

@@ -88,7 +88,7 @@ impl StoreModel for LeasedStore {
             if reply.status == Status::Spent {
                 let cost = match call.request {
                     Request::Spend { cost } => u32::try_from(cost).expect("costs are 32 bits"),
-                    Request::Lease(_) | Request::Charge { .. } => {
+                    Request::Lease(_) | Request::Charge { .. } | Request::Forgive => {
                         unreachable!("only a spend is spent by the store")
                     }
                 };

@@ -70,6 +70,14 @@ impl<W: Waiter> KeyState<W> {
         self.entry.set_alone(self.is_alone());
     }
 
+    /// The store has forgiven all that was charged on the key, so a denial from before says nothing.
+    /// `around` is of the store.
+    pub(crate) fn handle_forgiven(&mut self, around: &Surroundings<'_>) {
+        if !self.is_alone() {
+            self.start_over(around);
+        }
+    }
+
     /// What the store must hear before all else: what was admitted without it.
     pub(crate) fn poll_charge(&mut self) -> Option<Request> {
         let tokens = self.owed();
