@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use leasehold::{LimitError, Rate};
-use leasehold_sim::load::{ArrivalsConfig, Traces};
+use leasehold::{Limit, LimitError, Rate};
+use leasehold_sim::load::{ArrivalsConfig, LoadConfig, Traces};
+use leasehold_sim::network::Latency;
+use leasehold_sim::rivals::RivalConfig;
 use leasehold_sim::run::{self, Options};
-use leasehold_sim::scenario::{Points, ScenarioError};
-use leasehold_sim::trace::Trace;
+use leasehold_sim::scenario::{Points, Scenario, ScenarioError};
+use leasehold_sim::trace::{Origin, Spread, Trace, TraceConfig};
 use leasehold_sim::units::{Count, Span};
 use thiserror::Error;
 
@@ -88,7 +90,7 @@ pub(crate) enum SpreadOver {
 }
 
 /// A limiter to compare with.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Rival {
     /// Asks the store about every request.
     Central,
@@ -108,7 +110,7 @@ pub(crate) enum Rival {
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<Ending, ReplayError> {
     let limit = arguments.beyond.limit(arguments.rate)?;
     let trace = Arc::new(files::trace(&arguments.trace)?);
-    let points = arguments.points(&limit.to_string(), &trace)?;
+    let points = arguments.points(&limit, &trace)?;
     let path = arguments.trace.to_string_lossy().into_owned();
     let traces = Traces::from([(path, trace)]);
     let options = Options {
@@ -136,7 +138,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<Ending, ReplayError> {
 
 impl ReplayArguments {
     /// The scenario of the replay.
-    fn points(&self, limit: &str, trace: &Trace) -> Result<Points, ReplayError> {
+    fn points(&self, limit: &Limit, trace: &Trace) -> Result<Points, ReplayError> {
         if let (Some(_), Some(line)) = (self.spread, trace.fraction()) {
             return Err(ReplayError::Fraction {
                 file: self.trace.clone(),
@@ -146,47 +148,37 @@ impl ReplayArguments {
         let duration = self.duration(trace)?;
         // About as many as a plot has room for.
         let slice = Span(duration.0 / SLICES).max(Span::from_millis(100));
-        let mut rivals = self.rivals.clone();
-        rivals.sort_unstable();
-        rivals.dedup();
-        let rivals = rivals.iter().map(|rival| {
-            let value = rival.to_possible_value().expect("no rival is hidden");
-            let name = value.get_name();
-            format!("[rivals.{name}]\nkind = \"{name}\"\n")
-        });
-        let spread = match self.spread {
-            None => "",
-            Some(SpreadOver::Even) => ", spread = \"even\"",
-            Some(SpreadOver::Uniform) => ", spread = \"uniform\"",
-        };
-        let keys = self.keys_max.map(|keys| format!(", keys-max = {keys}"));
-        let text = format!(
-            "schema = 1\ntitle = \"{} on {}, {limit}\"\n\
-             duration = \"{duration}\"\nslice = \"{slice}\"\nseeds = {}\n\
-             [[limit]]\nlimit = \"{limit}\"\n\
-             [[load]]\narrivals = {{ trace = {{ \
-             path = \"\", origin = \"first\", speed = {:?}{spread}{} }} }}\n\
-             [fleet]\nreplicas = {}\n\
-             [network]\nlatency = \"{}\"\n{}",
+        let title = format!(
+            "{} on {}, {limit}",
             number::plural(trace.requests().len(), "request"),
             number::plural_of(trace.keys().into(), "key"),
-            self.seeds,
-            self.speed,
-            keys.unwrap_or_default(),
-            self.replicas,
-            self.latency,
-            rivals.collect::<String>(),
         );
-        let mut points = Points::parse(&self.trace.to_string_lossy(), &text, &[])?;
-        // A path may have anything in it, so it does not go through the text.
-        for point in &mut points.points {
-            for load in &mut point.scenario.loads {
-                if let ArrivalsConfig::Trace(config) = &mut load.arrivals {
-                    config.path = self.trace.to_string_lossy().into_owned();
-                }
-            }
-        }
-        Ok(points)
+        let mut scenario = Scenario::new(title, *limit, duration);
+        scenario.slice = slice;
+        scenario.seeds = self.seeds;
+        scenario.loads.push(LoadConfig {
+            arrivals: ArrivalsConfig::Trace(TraceConfig {
+                path: self.trace.to_string_lossy().into_owned(),
+                spread: self.spread.map(|spread| match spread {
+                    SpreadOver::Even => Spread::Even,
+                    SpreadOver::Uniform => Spread::Uniform,
+                }),
+                origin: Origin::First,
+                speed: self.speed,
+                keys_max: self.keys_max,
+            }),
+            ..LoadConfig::default()
+        });
+        scenario.fleet.replicas = self.replicas;
+        scenario.network.latency = Latency::Constant(self.latency);
+        let rival = |rival: &Rival| {
+            let value = rival.to_possible_value().expect("no rival is hidden");
+            let name = value.get_name().to_owned();
+            let config = RivalConfig::of_kind(&name).expect("a rival is named by its kind");
+            (name, config)
+        };
+        scenario.rivals = self.rivals.iter().map(rival).collect();
+        Ok(Points::of(&self.trace.to_string_lossy(), scenario)?)
     }
 
     /// From the first request until the last one is decided.
@@ -279,7 +271,8 @@ mod tests {
 
     fn points(more: &str, trace: &str) -> Result<Points, ReplayError> {
         let trace = Trace::parse(trace.as_bytes()).unwrap();
-        parse(more).unwrap().points("10/s burst 10", &trace)
+        let limit = "10/s burst 10".parse().unwrap();
+        parse(more).unwrap().points(&limit, &trace)
     }
 
     fn replayed(more: &str, trace: &str) -> u64 {

@@ -13,6 +13,7 @@
 
 use leasehold_core::Limit;
 use serde::Deserialize;
+use toml::Table;
 
 use crate::model::{LimiterModel, Outcome};
 
@@ -83,6 +84,12 @@ pub trait ModelVisitor {
 }
 
 impl RivalConfig {
+    /// The rival of a kind, with its defaults; none if no rival is of that kind.
+    pub fn of_kind(kind: &str) -> Option<Self> {
+        let table = Table::from_iter([("kind".to_owned(), kind.into())]);
+        Self::deserialize(table).ok()
+    }
+
     /// Hands the configured model to `visitor`, for a fleet that starts with so many
     /// replicas.
     pub fn visit<V: ModelVisitor>(&self, replicas: u32, visitor: V) -> V::Output {

@@ -36,7 +36,7 @@ pub(crate) use self::setup::judged;
 pub use self::tuning::TuningConfig;
 
 /// One thing to simulate.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
     /// Version of this format; 1 so far.
@@ -186,8 +186,30 @@ impl Per {
 }
 
 impl Scenario {
-    /// Checks that serde cannot make of a scenario.
-    fn check(&self) -> Result<(), String> {
+    /// A scenario with one limit, and defaults elsewhere. It can be run once it has a load.
+    pub fn new(title: impl Into<String>, limit: Limit, duration: Span) -> Self {
+        Self {
+            schema: SCHEMA,
+            title: title.into(),
+            duration,
+            seeds: three(),
+            slice: hundred_millis(),
+            limits: vec![LimitConfig {
+                name: None,
+                limit,
+                per: Per::default(),
+                failure_policy: FailurePolicy::default(),
+            }],
+            ..Self::default()
+        }
+    }
+
+    /// Whether the scenario can be run: the checks that serde cannot make.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be run, and the mend.
+    pub fn check(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
             return Err(format!(
                 "schema = {}: this program reads schema = {SCHEMA}",

@@ -6,14 +6,15 @@
 //! neither verdicts, nor how often the store was asked.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
-use leasehold_sim::load::Traces;
+use leasehold_sim::load::{ArrivalsConfig, LoadConfig, Traces};
+use leasehold_sim::network::Latency;
 use leasehold_sim::record::{Happening, Recorder};
 use leasehold_sim::run::run_one;
-use leasehold_sim::scenario::{LEASED, Points, Scenario};
-use leasehold_sim::trace::Trace;
+use leasehold_sim::scenario::{LEASED, Scenario};
+use leasehold_sim::trace::{Origin, Trace, TraceConfig};
+use leasehold_sim::units::{Share, Span};
 
 use super::error::ValidateError;
 use super::figures::{Figures, float, quantile, seconds};
@@ -37,10 +38,8 @@ impl Prediction {
                 traces.insert(replica.to_string(), Arc::new(trace));
             }
         }
-        let text = scenario(setting, &traces, &observed.exchanges_ns);
-        let mut points = Points::parse(&setting.name, &text, &[])
-            .map_err(|error| ValidateError::Simulated(error.to_string()))?;
-        let scenario = points.points.swap_remove(0).scenario;
+        let scenario = scenario(setting, &traces, &observed.exchanges_ns);
+        scenario.check().map_err(ValidateError::Simulated)?;
         Ok(Self { scenario, traces })
     }
 
@@ -72,43 +71,41 @@ impl Prediction {
 /// The scenario as its author would write it. The processes send their own load, by the timers of
 /// the runtime in which the limiter's timers live, so a request wakes these. The measured time of
 /// an exchange includes the server's, so the simulated server takes none.
-fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> String {
-    let Setting {
-        title,
-        limit,
-        replicas,
-        duration,
-        ..
-    } = setting;
-    let mut text = format!(
-        "schema = 1\ntitle = {title:?}\nduration = \"{}ns\"\n[[limit]]\nlimit = \"{limit}\"\n\
-         [fleet]\nreplicas = {replicas}\nrequests-wake = true\n\
-         [store]\nservice = \"0s\"\nservice-per-call = \"0s\"\n\
-         [network]\nlatency = {{ measured = {} }}\n",
-        duration.0,
-        quantiles(exchanges_ns),
-    );
-    for replica in traces.keys() {
-        let load = format!(
-            "[[load]]\nreplica = {replica}\narrivals = {{ trace = {{ path = \"{replica}\" }} }}\n"
-        );
-        text.push_str(&load);
-    }
-    text
+fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> Scenario {
+    let mut scenario = Scenario::new(&setting.title, setting.limit, setting.duration);
+    scenario.fleet.replicas = setting.replicas;
+    scenario.fleet.requests_wake = true;
+    scenario.store.service = Span::ZERO;
+    scenario.store.service_per_call = Span::ZERO;
+    scenario.network.latency = Latency::Measured(quantiles(exchanges_ns));
+    let load = |replica: &String| LoadConfig {
+        arrivals: ArrivalsConfig::Trace(TraceConfig {
+            path: replica.clone(),
+            spread: None,
+            origin: Origin::Zero,
+            speed: 1.0,
+            keys_max: None,
+        }),
+        replica: Some(replica.parse().expect("a trace is named by its replica")),
+        ..LoadConfig::default()
+    };
+    scenario.loads = traces.keys().map(load).collect();
+    scenario
 }
 
-/// Sorted times as `measured` wants them: shares of the times, and what these take at most.
-fn quantiles(sorted: &[u64]) -> String {
+/// Shares of the sorted times, and the time that each share takes at most.
+fn quantiles(sorted: &[u64]) -> Vec<(Share, Span)> {
     let points = sorted.len().clamp(1, POINTS_MAX);
-    let mut text = String::from("[");
-    for point in 0..points {
+    let point = |point| {
         #[expect(clippy::cast_precision_loss, reason = "some hundred points")]
-        let share = (point + 1) as f64 / points as f64;
-        let time_ns = quantile(sorted, share);
-        let _ = write!(text, "[{share:.6}, \"{time_ns}ns\"],");
-    }
-    text.push(']');
-    text
+        let share = point as f64 / points as f64;
+        let is_share = "a point is one of the points";
+        (
+            Share::new(share).expect(is_share),
+            Span(quantile(sorted, share)),
+        )
+    };
+    (1..=points).map(point).collect()
 }
 
 /// Times exchanges as they are seen by their replicas.

@@ -103,14 +103,36 @@ impl Points {
             scenario.check().map_err(at)?;
             Ok(Point { settings, scenario })
         });
-        let points = points.collect::<Result<Vec<_>, _>>()?;
-        let stem = Path::new(file).file_stem().unwrap_or_default();
         Ok(Self {
-            name: stem.to_string_lossy().into_owned(),
+            name: stem(file),
             title: whole.title,
-            points,
+            points: points.collect::<Result<_, _>>()?,
         })
     }
+
+    /// One scenario that no file says, as if `file` did.
+    ///
+    /// # Errors
+    ///
+    /// [`ScenarioError`] if it cannot be run.
+    pub fn of(file: &str, scenario: Scenario) -> Result<Self, ScenarioError> {
+        scenario
+            .check()
+            .map_err(|message| ScenarioError::new(file, message))?;
+        Ok(Self {
+            name: stem(file),
+            title: scenario.title.clone(),
+            points: vec![Point {
+                settings: Vec::new(),
+                scenario,
+            }],
+        })
+    }
+}
+
+fn stem(file: &str) -> String {
+    let stem = Path::new(file).file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 /// The sweep of the file, with what the command line says of it.

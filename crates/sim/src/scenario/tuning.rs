@@ -4,12 +4,12 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use leasehold_sync::{Tuning, TuningError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
 
 /// As [`Tuning`], each field optional.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[expect(
     missing_docs,
@@ -68,38 +68,8 @@ impl TuningConfig {
 impl fmt::Display for TuningConfig {
     /// The table to paste into a scenario.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "[tuning]")?;
-        let spans = [
-            ("interval-min", self.interval_min),
-            ("interval-small", self.interval_small),
-            ("interval-max", self.interval_max),
-            ("hold-max", self.hold_max),
-            ("gap-max", self.gap_max),
-            ("lease-min", self.lease_min),
-            ("lease-max", self.lease_max),
-            ("call-gap", self.call_gap),
-            ("idle-after", self.idle_after),
-        ];
-        for (field, span) in spans {
-            if let Some(span) = span {
-                writeln!(f, "{field} = \"{span}\"")?;
-            }
-        }
-        if let Some(requests) = self.lease_pays {
-            writeln!(f, "lease-pays = {requests:?}")?;
-        }
-        for (field, number) in [
-            ("batch-keys", self.batch_keys),
-            ("batches-in-flight", self.batches_in_flight),
-        ] {
-            if let Some(number) = number {
-                writeln!(f, "{field} = {number}")?;
-            }
-        }
-        if let Some(replicas) = self.max_replicas {
-            writeln!(f, "max-replicas = {replicas}")?;
-        }
-        Ok(())
+        let fields = toml::to_string(self).map_err(|_| fmt::Error)?;
+        write!(f, "[tuning]\n{fields}")
     }
 }
 

@@ -2,7 +2,12 @@
 
 use leasehold_core::Limit;
 
-use crate::scenario::{Points, Scenario};
+use crate::keys::KeysConfig;
+use crate::load::{FlashConfig, LoadConfig};
+use crate::network::Latency;
+use crate::rivals::RivalConfig;
+use crate::rivals::central::CentralConfig;
+use crate::scenario::Scenario;
 use crate::tune::figures::{Aim, Bound, Measure};
 use crate::units::{Count, PerSecond, Span};
 
@@ -133,35 +138,36 @@ impl Question {
         let warmup = self.warmup();
         let measured = self.measured();
         let duration = Span(warmup.0 + measured.0);
-        let flash = if lull {
+        let flash = lull.then(|| {
             let fill: Span = self.limit.time_for(self.limit.burst()).into();
-            let at = Span(warmup.0 + measured.0 / 3);
-            let hold = Span(fill.0.saturating_mul(2).min(measured.0 / 3));
-            format!("flash = {{ at = \"{at}\", times = 0.1, hold = \"{hold}\" }}\n")
-        } else {
-            String::new()
-        };
-        let text = format!(
-            "schema = 1\ntitle = \"tune\"\nduration = \"{duration}\"\nwarmup = \"{warmup}\"\n\
-             slice = \"{duration}\"\n\
-             [[limit]]\nlimit = \"{}\"\n\
-             [[load]]\noffered = \"{offered}/s\"\nkeys = {{ count = {}, zipf = {:?} }}\n{flash}\
-             [fleet]\nreplicas = {}\n\
-             [network]\nlatency = \"{}\"\n\
-             [rivals.{CENTRAL}]\nkind = \"central\"\n",
-            self.limit,
-            self.keys,
-            self.zipf,
-            self.replicas.saturating_mul(times.replicas),
-            Span(self.latency.0.saturating_mul(times.latency.into())),
-        );
-        let points = Points::parse("the question", &text, &[]).map_err(|it| it.to_string())?;
-        let point = points
-            .points
-            .into_iter()
-            .next()
-            .expect("one, as there is no sweep");
-        Ok(point.scenario)
+            FlashConfig {
+                at: Span(warmup.0 + measured.0 / 3),
+                times: 0.1,
+                rise: Span::ZERO,
+                hold: Span(fill.0.saturating_mul(2).min(measured.0 / 3)),
+                fall: Span::ZERO,
+            }
+        });
+        let mut scenario = Scenario::new("tune", self.limit, duration);
+        scenario.warmup = warmup;
+        scenario.slice = duration;
+        scenario.loads.push(LoadConfig {
+            offered: Some(PerSecond(offered)),
+            flash,
+            keys: KeysConfig {
+                count: self.keys,
+                zipf: self.zipf,
+                ..KeysConfig::default()
+            },
+            ..LoadConfig::default()
+        });
+        scenario.fleet.replicas = self.replicas.saturating_mul(times.replicas);
+        let latency = self.latency.0.saturating_mul(times.latency.into());
+        scenario.network.latency = Latency::Constant(Span(latency));
+        let central = RivalConfig::Central(CentralConfig::default());
+        scenario.rivals.insert(CENTRAL.to_owned(), central);
+        scenario.check()?;
+        Ok(scenario)
     }
 
     /// Until the bucket of the average key is drained, if it ever is, and demand is known.
