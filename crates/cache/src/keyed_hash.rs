@@ -9,6 +9,7 @@ use core::hash::{Hash, Hasher};
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
+use leasehold_core::SplitMix64;
 
 use crate::key::KeyRef;
 
@@ -22,10 +23,11 @@ pub(crate) struct KeyedHash {
 impl KeyedHash {
     /// One whose hashes depend on `seed`.
     pub(crate) fn new(seed: u64) -> Self {
-        let [first, second] = expand(seed);
+        // Unrelated even where the seed is a small number.
+        let mut seeds = SplitMix64::new(seed);
         Self {
-            seed: first,
-            seeds: SharedSeed::from_u64(second),
+            seed: seeds.draw(),
+            seeds: SharedSeed::from_u64(seeds.draw()),
         }
     }
 
@@ -36,17 +38,6 @@ impl KeyedHash {
         key.hash(&mut hasher);
         hasher.finish()
     }
-}
-
-/// Two seeds out of one, by `SplitMix64`: unrelated even where the seed is a small number.
-fn expand(seed: u64) -> [u64; 2] {
-    let mut state = seed;
-    core::array::from_fn(|_| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    })
 }
 
 #[cfg(test)]
@@ -88,13 +79,5 @@ mod tests {
             let worst = counts.iter().map(|count| count.abs_diff(100)).max();
             assert!(worst.is_some_and(|worst| worst < 60), "{shift}: {worst:?}");
         }
-    }
-
-    /// The first outputs that the authors of `SplitMix64` publish for seed 1234567.
-    #[test]
-    fn seeds_are_expanded_by_splitmix() {
-        let [first, second] = expand(1_234_567);
-        assert_eq!(first, 6_457_827_717_110_365_317);
-        assert_eq!(second, 3_203_168_211_198_807_973);
     }
 }

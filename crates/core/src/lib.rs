@@ -25,6 +25,7 @@ mod limit_serde;
 mod message;
 mod parse;
 mod scale;
+mod split_mix;
 mod time;
 mod verdict;
 
@@ -38,5 +39,6 @@ pub use limit_error::LimitError;
 pub use limit_id::LimitId;
 pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
 pub use scale::Scale;
+pub use split_mix::{SplitMix64, backoff};
 pub use time::{Instant, Micros, StoreTime};
 pub use verdict::{Admitted, Decided, Denial, Reason, Retry, Verdict};

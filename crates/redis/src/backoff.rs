@@ -11,13 +11,15 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use leasehold_core::SplitMix64;
+
 /// Delays between attempts: exponential, with full jitter.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     attempts: u32,
-    seed: u64,
+    chance: SplitMix64,
 }
 
 impl Backoff {
@@ -26,18 +28,15 @@ impl Backoff {
             min,
             max,
             attempts: 0,
-            seed,
+            chance: SplitMix64::new(seed),
         }
     }
 
     /// The delay before the next attempt.
     pub(crate) fn next_delay(&mut self) -> Duration {
-        let doubled = self
-            .min
-            .saturating_mul(1 << self.attempts.min(DOUBLINGS_MAX));
+        let ceiling = leasehold_core::backoff(self.min, self.max, self.attempts);
         self.attempts = self.attempts.saturating_add(1);
-        let ceiling = doubled.min(self.max);
-        ceiling.mul_f64(self.draw())
+        self.chance.within(ceiling)
     }
 
     /// Starts over if a connection lasted long enough to count as good.
@@ -51,26 +50,12 @@ impl Backoff {
     pub(crate) fn start_over(&mut self) {
         self.attempts = 0;
     }
-
-    /// An even draw from [0, 1), by `SplitMix64`.
-    fn draw(&mut self) -> f64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.seed;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
-        let high = u32::try_from(word >> 32).expect("32 bits are left");
-        f64::from(high) / (f64::from(u32::MAX) + 1.0)
-    }
 }
 
 /// A seed from the system's randomness, by way of the keys std draws for its maps.
 pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
-
-/// Keeps the shift within a `u32`; `max` is reached long before for any sane range.
-const DOUBLINGS_MAX: u32 = 31;
 
 #[cfg(test)]
 mod tests {

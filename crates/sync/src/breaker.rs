@@ -9,9 +9,7 @@
 
 use std::time::Duration;
 
-use leasehold_core::Instant;
-
-use crate::jitter::Jitter;
+use leasehold_core::{Instant, SplitMix64};
 
 /// A circuit breaker with full jitter.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +38,7 @@ impl Breaker {
 
     /// A call that was sent at `sent` failed. What was sent before the wait that is on, or was on
     /// last, says nothing new.
-    pub(crate) fn handle_failure(&mut self, sent: Instant, jitter: &mut Jitter, now: Instant) {
+    pub(crate) fn handle_failure(&mut self, sent: Instant, jitter: &mut SplitMix64, now: Instant) {
         if self.is_open() && sent < self.until {
             return;
         }
@@ -66,9 +64,8 @@ impl Breaker {
 
 /// How long to wait after a failure before the next attempt, once it has failed `again` times more:
 /// full jitter, but never so little that a failure is answered at once.
-pub(crate) fn backoff(again: u32, jitter: &mut Jitter) -> Duration {
-    let ceiling = FIRST * 2u32.pow(again.min(DOUBLINGS));
-    FIRST / 2 + jitter.within(ceiling.min(LONGEST))
+pub(crate) fn backoff(again: u32, jitter: &mut SplitMix64) -> Duration {
+    FIRST / 2 + jitter.within(leasehold_core::backoff(FIRST, LONGEST, again))
 }
 
 /// A network that loses one message in ten is not taken for a store that is away more than a few
@@ -81,16 +78,13 @@ const FIRST: Duration = Duration::from_millis(50);
 /// A store that comes back is noticed within this.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// 50 ms doubled six times is beyond the longest.
-const DOUBLINGS: u32 = 6;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NOW: Instant = Instant::from_millis(1000);
 
-    fn open(jitter: &mut Jitter) -> Breaker {
+    fn open(jitter: &mut SplitMix64) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..OPENS_AT {
             breaker.handle_failure(NOW, jitter, NOW);
@@ -100,7 +94,7 @@ mod tests {
 
     #[test]
     fn it_opens_after_failures_in_a_row_and_any_answer_starts_the_count_over() {
-        let (mut breaker, mut jitter) = (Breaker::default(), Jitter::new(7));
+        let (mut breaker, mut jitter) = (Breaker::default(), SplitMix64::new(7));
         for _ in 0..10 {
             for _ in 1..OPENS_AT {
                 breaker.handle_failure(NOW, &mut jitter, NOW);
@@ -116,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_before_the_wait_does_not_lengthen_it() {
-        let mut jitter = Jitter::new(7);
+        let mut jitter = SplitMix64::new(7);
         let mut breaker = open(&mut jitter);
         let until = breaker.until;
         let later = NOW + Duration::from_millis(10);
@@ -128,14 +122,14 @@ mod tests {
 
     #[test]
     fn each_look_in_vain_waits_longer_up_to_a_ceiling_and_success_forgets() {
-        let mut jitter = Jitter::new(7);
+        let mut jitter = SplitMix64::new(7);
         let mut breaker = open(&mut jitter);
         let mut longest = Duration::ZERO;
         for failure in 1..40u32 {
             let now = breaker.until;
             breaker.handle_failure(now, &mut jitter, now);
             let wait = breaker.until.since(now);
-            let ceiling = FIRST * 2u32.pow(failure.min(DOUBLINGS));
+            let ceiling = FIRST * 2u32.pow(failure.min(6));
             assert!(
                 wait >= FIRST / 2 && wait <= FIRST / 2 + ceiling.min(LONGEST),
                 "{wait:?}"

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use leasehold_cache::{Entry, Lease};
 use leasehold_core::{
-    Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Retry, Verdict,
+    Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Retry, SplitMix64, Verdict,
 };
 
 use crate::books::Books;
@@ -26,7 +26,6 @@ use crate::central::RETRY_AFTER_MIN;
 use crate::clock_drift::ClockDrift;
 use crate::demand_meter::{DemandMeter, as_float};
 use crate::fallback::{FailurePolicy, Fallback};
-use crate::jitter::Jitter;
 use crate::looks::Looks;
 use crate::tokens::TokenCount;
 use crate::tuning::{SPARE_DOUBT, Sizing, Tuning};
@@ -123,7 +122,7 @@ pub(crate) struct Surroundings<'a> {
     /// What is admitted then.
     pub(crate) policy: FailurePolicy,
     /// Spreads what replicas would do together.
-    pub(crate) jitter: &'a mut Jitter,
+    pub(crate) jitter: &'a mut SplitMix64,
     /// Numbers the leases of this replica.
     pub(crate) generations: &'a mut u64,
     /// The looks of all keys.

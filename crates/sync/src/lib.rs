@@ -18,7 +18,6 @@ mod central;
 mod clock_drift;
 mod demand_meter;
 mod fallback;
-mod jitter;
 mod key_state;
 mod looks;
 mod pace;

@@ -26,13 +26,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
-use leasehold_core::{Decided, Instant, Reason, Request, Retry, Verdict};
+use leasehold_core::{Decided, Instant, Reason, Request, Retry, SplitMix64, Verdict};
 
 use crate::away::{Away, unavailable};
 use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
 use crate::clock_drift::ClockDrift;
 use crate::fallback::{FailurePolicy, Fleet};
-use crate::jitter::Jitter;
 use crate::key_state::{KeyState, Next, Surroundings, alone};
 use crate::looks::Looks;
 use crate::partition::{Partition, partition_of};
@@ -55,7 +54,7 @@ pub struct Syncer<W> {
     tuning: Tuning,
     replica: u64,
     generations: u64,
-    jitter: Jitter,
+    jitter: SplitMix64,
     looks: Looks,
     keys: Vec<Option<KeyState<W>>>,
     vacant: Vec<u32>,
@@ -115,7 +114,7 @@ impl<W: Waiter> Syncer<W> {
             tuning,
             replica,
             generations: 0,
-            jitter: Jitter::new(seed),
+            jitter: SplitMix64::new(seed),
             looks: Looks::default(),
             keys: Vec::new(),
             vacant: Vec::new(),

@@ -6,11 +6,10 @@
 //! The trouble is that of the key: neither the other calls of the batch nor the breaker hear of it.
 //! The store is asked about the key again, each time later, up to once a second.
 
-use leasehold_core::{Decided, Instant, Reason, Retry, Verdict};
+use leasehold_core::{Decided, Instant, Reason, Retry, SplitMix64, Verdict};
 
 use crate::breaker::backoff;
 use crate::fallback::FailurePolicy;
-use crate::jitter::Jitter;
 
 /// What is known of a key that the store did not serve when it was last asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +25,7 @@ impl Unserved {
     pub(crate) fn again(
         before: Option<Self>,
         reason: Reason,
-        jitter: &mut Jitter,
+        jitter: &mut SplitMix64,
         now: Instant,
     ) -> Self {
         let replies = before.map_or(0, |before| before.replies);
@@ -66,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_store_is_asked_again_later_each_time_and_at_least_every_other_second() {
-        let mut jitter = Jitter::new(7);
+        let mut jitter = SplitMix64::new(7);
         let (mut unserved, mut now) = (None, Instant::from_millis(1000));
         let mut waits = Vec::new();
         for _ in 0..40 {

@@ -1,18 +1,21 @@
 //! Chance, from a seed, and what it chooses from.
 
-use leasehold_core::{Demand, LeaseRequest, Limit, Micros, RecordId, Request, StoreTime};
+use leasehold_core::{
+    Demand, LeaseRequest, Limit, Micros, RecordId, Request, SplitMix64, StoreTime,
+};
 
 use crate::schedule::{BASE, KEYS, Replica};
 
-/// `SplitMix64`: a seed gives the same schedule for ever.
-pub(crate) struct Rng(pub(crate) u64);
+/// A seed gives the same schedule for ever.
+pub(crate) struct Rng(SplitMix64);
 
 impl Rng {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(SplitMix64::new(seed))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     pub(crate) fn below(&mut self, end: u64) -> u64 {

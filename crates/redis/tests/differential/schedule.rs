@@ -69,7 +69,7 @@ impl<'a> Schedule<'a> {
         seed: u64,
         reached: &'a mut BTreeMap<&'static str, u64>,
     ) -> Checked {
-        let mut rng = Rng(seed);
+        let mut rng = Rng::seeded(seed);
         let base = BASE + rng.below(1_000_000_000_000);
         let hold = Micros(rng.pick(&[0, 1, 1_000_000, 20_000_000, 300_000_000, 1 << 51]));
         let limits = [(); KEYS].map(|()| rng.limit());

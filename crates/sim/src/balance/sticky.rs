@@ -6,6 +6,7 @@
 //! replica never changes: so a replica that leaves gives up its own keys only, and one that joins
 //! takes only those that are now its own. Two replicas never score the same.
 
+use leasehold_core::SplitMix64;
 use rand::Rng;
 use rand::distr::{Bernoulli, Distribution};
 
@@ -64,12 +65,10 @@ impl Sticky {
     }
 }
 
-/// Different for all pairs of key and replica: every step can be undone (`SplitMix64`).
+/// A number for the pair of a key and a replica, which no other pair has.
 fn score(key: u32, replica: u32, salt: u64) -> u64 {
     let pair = (u64::from(key) << 32 | u64::from(replica)) ^ salt;
-    let mixed = (pair ^ (pair >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    SplitMix64::mix(pair)
 }
 
 const UNKNOWN: u32 = u32::MAX;

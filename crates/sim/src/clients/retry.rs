@@ -1,5 +1,6 @@
 //! When a request that was denied is tried again.
 
+use leasehold_core::backoff;
 use rand::RngExt;
 use serde::Deserialize;
 
@@ -78,9 +79,8 @@ impl Retry {
             Self::Immediate { .. } => Some(0),
             Self::Fixed { wait, .. } => Some(wait.0),
             Self::Exponential { base, cap, .. } => {
-                let doubled = 1_u64.checked_shl(retries.into()).unwrap_or(u64::MAX);
-                let bound = base.0.saturating_mul(doubled).min(cap.0);
-                Some(chance.random_range(0..=bound))
+                let bound = backoff(base.as_duration(), cap.as_duration(), retries.into());
+                Some(chance.random_range(0..=Span::from(bound).0))
             }
             Self::RetryAfter { jitter, .. } => {
                 let advice_ns = advice_ns?;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use leasehold_cache::{Config, LocalDecision};
-use leasehold_core::{Birth, Ledger, Micros, Reply, Retry, Status, StoreTime, Wait};
+use leasehold_core::{Birth, Ledger, Micros, Reply, Retry, SplitMix64, Status, StoreTime, Wait};
 
 use super::*;
 
@@ -312,7 +312,7 @@ fn what_a_well_filled_bucket_can_spare_is_leased_for_seconds_to_a_key_asked_for_
 fn one_request_or_two_that_meet_by_chance_lease_nothing() {
     for seed in 1..=100 {
         let mut syncer = replica("1000/s", FailurePolicy::Closed, 1);
-        syncer.jitter = Jitter::new(seed);
+        syncer.jitter = SplitMix64::new(seed);
         let mut store = Store::default();
         let local = ask_now_and_then(&mut syncer, &mut store, 2, 1, Duration::from_millis(700));
         assert_eq!(local, 0);
