@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use leasehold::{LimitError, Rate};
 use leasehold_sim::metrics::Shown;
+use leasehold_sim::numbers::seconds;
 use thiserror::Error;
 
 use crate::ending::Ending;
@@ -56,7 +57,9 @@ pub(crate) fn run(arguments: &JudgeArguments) -> Result<Ending, JudgeError> {
     ));
     if let Some(window) = worst.window {
         let first_ns = records.iter().map(|record| record.start_ns).min();
-        let time = |from_ns, to_ns| number::shown(Shown::Time, seconds(from_ns, to_ns));
+        let time = |from_ns: u64, to_ns: u64| {
+            number::shown(Shown::Time, seconds(to_ns.saturating_sub(from_ns)))
+        };
         print(&format!(
             "worst on key {key}: {} within {}, {} after the first admission",
             number::plural_of(window.admitted, "token"),
@@ -65,11 +68,6 @@ pub(crate) fn run(arguments: &JudgeArguments) -> Result<Ending, JudgeError> {
         ));
     }
     Ok(Ending::of(worst.tokens.rounded_up() <= limit.overshoot()))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a time, to be shown")]
-fn seconds(from_ns: u64, to_ns: u64) -> f64 {
-    to_ns.saturating_sub(from_ns) as f64 / 1e9
 }
 
 /// Why nothing can be judged.

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use leasehold::{Limit, LimitError, Rate};
 use leasehold_sim::load::{ArrivalsConfig, LoadConfig, Traces};
 use leasehold_sim::network::Latency;
+use leasehold_sim::numbers::whole;
 use leasehold_sim::rivals::RivalConfig;
 use leasehold_sim::run::{self, Options};
 use leasehold_sim::scenario::{Points, Scenario, ScenarioError};
@@ -196,12 +197,7 @@ impl ReplayArguments {
                 speed: (recorded.as_secs_f64() / DURATION_MAX_S).ceil(),
             });
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "positive, and at most a hundred days"
-        )]
-        let millis = (seconds * 1e3).ceil() as u64;
+        let millis = whole((seconds * 1e3).ceil());
         Ok(Span(Span::from_millis(millis).0 + AFTERWARDS.0))
     }
 }

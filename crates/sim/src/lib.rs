@@ -25,6 +25,7 @@ pub mod load;
 pub mod metrics;
 pub mod model;
 pub mod network;
+pub mod numbers;
 pub mod record;
 pub mod report;
 pub mod rivals;

@@ -282,25 +282,6 @@ impl Times {
     }
 }
 
-/// As a double. Exact for the first 104 days.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "beyond 104 days, by some nanoseconds"
-)]
-const fn float(number: u64) -> f64 {
-    number as f64
-}
-
-/// The whole part of what is not negative; saturates.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the whole part is meant; the cast saturates"
-)]
-const fn whole(number: f64) -> u64 {
-    number as u64
-}
-
 /// Every whole number of nanoseconds up to here is exact in a double.
 const DURATION_MAX: Span = Span(1 << 53);
 

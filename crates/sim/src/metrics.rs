@@ -1,5 +1,6 @@
 //! Measures of a run, by name: for tables, files, plots and expectations alike.
 
+use crate::numbers::float;
 use serde::Serialize;
 
 /// The measures of one run. Rates are per second of the measured time, which begins after the
@@ -151,14 +152,9 @@ macro_rules! metrics {
     };
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
-const fn count(number: u64) -> f64 {
-    number as f64
-}
-
 /// All measures, in the order in which tables show them.
 pub const METRICS: &[Metric] = metrics! {
-    "requests", "", Number, |it| Some(count(it.requests)), "requests that came, whole run";
+    "requests", "", Number, |it| Some(float(it.requests)), "requests that came, whole run";
     "offered", "/s", Number, |it| Some(it.offered), "requests per second";
     "admitted", "/s", Number, |it| Some(it.admitted), "tokens admitted per second";
     "ideal", "/s", Number, |it| Some(it.ideal), "tokens per second that one bucket per key admits";
@@ -172,9 +168,9 @@ pub const METRICS: &[Metric] = metrics! {
     "peak-1s", "", Percent, |it| Some(it.peak_1s), "worst second over rate + burst";
     "false-denials", "", Percent, |it| Some(it.false_denial_share),
         "denied although nothing was scarce, share of requests";
-    "false-denial-count", "", Number, |it| Some(count(it.false_denials)),
+    "false-denial-count", "", Number, |it| Some(float(it.false_denials)),
         "denied although nothing was scarce";
-    "cold-denials", "keys", Number, |it| Some(count(it.cold_denials)), "first requests denied";
+    "cold-denials", "keys", Number, |it| Some(float(it.cold_denials)), "first requests denied";
     "disagreement", "", Percent, |it| Some(it.disagreement),
         "decided in another way than by the ideal";
     "local", "", Percent, |it| Some(it.local), "decided without waiting";
@@ -197,12 +193,12 @@ pub const METRICS: &[Metric] = metrics! {
     "latency-p999", "s", Time, |it| Some(it.latency_p999), "of all requests";
     "queue-p99", "s", Time, |it| Some(it.queue_p99), "messages waiting for the store";
     "stranded", "tokens", Number, |it| Some(it.stranded), "lying at replicas, mean";
-    "stranded-max", "tokens", Number, |it| Some(count(it.stranded_max)), "lying at replicas, most";
-    "lost", "tokens", Number, |it| Some(count(it.lost)), "gone with killed replicas";
+    "stranded-max", "tokens", Number, |it| Some(float(it.stranded_max)), "lying at replicas, most";
+    "lost", "tokens", Number, |it| Some(float(it.lost)), "gone with killed replicas";
     "tries", "", Number, |it| Some(it.tries), "tries per request that was wanted";
-    "replica-keys", "keys", Number, |it| Some(count(it.replica_keys)), "remembered by a replica, \
+    "replica-keys", "keys", Number, |it| Some(float(it.replica_keys)), "remembered by a replica, \
      most";
-    "store-keys", "keys", Number, |it| Some(count(it.store_keys)), "remembered at the end";
+    "store-keys", "keys", Number, |it| Some(float(it.store_keys)), "remembered at the end";
 };
 
 #[cfg(test)]

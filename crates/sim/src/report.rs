@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::metrics::{Metric, Summary};
+use crate::numbers::float;
 
 /// All that was simulated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -130,8 +131,7 @@ impl Spread {
         if values.is_empty() {
             return None;
         }
-        #[expect(clippy::cast_precision_loss, reason = "a few seeds")]
-        let count = values.len() as f64;
+        let count = float(values.len() as u64);
         let mean = values.iter().sum::<f64>() / count;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let margin = if values.len() > 1 {

@@ -1,5 +1,6 @@
 //! Numbers with units, as scenarios write them: `"1.5ms"`, `"50k/s"`, `"5%"`, `"100k"`.
 
+use crate::numbers::{float, whole};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -186,13 +187,10 @@ impl FromStr for Count {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let whole = |number: &f64| number.fract() == 0.0 && (0.0..=COUNT_MAX).contains(number);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole and in range"
-        )]
-        let count = scaled(text).filter(whole).map(|number| Self(number as u64));
+        let is_count = |number: &f64| number.fract() == 0.0 && (0.0..=COUNT_MAX).contains(number);
+        let count = scaled(text)
+            .filter(is_count)
+            .map(|number| Self(whole(number)));
         count.ok_or_else(|| UnitError::new(text, "a whole number, such as `1000` or `100k`"))
     }
 }
@@ -258,8 +256,7 @@ impl<T: FromStr<Err = UnitError>> Visitor<'_> for WithUnit<T> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<T, E> {
-        #[expect(clippy::cast_precision_loss, reason = "numbers of scenarios are small")]
-        self.visit_f64(number as f64)
+        self.visit_f64(float(number))
     }
 }
 

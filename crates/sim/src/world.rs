@@ -26,6 +26,7 @@ use crate::fleet::{self, Clock, FleetEvent};
 use crate::load::Load;
 use crate::model::{LimiterModel, Outbox, ReplicaModel, Ticket};
 use crate::network::Link;
+use crate::numbers::float;
 use crate::record::Recorder;
 use crate::scenario::Scenario;
 use crate::server::Store;
@@ -230,8 +231,7 @@ impl<'a, S: LimiterModel> World<'a, S> {
         let (tries, requests) = tallies.fold((0, 0), |(tries, requests), tally| {
             (tries + tally.tries, requests + tally.requests)
         });
-        #[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
-        let mean = tries as f64 / requests as f64;
+        let mean = float(tries) / float(requests);
         if requests > 0 { mean } else { 1.0 }
     }
 

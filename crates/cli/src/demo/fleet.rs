@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use leasehold::machine_nanos;
+use leasehold_sim::numbers;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -123,10 +124,9 @@ fn hear(told: Told, run: &mut Run, progress: &Progress) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a time in seconds, to be shown")]
 fn seconds(records: &[Record], start_ns: u64) -> f64 {
     let end = records.iter().map(|record| record.end_ns).max();
-    end.map_or(0.0, |end| end.saturating_sub(start_ns) as f64 / 1e9)
+    numbers::seconds(end.map_or(0, |end| end.saturating_sub(start_ns)))
 }
 
 /// Replicas are ready before the load begins.

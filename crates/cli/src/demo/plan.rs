@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasehold::{Limit, Mode};
+use leasehold_sim::numbers::per_second;
 use serde::{Deserialize, Serialize};
 
 use crate::demo::arguments::DemoArguments;
@@ -44,8 +45,7 @@ impl Plan {
             .map_err(DemoError::Limit)?;
         judged_limit(&limit).map_err(DemoError::Judged)?;
         let rate = arguments.offered;
-        #[expect(clippy::cast_precision_loss, reason = "a load need not be exact")]
-        let offered = rate.tokens as f64 * 1e6 / rate.period.0 as f64;
+        let offered = per_second(rate);
         if arguments.duration < SHORTEST {
             return Err(DemoError::TooShort);
         }

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use leasehold::store::Store;
 use leasehold::{Decided, Limiter, Stats, Verdict, machine_nanos};
+use leasehold_sim::units::Span;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -129,7 +130,7 @@ pub(crate) async fn offer(
     let mut waiting = FuturesUnordered::new();
     let mut arrivals = Arrivals::new(plan, replica).peekable();
     while let Some(next) = arrivals.peek() {
-        let due = start_ns + nanos(next.after);
+        let due = start_ns + Span::from(next.after).0;
         let now = machine_nanos();
         if due <= now {
             let arrival = arrivals.next().expect("peeked");
@@ -151,7 +152,7 @@ pub(crate) async fn offer(
     }
     if timed.is_some() {
         // Whoever leaves gives back what it holds, and the others would see more.
-        let end_ns = start_ns + nanos(plan.duration);
+        let end_ns = start_ns + Span::from(plan.duration).0;
         let left = Duration::from_nanos(end_ns.saturating_sub(machine_nanos()));
         tokio::select! {
             () = told_to_stop(&mut stop) => {}
@@ -244,10 +245,6 @@ fn seen(start_ns: u64, end_ns: u64, replica: u32, key: u32, verdict: Verdict) ->
         record,
         local: verdict.decided() == Decided::Local,
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("a demo does not last centuries")
 }
 
 /// The name of the one limit.

@@ -10,6 +10,7 @@ use crate::limit_arguments::judged_limit;
 use crate::output::{right, table};
 use crate::simulate::number::{self, count};
 use leasehold_judge::Judgement;
+use leasehold_sim::numbers::{float, whole};
 
 /// Both runs of a demo, judged.
 #[derive(Debug, Serialize)]
@@ -336,12 +337,7 @@ impl Shown {
     fn all(&self, values: &[f64]) -> Vec<String> {
         let each = |show: fn(f64) -> String| values.iter().copied().map(show).collect();
         match self {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a count"
-            )]
-            Self::Count => each(|value| count(value as u64)),
+            Self::Count => each(|value| count(whole(value))),
             Self::Fraction => each(|value| format!("{value:.4}")),
             Self::Percent => each(|value| format!("{:.2} %", value * 100.0)),
             Self::Seconds => number::times_alike(values),
@@ -437,11 +433,6 @@ fn part(of: u64, all: u64) -> f64 {
     } else {
         float(of) / float(all)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-pub(crate) fn float(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

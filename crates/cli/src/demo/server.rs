@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use leasehold::store::Store;
 use leasehold_redis::{Link, LinkError, RedisStore};
+use leasehold_sim::numbers::whole;
 use redis::{Cmd, Value};
 use tokio::time::timeout;
 
@@ -159,13 +160,7 @@ fn read_usage(info: &str) -> Usage {
     };
     let micros = |name: &str| {
         let seconds: f64 = value(name).trim().parse().unwrap_or(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "CPU time"
-        )]
-        let micros = (seconds * 1e6) as u64;
-        micros
+        whole(seconds * 1e6)
     };
     let sum = |commands: &[&str]| -> u64 {
         let each = commands

@@ -14,12 +14,14 @@ use super::tail::Tail;
 use super::trial::Trial;
 use crate::demo::probe;
 use crate::demo::replica::{Summary, TokensGone};
-use crate::demo::report::{Percentiles, float};
+use crate::demo::report::Percentiles;
 use crate::demo::stalls::Stall;
 use crate::limit_arguments::judged_limit;
 use leasehold_judge::ideal::ideal;
 use leasehold_judge::record::Record;
 use leasehold_judge::{Arrivals, Judgement};
+use leasehold_sim::numbers::{float, seconds};
+use leasehold_sim::units::Span;
 
 /// The measurements of a row. Times in which the machine stood still are left out where they
 /// would decide whether a promise was kept.
@@ -87,7 +89,7 @@ impl Findings {
         let admitted = load.iter().filter(|record| record.admitted);
         let admitted: Vec<u64> = admitted.map(|record| record.start_ns).collect();
         let recovery = recovery(&admitted, judged, &phases.after());
-        let felt = phases.begin_ns..phases.end_ns + recovery.map_or(0, nanos);
+        let felt = phases.begin_ns..phases.end_ns + recovery.map_or(0, |it| Span::from(it).0);
 
         let heard_ns = heard_again(trial);
         let circumstances = circumstances(trial, heard_ns);
@@ -265,14 +267,6 @@ fn within<'a>(records: &'a [Record], phase: &Range<u64>) -> impl Iterator<Item =
 
 fn took(record: &Record) -> u64 {
     record.end_ns - record.start_ns
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("a row does not last centuries")
-}
-
-fn seconds(nanos: u64) -> f64 {
-    float(nanos) / 1e9
 }
 
 fn millis(nanos: u64) -> f64 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use leasehold_judge::JudgedLimit;
 use leasehold_judge::record::Record;
+use leasehold_sim::numbers::float;
 
 /// Instants on the machine's clock.
 #[derive(Clone, Copy, Debug)]
@@ -69,21 +70,16 @@ pub(crate) fn recovery(
     let in_full = full_window(limit);
     let starts = (phase.start..=last).step_by(STEP_NS);
     let until = |at| admitted.partition_point(|&instant| instant < at);
-    let mut starts = starts.filter(|&at| float(until(at + WINDOW_NS) - until(at)) >= in_full);
+    let mut starts =
+        starts.filter(|&at| float((until(at + WINDOW_NS) - until(at)) as u64) >= in_full);
     let first = starts.next()?;
     Some(Duration::from_nanos(first - phase.start))
 }
 
 /// Tokens in a window that count as full use of the limit.
 fn full_window(limit: JudgedLimit) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "compared with a share")]
-    let yielded = limit.tokens as f64 / limit.per_ns as f64 * WINDOW_NS as f64;
+    let yielded = float(limit.tokens) / float(limit.per_ns) * float(WINDOW_NS);
     yielded * IN_FULL
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count of a run")]
-fn float(count: usize) -> f64 {
-    count as f64
 }
 
 /// Part of the limit that counts as all of it.

@@ -1,5 +1,6 @@
 //! The fault matrix as a table for people and one JSON object for machines.
 
+use leasehold_sim::numbers::{float, whole};
 use serde::Serialize;
 
 use super::findings::Findings;
@@ -7,7 +8,6 @@ use super::pace::REPLICAS;
 use super::rows::Row;
 use super::setting::{BUDGET, LEASE_MAX, LIMIT};
 use super::tail::Tail;
-use crate::demo::report::float;
 use crate::machine::Machine;
 use crate::output::{right, table};
 use crate::simulate::number::{count, plural};
@@ -251,16 +251,6 @@ fn tries(found: &Findings) -> String {
     };
     let before = shown(&found.try_acquire_before);
     format!("{before} / {}", shown(&found.try_acquire_during))
-}
-
-fn whole(number: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a load of some thousand"
-    )]
-    let whole = number as u64;
-    whole
 }
 
 const HEADER: [&str; 11] = [

@@ -6,11 +6,10 @@
 //! and k - 2 sqrt k to k + 2 sqrt k in a sample, because their number is binomial. Two quantiles
 //! are compared by these bounds: a difference that chance would explain is none.
 
+use leasehold_sim::numbers::float;
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
-
-use crate::demo::report::float;
 
 /// Times of calls, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize)]

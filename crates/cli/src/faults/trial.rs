@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasehold::machine_nanos;
+use leasehold_sim::units::Span;
 use leasehold_testbed::Binary;
 use tokio::task::block_in_place;
 
@@ -46,13 +47,13 @@ pub(crate) async fn run(
     }
     let (begin_ns, end_ns) = acted?;
     let phases = Phases {
-        warm_ns: (start_ns + nanos(pace.warm_up)).min(begin_ns),
+        warm_ns: (start_ns + Span::from(pace.warm_up).0).min(begin_ns),
         begin_ns,
         end_ns,
-        stop_ns: start_ns + nanos(duration),
+        stop_ns: start_ns + Span::from(duration).0,
     };
     // Half a second less may do; then nothing could be said of the recovery.
-    if phases.end_ns + nanos(pace.after) > phases.stop_ns + nanos(SHORTER) {
+    if phases.end_ns + Span::from(pace.after).0 > phases.stop_ns + Span::from(SHORTER).0 {
         return Err(FaultsError::TookTooLong);
     }
     Ok(Trial { run, phases })
@@ -65,7 +66,7 @@ async fn act(
     world: &mut World,
     start_ns: u64,
 ) -> Result<(u64, u64), FaultsError> {
-    let due_ns = start_ns + nanos(row.lead(pace));
+    let due_ns = start_ns + Span::from(row.lead(pace)).0;
     sleep_until(due_ns).await;
     let begin_ns = machine_nanos().max(start_ns);
     if !row.from_the_start {
@@ -75,17 +76,13 @@ async fn act(
     if lasts.is_zero() {
         return Ok((begin_ns, begin_ns));
     }
-    sleep_until(begin_ns + nanos(lasts)).await;
+    sleep_until(begin_ns + Span::from(lasts).0).await;
     block_in_place(|| (row.end)(world))?;
     Ok((begin_ns, machine_nanos()))
 }
 
 async fn sleep_until(at_ns: u64) {
     tokio::time::sleep(Duration::from_nanos(at_ns.saturating_sub(machine_nanos()))).await;
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("a row does not last centuries")
 }
 
 /// By how much what follows a fault may be shorter than planned.

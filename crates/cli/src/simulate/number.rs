@@ -7,6 +7,7 @@
 
 use leasehold_plot::axis::Label;
 use leasehold_sim::metrics::Shown;
+use leasehold_sim::numbers::float;
 
 /// A measured number.
 pub(crate) fn shown(how: Shown, value: f64) -> String {
@@ -62,8 +63,7 @@ pub(crate) fn count(number: u64) -> String {
 
 /// A count of many, in words short enough for a line: `41 M`.
 pub(crate) fn many(number: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let number = number as f64;
+    let number = float(number);
     scaled(number, 1.0, THOUSANDS)
 }
 

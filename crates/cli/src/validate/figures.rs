@@ -1,5 +1,7 @@
 //! Figures of a run, real or simulated, by which the two are compared.
 
+use leasehold_sim::numbers::{float, whole};
+
 /// One run in numbers. Rates are per second of the time in which requests came.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
@@ -104,25 +106,9 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 
 /// The value that a share of the sorted values does not exceed; 0 if there are none.
 pub(crate) fn quantile(sorted: &[u64], share: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a place among values that are in memory"
-    )]
-    let place = (share * sorted.len() as f64).ceil() as usize;
-    let place = place.saturating_sub(1);
+    let place = whole((share * float(sorted.len() as u64)).ceil()).saturating_sub(1);
+    let place = usize::try_from(place).unwrap_or(usize::MAX);
     sorted.get(place).copied().unwrap_or(0)
-}
-
-/// Nanoseconds as seconds.
-pub(crate) fn seconds(ns: u64) -> f64 {
-    float(ns) / 1e9
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
-pub(crate) const fn float(count: u64) -> f64 {
-    count as f64
 }
 
 /// How many times as much a quick run may differ: it has a thirtieth of the store calls.

@@ -18,12 +18,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
+use leasehold_sim::numbers::seconds;
 use leasehold_testbed::{LocalServer, ServerOptions};
 use tokio::runtime::Runtime;
 
 use self::comparison::Comparison;
 use self::error::ValidateError;
-use self::figures::{Figures, seconds};
+use self::figures::Figures;
 use self::observed::Observed;
 use self::predicted::Prediction;
 use self::report::Report;

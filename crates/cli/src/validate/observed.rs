@@ -5,9 +5,10 @@
 //! Everything counts from the start of the load to its planned end, whether requests or exchanges:
 //! what replicas do when they leave is not among it.
 
+use leasehold_sim::numbers::{float, seconds};
 use leasehold_sim::trace::TracedRequest;
 
-use super::figures::{Figures, float, quantile, seconds};
+use super::figures::{Figures, quantile};
 use crate::demo::arrivals::Arrivals;
 use crate::demo::plan::Plan;
 use crate::demo::run::Run;
@@ -72,8 +73,7 @@ fn figures(
     waits_ns.sort_unstable();
     Figures {
         requests: float(requests),
-        #[expect(clippy::cast_precision_loss, reason = "a count of a run")]
-        admitted: judged.admitted.tokens as f64,
+        admitted: float(judged.admitted.tokens),
         overshoot: judged.overshoot.as_f64(),
         local: float(run.local) / float(run.records.len() as u64),
         store_calls: float(calls.sum()) / lasted,

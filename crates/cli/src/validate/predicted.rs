@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use leasehold_sim::load::{ArrivalsConfig, LoadConfig, Traces};
 use leasehold_sim::network::Latency;
+use leasehold_sim::numbers::{float, seconds};
 use leasehold_sim::record::{Happening, Recorder};
 use leasehold_sim::run::run_one;
 use leasehold_sim::scenario::{LEASED, Scenario};
@@ -17,7 +18,7 @@ use leasehold_sim::trace::{Origin, Trace, TraceConfig};
 use leasehold_sim::units::{Share, Span};
 
 use super::error::ValidateError;
-use super::figures::{Figures, float, quantile, seconds};
+use super::figures::{Figures, quantile};
 use super::observed::Observed;
 use super::setting::Setting;
 
@@ -95,10 +96,9 @@ fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> Scenari
 
 /// Shares of the sorted times, and the time that each share takes at most.
 fn quantiles(sorted: &[u64]) -> Vec<(Share, Span)> {
-    let points = sorted.len().clamp(1, POINTS_MAX);
+    let points = (sorted.len() as u64).clamp(1, POINTS_MAX);
     let point = |point| {
-        #[expect(clippy::cast_precision_loss, reason = "some hundred points")]
-        let share = point as f64 / points as f64;
+        let share = float(point) / float(points);
         let is_share = "a point is one of the points";
         (
             Share::new(share).expect(is_share),
@@ -133,7 +133,7 @@ impl Recorder for ExchangeClock {
 }
 
 /// Enough to tell the slowest of a thousand exchanges from the others.
-const POINTS_MAX: usize = 1000;
+const POINTS_MAX: u64 = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand::distr::{Bernoulli, Distribution};
 
 use super::{below, below_except, odds};
+use crate::numbers::float;
 use crate::stream::{Stream, stream};
 use crate::units::{Count, Span};
 
@@ -56,11 +57,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(requests: Count) -> Self {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "nobody tells such numbers apart"
-        )]
-        let ends = odds(1.0 / requests.0 as f64);
+        let ends = odds(1.0 / float(requests.0));
         Self {
             seats: Vec::new(),
             ends,

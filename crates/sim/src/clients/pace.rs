@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand_distr::Exp1;
 
 use super::config::{AimdConfig, ClientsConfig, Think};
+use crate::numbers::whole;
 use crate::stream::Stream;
 use crate::units::Span;
 
@@ -165,13 +166,7 @@ fn pause(think: Think, chance: &mut Stream) -> u64 {
 
 /// In whole nanoseconds, at least one: a client that has been heard never sends at once for ever.
 fn nanos(seconds: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "never negative, and saturates after 584 years"
-    )]
-    let nanos = (seconds * 1e9).round() as u64;
-    nanos.max(1)
+    whole((seconds * 1e9).round()).max(1)
 }
 
 #[cfg(test)]

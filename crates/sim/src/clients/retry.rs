@@ -4,6 +4,7 @@ use leasehold_core::backoff;
 use rand::RngExt;
 use serde::Deserialize;
 
+use crate::numbers::{float, whole};
 use crate::stream::Stream;
 use crate::units::{Share, Span};
 
@@ -105,13 +106,7 @@ fn part(time_ns: u64, share: Share, chance: &mut Stream) -> u64 {
     if share == Share::NONE {
         return 0;
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "a part of a time is no more than it, and saturates"
-    )]
-    let most = (time_ns as f64 * share.get()) as u64;
+    let most = whole(float(time_ns) * share.get());
     chance.random_range(0..=most)
 }
 

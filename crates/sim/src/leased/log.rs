@@ -4,6 +4,7 @@ use leasehold_core::{Limit, RecordId, Request};
 
 use crate::leased::replica::{Message, demand_of};
 use crate::leased::store::Answered;
+use crate::numbers::float;
 use crate::record::{self, Asked, Executed, Numbers, Sending};
 
 pub(super) fn sending(message: &Message) -> Sending {
@@ -72,7 +73,6 @@ fn numbers(limit: &Limit) -> Numbers {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for the log")]
 fn tokens(level: u64, weight: u64) -> f64 {
-    level as f64 / weight as f64
+    float(level) / float(weight)
 }

@@ -15,7 +15,7 @@ use rand::RngExt;
 use rand_distr::{Distribution, Exp1, OpenClosed01, Pareto};
 
 use super::config::{ArrivalsConfig, OnOffConfig, StateConfig, mean_of};
-use super::{float, whole};
+use crate::numbers::{float, whole};
 use crate::stream::Stream;
 
 /// A factor of the rate that jumps.

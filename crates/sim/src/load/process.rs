@@ -14,7 +14,7 @@ use rand_distr::{Distribution, Exp1, Gamma};
 use super::config::{ArrivalsConfig, LoadConfig};
 use super::modulation::Modulation;
 use super::shape::{Cell, Shape};
-use super::{float, whole};
+use crate::numbers::{float, whole};
 use crate::stream::{Stream, stream};
 use crate::units::Span;
 

@@ -8,9 +8,10 @@
 
 use std::sync::Arc;
 
+use super::Traces;
 use super::config::LoadConfig;
 use super::spikes::Scatter;
-use super::{Traces, float, whole};
+use crate::numbers::{float, whole};
 use crate::stream::{Stream, stream};
 use crate::trace::{Origin, Spread, Trace, TraceConfig, TracedRequest};
 use crate::units::Span;

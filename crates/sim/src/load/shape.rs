@@ -10,7 +10,7 @@
 use std::f64::consts::TAU;
 
 use super::config::{DiurnalConfig, FlashConfig, LoadConfig, RampConfig, StepConfig};
-use super::float;
+use crate::numbers::float;
 
 /// The offered rate over time.
 #[derive(Clone, Debug)]
@@ -185,8 +185,8 @@ mod tests {
     /// Requests due from `from_s` until `until_s`.
     fn due(shape: &Shape, from_s: f64, until_s: f64) -> f64 {
         let (mut at, until) = (
-            super::super::whole(from_s * 1e9),
-            super::super::whole(until_s * 1e9),
+            crate::numbers::whole(from_s * 1e9),
+            crate::numbers::whole(until_s * 1e9),
         );
         let mut sum = 0.0;
         while at < until {

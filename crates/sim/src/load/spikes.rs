@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand_distr::Exp1;
 
 use super::config::{LoadConfig, SpikeConfig};
-use super::{float, whole};
+use crate::numbers::{float, whole};
 use crate::stream::{Stream, stream};
 use crate::units::Span;
 

@@ -6,6 +6,7 @@ use super::statistics::{
     Z_BOTH_SIDES, chi_square_is_plausible, correlation, ks_is_plausible, mean_is_plausible, moments,
 };
 use super::*;
+use crate::numbers::float;
 
 fn config(text: &str) -> LoadConfig {
     toml::from_str(text).unwrap()

@@ -13,6 +13,7 @@ use rand_distr::StandardNormal;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use crate::numbers::{self, float};
 use crate::stream::Stream;
 use crate::units::{Share, Span};
 
@@ -196,18 +197,12 @@ fn quantile(points: &[(f64, f64)], share: f64) -> f64 {
     left.1 + (right.1 - left.1) * (share - left.0) / (right.0 - left.0)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53 ns, 104 days")]
 pub(crate) fn nanos(span: Span) -> f64 {
-    span.0 as f64
+    float(span.0)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "not negative, and saturates"
-)]
 pub(crate) fn whole_nanos(nanos: f64) -> u64 {
-    (nanos + 0.5) as u64
+    numbers::whole(nanos + 0.5)
 }
 
 /// How many standard deviations above its mean a normal number is at most, 99 times in 100.

@@ -10,6 +10,7 @@ use rand::RngExt;
 
 use crate::network::latency::{Sampler, nanos, whole_nanos};
 use crate::network::{Degradation, Direction, NetworkChange, NetworkConfig};
+use crate::numbers::float;
 use crate::stream::{Stream, stream};
 
 /// The link that one replica's messages go through. Times are the world's, in nanoseconds.
@@ -190,8 +191,7 @@ impl Way {
         if self.degradations.is_empty() {
             return way_ns;
         }
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53 ns, 104 days")]
-        whole_nanos(way_ns as f64 * self.times)
+        whole_nanos(float(way_ns) * self.times)
     }
 
     fn degrade(&mut self, by: Degradation) {

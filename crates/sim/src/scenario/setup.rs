@@ -6,6 +6,7 @@ use crate::clients::Clients;
 use crate::faults::FaultEvent;
 use crate::fleet::{self, FleetEvent};
 use crate::load::{Load, Traces};
+use crate::numbers::{float, per_second};
 use crate::scenario::{Per, Scenario};
 use crate::units::Count;
 use leasehold_judge::{JudgeSetup, JudgedLimit, Promised};
@@ -97,15 +98,13 @@ impl Scenario {
     /// The value of a name in an expectation: numbers of the first limit and load, per second.
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
         let limit = &self.limits[0].limit;
-        let rate = limit.rate();
-        #[expect(clippy::cast_precision_loss, reason = "bounds are not exact")]
         let value = match name {
-            "rate" => rate.tokens as f64 / rate.period.as_duration().as_secs_f64(),
-            "burst" => limit.burst() as f64,
-            "budgeted" => limit.overshoot() as f64,
+            "rate" => per_second(limit.rate()),
+            "burst" => float(limit.burst()),
+            "budgeted" => float(limit.overshoot()),
             "replicas" => self.fleet.replicas.into(),
             "offered" => self.loads[0].offered?.0,
-            "keys" => self.loads[0].keys.count.0 as f64,
+            "keys" => float(self.loads[0].keys.count.0),
             "seconds" => self.duration.as_secs_f64(),
             _ => return None,
         };

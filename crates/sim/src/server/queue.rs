@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::model::Weight;
+use crate::numbers::{float, whole};
 use crate::server::{FaultId, StoreConfig};
 
 #[derive(Clone, Debug)]
@@ -182,13 +183,7 @@ impl Queue {
         if self.slow_downs.is_empty() {
             return busy_ns;
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "far below 2^53 ns, not negative, and saturates"
-        )]
-        let slowed = (busy_ns as f64 * self.slowness).round() as u64;
+        let slowed = whole((float(busy_ns) * self.slowness).round());
         slowed
     }
 }

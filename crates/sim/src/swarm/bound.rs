@@ -1,9 +1,10 @@
 //! How much overshoot the faults of a world excuse.
 
-use leasehold_core::{Limit, Micros};
+use leasehold_core::Limit;
 
 use super::draft::{Draft, Policy, limit_name};
 use crate::faults::{Circumstances, Excess, FaultEvent};
+use crate::numbers::{float, per_second};
 use crate::server::StoreChange;
 
 /// The changes of a world that bear on its limits.
@@ -45,10 +46,10 @@ pub(super) fn bounds(draft: &Draft, troubles: &Troubles<'_>) -> Vec<f64> {
             let all: Vec<Limit> = heard_of.chain([*first]).collect();
             let epochs: Vec<Limit> = in_force.chain([*first]).collect();
             let capacity = most(&all, |it| float(it.capacity()));
-            let rate = most(&all, per_second);
+            let rate = most(&all, |it| per_second(it.rate()));
             let mixed = mixed_seconds(index, troubles);
             let of_epoch = |judged: &Limit| {
-                let faster = (rate - per_second(judged)).max(0.0) * mixed;
+                let faster = (rate - per_second(judged.rate())).max(0.0) * mixed;
                 capacity - float(judged.burst()) + faster.ceil()
             };
             let too_fast = rate * seconds * f64::from(troubles.drift_ppm.max(0)) / 1e6;
@@ -106,20 +107,8 @@ fn changes_of(index: usize, troubles: &Troubles<'_>) -> Vec<(Limit, bool)> {
     changes.collect()
 }
 
-/// Tokens per second.
-pub(super) fn per_second(limit: &Limit) -> f64 {
-    let rate = limit.rate();
-    let Micros(period) = rate.period;
-    float(rate.tokens) * 1e6 / float(period)
-}
-
 fn most(limits: &[Limit], of: impl Fn(&Limit) -> f64) -> f64 {
     limits.iter().map(of).fold(0.0, f64::max)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "bounds are not exact")]
-pub(super) const fn float(number: u64) -> f64 {
-    number as f64
 }
 
 /// A call that was sent under an old limit is executed within this, be the store hung meanwhile.

@@ -7,9 +7,10 @@
 use leasehold_core::{Limit, Micros, Rate};
 use rand::RngExt;
 
-use super::bound::{float, per_second};
 use super::draft::{Asks, Draft, LoadDraft, Phases, Policy};
 use super::troubles;
+use crate::numbers;
+use crate::numbers::{float, per_second};
 use crate::stream::{Stream, stream};
 
 /// The world of a seed.
@@ -105,7 +106,7 @@ fn world(seed: u64, kind: Kind, random: &mut Stream) -> Draft {
         0
     };
     let first = limit(rate, rate * fill, overshoot, random);
-    let rate = per_second(&first);
+    let rate = per_second(first.rate());
     let fill = float(first.capacity()) / rate;
     let replicas = whole32(log(random, 1.0, if plain { 8.5 } else { 64.5 }));
     let mut keys = match random.random_bool(0.4) {
@@ -601,13 +602,8 @@ pub(super) fn millis(span: f64) -> String {
 }
 
 /// The nearest whole number, at least 1.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the cast saturates"
-)]
 pub(super) fn whole(number: f64) -> u64 {
-    (number.round() as u64).max(1)
+    numbers::whole(number.round()).max(1)
 }
 
 fn whole32(number: f64) -> u32 {

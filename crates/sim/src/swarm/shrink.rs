@@ -115,7 +115,7 @@ fn load(draft: &Draft, at: usize) -> Option<Draft> {
     let loads = draft.loads.len();
     if at < loads {
         let load = &draft.loads[at];
-        let some = load.per_second * 1e-3 * super::bound::float(load.until_ms - load.from_ms);
+        let some = load.per_second * 1e-3 * crate::numbers::float(load.until_ms - load.from_ms);
         return Some(with(draft, |it| {
             let load = &mut it.loads[at];
             // Not below a request: there is nothing in a world without.

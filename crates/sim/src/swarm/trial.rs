@@ -8,13 +8,14 @@ use std::sync::Once;
 
 use serde::Serialize;
 
-use super::bound::{Troubles, bounds, float};
+use super::bound::{Troubles, bounds};
 use super::draft::{Draft, SLICE};
 use super::witness::Witness;
 use crate::faults::{self, Circumstances, FaultEvent};
 use crate::fleet;
 use crate::leased::Leased;
 use crate::load::Traces;
+use crate::numbers::float;
 use crate::report::Run;
 use crate::scenario::Scenario;
 use crate::server::{Memory, StoreChange, Traffic};

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use rand::RngExt;
 
-use super::bound::{float, per_second};
 use super::draft::{Draft, FaultDraft, limit_name};
 use super::draw::{log, millis, whole};
+use crate::numbers::{float, per_second};
 use crate::stream::Stream;
 
 /// Adds faults to a world.
@@ -188,7 +188,7 @@ impl Planner<'_> {
                 } else {
                     log(random, 0.5, 2.0)
                 };
-                let rate = per_second(&limit) * faster;
+                let rate = per_second(limit.rate()) * faster;
                 let burst = float(limit.burst()) * log(random, 0.5, 2.0);
                 let text = format!("{}/1000s burst {}", whole(rate * 1e3), whole(burst));
                 limit_lines(index, &text, &to)

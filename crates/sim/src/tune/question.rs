@@ -5,6 +5,7 @@ use leasehold_core::Limit;
 use crate::keys::KeysConfig;
 use crate::load::{FlashConfig, LoadConfig};
 use crate::network::Latency;
+use crate::numbers::{float, per_second, whole};
 use crate::rivals::RivalConfig;
 use crate::rivals::central::CentralConfig;
 use crate::scenario::Scenario;
@@ -84,8 +85,7 @@ impl Objectives {
             most,
             scale: most.max(least),
         };
-        #[expect(clippy::cast_precision_loss, reason = "bounds are not exact")]
-        let (overshoot, burst) = (self.overshoot as f64, limit.burst() as f64);
+        let (overshoot, burst) = (float(self.overshoot), float(limit.burst()));
         let mut bounds = vec![
             share(Measure::Overshoot, overshoot, (burst / 100.0).max(1.0)),
             share(Measure::FalseDenials, self.false_denials, 0.0001),
@@ -172,10 +172,8 @@ impl Question {
 
     /// Until the bucket of the average key is drained, if it ever is, and demand is known.
     fn warmup(&self) -> Span {
-        #[expect(clippy::cast_precision_loss, reason = "a length of time, roughly")]
-        let beyond = self.offered.0 / self.keys.0.max(1) as f64 - self.rate();
-        #[expect(clippy::cast_precision_loss, reason = "a length of time, roughly")]
-        let drained = 1.5 * self.limit.burst() as f64 / beyond;
+        let beyond = self.offered.0 / float(self.keys.0.max(1)) - per_second(self.limit.rate());
+        let drained = 1.5 * float(self.limit.burst()) / beyond;
         let seconds = if beyond > 0.0 { drained } else { 0.0 };
         rounded(seconds.clamp(2.0, 60.0))
     }
@@ -187,23 +185,11 @@ impl Question {
         let shortest = (4.0 * fill).clamp(2.0, 60.0);
         rounded((REQUESTS / self.offered.0).clamp(shortest, 600.0))
     }
-
-    fn rate(&self) -> f64 {
-        let rate = self.limit.rate();
-        #[expect(clippy::cast_precision_loss, reason = "a rate, roughly")]
-        let tokens = rate.tokens as f64;
-        tokens / rate.period.as_duration().as_secs_f64()
-    }
 }
 
 /// To whole tenths of a second.
 fn rounded(seconds: f64) -> Span {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "some minutes at most"
-    )]
-    let tenths = (seconds * 10.0).ceil() as u64;
+    let tenths = whole((seconds * 10.0).ceil());
     Span::from_millis(tenths * 100)
 }
 

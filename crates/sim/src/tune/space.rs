@@ -18,6 +18,7 @@ use leasehold_sync::Tuning;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
+use crate::numbers::{float, whole};
 use crate::scenario::TuningConfig;
 use crate::stream::stream;
 use crate::units::Span;
@@ -98,14 +99,9 @@ impl Space {
             ),
             around(Tunable::HoldMax, default.hold_max.into(), FIVE_LEVELS),
             around(Tunable::GapMax, default.gap_max.into(), FIVE_LEVELS),
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a small whole number"
-            )]
             around(
                 Tunable::LeasePays,
-                Span(default.lease_pays as u64),
+                Span(whole(default.lease_pays)),
                 FIVE_LEVELS,
             ),
             around(Tunable::CallGap, default.call_gap.into(), FIVE_LEVELS),
@@ -233,10 +229,7 @@ impl Space {
             // A lease outlasts the gap.
             lease_max: lease_max.and_then(|to| raised(default.lease_max.into(), to)),
             call_gap: span(Tunable::CallGap),
-            #[expect(clippy::cast_precision_loss, reason = "a small whole number")]
-            lease_pays: self
-                .said(setting, Tunable::LeasePays)
-                .map(|requests| requests as f64),
+            lease_pays: self.said(setting, Tunable::LeasePays).map(float),
             ..TuningConfig::default()
         };
         let soonest = tuning

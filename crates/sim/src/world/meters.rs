@@ -1,6 +1,7 @@
 //! Measures that the world takes itself: waits, the store's load, tokens that lie about.
 
 use crate::model::StoreModel;
+use crate::numbers::float;
 use crate::scenario::Scenario;
 use crate::server::{Store, Traffic};
 use hdrhistogram::Histogram;
@@ -110,8 +111,7 @@ impl Meters {
         let calls = store.account().traffic().calls;
         let carried = std::mem::take(&mut self.carried_calls);
         if now_ns > self.measure_from_ns {
-            #[expect(clippy::cast_precision_loss, reason = "a mean for show")]
-            let tokens = held as f64;
+            let tokens = float(held);
             self.held_sum += tokens;
             self.held_max = self.held_max.max(held);
             self.slices += 1;
@@ -125,8 +125,7 @@ impl Meters {
     }
 
     pub(crate) fn finish<K: StoreModel>(self, store: &Store<K>, tries: f64) -> Readings {
-        #[expect(clippy::cast_precision_loss, reason = "a mean for show")]
-        let slices = self.slices.max(1) as f64;
+        let slices = float(self.slices.max(1));
         let measured = self.measure_to_ns - self.measure_from_ns;
         Readings {
             seconds: crate::units::Span(measured).as_secs_f64(),

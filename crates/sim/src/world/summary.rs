@@ -1,6 +1,7 @@
 //! A summary of what the judge found and the meters read.
 
 use crate::metrics::Summary;
+use crate::numbers::float;
 use crate::report::{Run, Slice};
 use crate::scenario::Scenario;
 use crate::units::Span;
@@ -120,11 +121,6 @@ impl Outcome {
         });
         slices.collect()
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
-const fn float(count: u64) -> f64 {
-    count as f64
 }
 
 /// In seconds.

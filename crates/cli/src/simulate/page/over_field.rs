@@ -5,6 +5,7 @@ use leasehold_plot::axis::Axis;
 use leasehold_plot::frame::{Area, line, picture, spread};
 use leasehold_plot::markup::{at, cut, put, text};
 use leasehold_sim::metrics::{self, Metric, Shown};
+use leasehold_sim::numbers::float;
 use leasehold_sim::report::{PointReport, ScenarioReport, Spread};
 
 use super::settings::{others, setting, size};
@@ -232,7 +233,7 @@ impl Plot<'_> {
     fn traces(&self, sizes: Option<&[f64]>) -> Vec<Trace<'_>> {
         let mut traces: Vec<Trace<'_>> = Vec::new();
         for (index, point) in self.points.iter().enumerate() {
-            let x = sizes.map_or(float(index), |sizes| sizes[index]);
+            let x = sizes.map_or(float(index as u64), |sizes| sizes[index]);
             for limiter in &point.limiters {
                 let Some(spread) = limiter.spread(self.metric) else {
                     continue;
@@ -275,11 +276,6 @@ impl Plot<'_> {
         });
         numbers(&heads, rows)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a few values")]
-const fn float(number: usize) -> f64 {
-    number as f64
 }
 
 /// The measures that are plotted, each with its title.

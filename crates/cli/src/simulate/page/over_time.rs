@@ -6,6 +6,7 @@ use leasehold_plot::axis::Axis;
 use leasehold_plot::frame::{Area, picture, spread, steps};
 use leasehold_plot::markup::{at, put};
 use leasehold_sim::metrics::Shown;
+use leasehold_sim::numbers::float;
 use leasehold_sim::report::{LimiterReport, PointReport, Slice};
 
 use super::tables::{named, numbers};
@@ -274,11 +275,6 @@ fn last(slices: &[Slice], read: Read) -> f64 {
     // The end of a line wavers; its label stands at the mean of the last tenth.
     let tail = &slices[slices.len() - slices.len().div_ceil(10)..];
     tail.iter().map(read).sum::<f64>() / float(tail.len() as u64)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "to be drawn")]
-const fn float(number: u64) -> f64 {
-    number as f64
 }
 
 /// Two steps for each pixel at most.

@@ -1,5 +1,6 @@
 //! The settings that set the points of a scenario apart.
 
+use leasehold_sim::numbers::float;
 use leasehold_sim::report::{PointReport, ScenarioReport};
 use leasehold_sim::units::{Count, PerSecond, Share, Span};
 
@@ -26,8 +27,7 @@ pub(super) fn leading<'s>(scenario: &'s ScenarioReport, lead: Option<&str>) -> O
 /// The size of a setting, if it is a number of any kind.
 pub(super) fn size(value: &str) -> Option<f64> {
     let plain: Option<f64> = value.parse().ok().filter(|it: &f64| it.is_finite());
-    #[expect(clippy::cast_precision_loss, reason = "to be drawn")]
-    let count = || value.parse().ok().map(|Count(count)| count as f64);
+    let count = || value.parse().ok().map(|Count(count)| float(count));
     let span = || value.parse().ok().map(Span::as_secs_f64);
     let rate = || value.parse().ok().map(|PerSecond(rate)| rate);
     let share = || value.parse().ok().map(Share::get);
