@@ -6,6 +6,7 @@ use leasehold_testbed::ServerError;
 use thiserror::Error;
 
 use crate::demo::error::DemoError;
+use crate::simulate::error::SimulateError;
 
 /// Why a fault, or none at all, could be tried.
 #[derive(Debug, Error)]
@@ -14,6 +15,8 @@ pub(crate) enum FaultsError {
     Unknown(String, String),
     #[error("no server of that kind was found; run scripts/server.sh, or leave --server out")]
     NoSuchServer,
+    #[error("{0}")]
+    Page(#[from] SimulateError),
     #[error("{0}")]
     Server(#[from] ServerError),
     #[error("cannot start the runtime: {0}")]

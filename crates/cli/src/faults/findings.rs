@@ -274,10 +274,10 @@ fn millis(nanos: u64) -> f64 {
 }
 
 /// The limit is used in full again within this.
-const RECOVERY: Duration = Duration::from_secs(2);
+pub(crate) const RECOVERY: Duration = Duration::from_secs(2);
 
 /// By how much a decision may outlast its deadline.
-const LONGER_MS: f64 = 5.0;
+pub(crate) const LONGER_MS: f64 = 5.0;
 
 /// And one in a thousand.
 const P999_LONGER_MS: f64 = 1.0;

@@ -11,6 +11,7 @@ mod bound;
 mod error;
 mod findings;
 mod pace;
+mod page;
 mod phases;
 mod report;
 mod rows;
@@ -18,6 +19,8 @@ mod setting;
 mod tail;
 mod trial;
 mod world;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use leasehold_testbed::{Binary, Kind, LocalServer};
@@ -32,6 +35,7 @@ use crate::ending::Ending;
 use crate::interrupt::{self, Graceful};
 use crate::machine::Machine;
 use crate::output::{note, print};
+use crate::simulate::error::{check_place, write};
 
 /// Starts servers and limiters in processes of their own, lets one fault after the other happen to
 /// them under load, and holds what they admit against the bound. Exits 1 if a row exceeds its
@@ -57,6 +61,9 @@ pub(crate) struct FaultsArguments {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a page with plots, complete in one file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// A kind of server.
@@ -72,6 +79,9 @@ pub(crate) fn run(arguments: &FaultsArguments) -> Result<Ending, FaultsError> {
     if arguments.list {
         print(&list(&rows));
         return Ok(Ending::Kept);
+    }
+    if let Some(file) = &arguments.html {
+        check_place(file)?;
     }
     // The servers and processes of a row are to be gone before we are.
     let _graceful = Graceful::begin();
@@ -113,6 +123,9 @@ pub(crate) fn run(arguments: &FaultsArguments) -> Result<Ending, FaultsError> {
         tried.push(outcome);
     }
     let report = Report::new(binary.to_string(), machine, arguments.quick, tried, planned);
+    if let Some(file) = &arguments.html {
+        write(file, page::page(&report).as_bytes())?;
+    }
     let text = if arguments.json {
         report.json()
     } else {
@@ -192,6 +205,7 @@ mod tests {
             server: None,
             seed: 1,
             json: false,
+            html: None,
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Report {
     quick: bool,
     /// A signal ended it: the rows after these were not tried.
     interrupted: bool,
-    rows: Vec<Tried>,
+    pub(super) rows: Vec<Tried>,
     #[serde(skip)]
     planned: usize,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Report {
 /// A row, and what it came to.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Tried {
-    name: &'static str,
+    pub(super) name: &'static str,
     title: &'static str,
     policy: &'static str,
     bound: String,
@@ -44,7 +44,7 @@ pub(crate) struct Tried {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missed_at_first: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    findings: Option<Findings>,
+    pub(super) findings: Option<Findings>,
 }
 
 /// The verdict on a row.
@@ -113,28 +113,26 @@ impl Tried {
         format!("{name}: {}{again}{colon}{why}", verdict.word())
     }
 
-    fn cells(&self) -> Vec<comfy_table::Cell> {
-        let mut cells = vec![self.name.into(), self.policy.into()];
+    /// The row of the table below [`HEADER`].
+    pub(super) fn cells(&self) -> Vec<String> {
+        let mut cells = vec![self.name.to_owned(), self.policy.to_owned()];
         let Some(found) = &self.findings else {
-            cells.resize(HEADER.len() - 1, "".into());
-            cells.push(self.verdict.word().into());
+            cells.resize(HEADER.len() - 1, String::new());
+            cells.push(self.verdict.word().to_owned());
             return cells;
         };
+        let recovery = found.recovery_seconds;
         cells.extend([
-            right(count(whole(found.offered_per_second))),
-            right(count(found.admitted_tokens)),
-            right(count(found.bound_tokens)),
-            right(count(found.excess_tokens)),
-            right(used(found)),
-            right(
-                found
-                    .recovery_seconds
-                    .map_or("never".to_owned(), |time| format!("{time:.2} s")),
-            ),
-            right(format!("{:.1} ms", found.longest_decision_ms)),
-            right(tries(found)),
+            count(whole(found.offered_per_second)),
+            count(found.admitted_tokens),
+            count(found.bound_tokens),
+            count(found.excess_tokens),
+            used(found),
+            recovery.map_or("never".to_owned(), |time| format!("{time:.2} s")),
+            format!("{:.1} ms", found.longest_decision_ms),
+            tries(found),
+            self.verdict.word().to_owned(),
         ]);
-        cells.push(self.verdict.word().into());
         cells
     }
 }
@@ -180,32 +178,40 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let mut table = table(HEADER);
         for row in &self.rows {
-            table.add_row(row.cells());
+            let cells = row.cells().into_iter().zip(HEADER);
+            table.add_row(cells.map(|(cell, head)| match head {
+                "fault" | "policy" | "" => cell.into(),
+                _ => right(cell),
+            }));
         }
-        let (server, machine) = (&self.server, self.machine);
-        let load = machine.load_before;
-        let load = load.map_or_else(String::new, |load| format!(", load {load:.2} before"));
-        let mut lines = vec![
-            format!(
-                "{REPLICAS} processes share {LIMIT}; leases of {LEASE_MAX:?} at most; requests \
-                 wait {BUDGET:?} at most; {server}, {} cores{load}",
-                machine.cores
-            ),
-            table.to_string(),
-        ];
-        let is_plain =
-            |row: &&Tried| row.verdict == Verdict::Kept && row.missed_at_first.is_empty();
-        let broken = self.rows.iter().filter(|row| !is_plain(row));
-        lines.extend(broken.map(Tried::line));
+        let mut lines = vec![self.about(), table.to_string()];
+        lines.extend(self.broken());
         lines.push(self.verdict());
-        if self.interrupted {
-            let (tried, planned) = (self.rows.len(), plural(self.planned, "row"));
-            lines.push(format!("INTERRUPTED: {tried} of {planned} were tried."));
-        }
         lines.join("\n")
     }
 
-    fn verdict(&self) -> String {
+    /// The setting that all rows share, and the machine.
+    pub(super) fn about(&self) -> String {
+        let (server, machine) = (&self.server, self.machine);
+        let load = machine.load_before;
+        let load = load.map_or_else(String::new, |load| format!(", load {load:.2} before"));
+        format!(
+            "{REPLICAS} processes share {LIMIT}; leases of {LEASE_MAX:?} at most; requests \
+             wait {BUDGET:?} at most; {server}, {} cores{load}",
+            machine.cores
+        )
+    }
+
+    /// The rows that were not kept, or not at once, a line each.
+    pub(super) fn broken(&self) -> impl Iterator<Item = String> {
+        let is_plain =
+            |row: &&Tried| row.verdict == Verdict::Kept && row.missed_at_first.is_empty();
+        let broken = self.rows.iter().filter(move |row| !is_plain(row));
+        broken.map(Tried::line)
+    }
+
+    /// The verdict on all rows.
+    pub(super) fn verdict(&self) -> String {
         let with = |verdict| {
             self.rows
                 .iter()
@@ -213,7 +219,7 @@ impl Report {
                 .count()
         };
         let all = self.rows.len();
-        match (with(Verdict::Exceeded), with(Verdict::Kept)) {
+        let verdict = match (with(Verdict::Exceeded), with(Verdict::Kept)) {
             (0, 1) if all == 1 => "The row kept its bound and its targets.".to_owned(),
             (0, kept) if kept == all => {
                 format!("All {all} rows kept their bounds and their targets.")
@@ -229,7 +235,12 @@ impl Report {
                     plural(all, "row")
                 )
             }
+        };
+        if self.interrupted {
+            let planned = plural(self.planned, "row");
+            return format!("{verdict}\nINTERRUPTED: {all} of {planned} were tried.");
         }
+        verdict
     }
 }
 
@@ -253,7 +264,7 @@ fn tries(found: &Findings) -> String {
     format!("{before} / {}", shown(&found.try_acquire_during))
 }
 
-const HEADER: [&str; 11] = [
+pub(super) const HEADER: [&str; 11] = [
     "fault",
     "policy",
     "offered/s",
@@ -268,12 +279,12 @@ const HEADER: [&str; 11] = [
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::faults::findings::tests::kept;
     use crate::faults::rows::ROWS;
 
-    fn report(tried: &[Tried]) -> Report {
+    pub(crate) fn report(tried: &[Tried]) -> Report {
         let machine = Machine {
             cores: 2,
             load_before: None,
@@ -287,7 +298,7 @@ mod tests {
         )
     }
 
-    fn tried(findings: Result<Findings, String>) -> Tried {
+    pub(crate) fn tried(findings: Result<Findings, String>) -> Tried {
         Tried::new(&ROWS[0], findings)
     }
 

@@ -7,7 +7,7 @@ mod conclusion;
 mod over_field;
 mod over_time;
 mod settings;
-mod tables;
+pub(crate) mod tables;
 mod trade;
 
 use leasehold_plot::frame::{document, picture};
@@ -27,33 +27,36 @@ pub(crate) fn page(report: &Report, lead: Option<&str>) -> String {
         [only] => format!("{} – leasehold simulation", text(&only.name)),
         _ => "leasehold simulation".to_owned(),
     };
-    let mut html = format!(
+    let mut main = String::new();
+    match report.scenarios.as_slice() {
+        [only] => main.push_str(&section(only, lead)),
+        all => {
+            let trade = Trade::of_all(report);
+            main.push_str(&hero(&figure(&trade), &conclusion::of_all(report)));
+            for scenario in all {
+                main.push_str(&folded(scenario, lead));
+            }
+        }
+    }
+    let footer = format!(
+        "<p class=\"aside\">{}. {}</p><p class=\"aside\">{WORDS}</p>",
+        table::counts(report),
+        seeds(report)
+    );
+    whole("leasehold simulation", &title, &heading, &main, &footer)
+}
+
+/// A page, complete in one file. The texts are markup already.
+pub(crate) fn whole(kind: &str, title: &str, heading: &str, main: &str, footer: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          {NO_ICON}\n<title>{title}</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n\
-         <header>\n<p class=\"kind\">leasehold simulation</p>\n<h1>{heading}</h1>\n</header>\n\
-         <main>\n",
+         <header>\n<p class=\"kind\">{kind}</p>\n<h1>{heading}</h1>\n</header>\n\
+         <main>\n{main}</main>\n<footer>{footer}</footer>\n</body>\n</html>\n",
         leasehold_plot::STYLE
-    );
-    match report.scenarios.as_slice() {
-        [only] => html.push_str(&section(only, lead)),
-        all => {
-            let trade = Trade::of_all(report);
-            html.push_str(&hero(&figure(&trade), &conclusion::of_all(report)));
-            for scenario in all {
-                html.push_str(&folded(scenario, lead));
-            }
-        }
-    }
-    put!(
-        html,
-        "</main>\n<footer><p class=\"aside\">{}. {}</p><p class=\"aside\">{WORDS}</p></footer>\n\
-         </body>\n</html>\n",
-        table::counts(report),
-        seeds(report)
-    );
-    html
+    )
 }
 
 /// The first picture of a report of one scenario, as a document of its own; `None` if there is
@@ -83,7 +86,7 @@ fn seeds(report: &Report) -> String {
 }
 
 /// The first screen: a picture, and what it comes to.
-fn hero(picture: &str, conclusion: &[String]) -> String {
+pub(crate) fn hero(picture: &str, conclusion: &[String]) -> String {
     let mut html = format!("<div class=\"hero\">{picture}<div class=\"conclusion\">");
     for says in conclusion {
         put!(html, "<p>{}</p>", text(says));

@@ -9,7 +9,7 @@ use crate::simulate::columns::CHIEF;
 use crate::simulate::{number, table};
 
 /// The numbers behind a plot, folded.
-pub(super) fn numbers(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn numbers(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut html = String::from("<details class=\"numbers\"><summary>Numbers</summary>");
     put!(html, "{WIDE}<table><thead><tr>");
     for head in heads {
