@@ -83,17 +83,17 @@ pub struct RestartConfig {
 /// Changes of the life of a replica.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FleetEvent {
-    /// It starts, and requests reach it from now on.
+    /// The replica starts, and requests reach it from now on.
     Start {
         /// Which one. Replicas are numbered from 0, in order of their start.
         replica: u32,
     },
-    /// It is told to stop: no more requests reach it.
+    /// The replica is told to stop: no more requests reach it.
     Drain {
         /// Which one.
         replica: u32,
     },
-    /// It has been told to stop, and its time is up: the process ends.
+    /// The replica was told to stop, and its time is up: the process ends.
     Gone {
         /// Which one.
         replica: u32,
@@ -302,7 +302,7 @@ struct Planner {
     /// Oldest first.
     living: Vec<u32>,
     started: u32,
-    /// Of the next replica to be killed, the part that is due. It begins anywhere: so each
+    /// The part of the next replica to be killed that is due. It begins anywhere, so that each
     /// replica is killed with the probability that was asked for, and as many as were asked for.
     kills: f64,
     chance: Stream,

@@ -245,7 +245,7 @@ impl Permutation {
         }
     }
 
-    /// Of at least two ranks.
+    /// A permutation of `count` ranks, at least two.
     fn random(count: u32, random: &mut Stream) -> Self {
         let factor = loop {
             let factor = random.random_range(1..count);

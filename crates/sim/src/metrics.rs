@@ -62,13 +62,13 @@ pub struct Summary {
     pub convergence: f64,
     /// The convergence by tenths of a second. Leased tokens come in lumps, so it may never be.
     pub convergence_tenths: f64,
-    /// Of the requests that waited, in seconds.
+    /// The median wait of the requests that waited, in seconds.
     pub wait_p50: f64,
-    /// Of the requests that waited, in seconds.
+    /// The wait of the slowest hundredth of the requests that waited, in seconds.
     pub wait_p99: f64,
-    /// Of all requests, in seconds.
+    /// The time to decide, p99 of all requests, in seconds.
     pub latency_p99: f64,
-    /// Of all requests, in seconds.
+    /// The time to decide, p99.9 of all requests, in seconds.
     pub latency_p999: f64,
     /// Longest wait, in seconds.
     pub wait_max: f64,
@@ -93,7 +93,7 @@ pub struct Summary {
 pub struct Metric {
     /// As scenarios and files name it.
     pub name: &'static str,
-    /// Of its number; empty for a share or a ratio.
+    /// The unit of the number; empty for a share or a ratio.
     pub unit: &'static str,
     /// The meaning of the measure.
     pub text: &'static str,

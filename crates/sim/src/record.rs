@@ -46,7 +46,7 @@ pub enum Happening<'a> {
         decided: &'a str,
         /// The tokens that cover the request; absent if it was denied.
         cover: Option<Cover>,
-        /// Of a cover by the store: which copy of a message it executed. Absent otherwise.
+        /// The copy of a message that the store executed, if the store covers. Absent otherwise.
         copy: Option<u64>,
         /// Advised time until the next try.
         retry_after_ns: Option<u64>,

@@ -67,10 +67,10 @@ pub enum RivalConfig {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
-    /// It is denied.
+    /// The request is denied.
     #[default]
     Closed,
-    /// It is allowed.
+    /// The request is allowed.
     Open,
 }
 

@@ -137,7 +137,7 @@ pub enum Per {
     /// Each key has a bucket of its own.
     #[default]
     Key,
-    /// So many neighbouring keys share a bucket.
+    /// Neighbouring keys share a bucket, so many of them each.
     Group(Count),
     /// All keys share one bucket.
     All,

@@ -51,7 +51,7 @@ pub use self::store::{Side, Store, Turn};
 pub struct StoreConfig {
     /// Time for which the server is busy with a message, whatever is in it.
     pub service: Span,
-    /// And for each key in it.
+    /// Time for which the server is busy with each key in a message, on top.
     pub service_per_call: Span,
     /// Messages that may wait; more are refused.
     pub queue_max: Count,

@@ -378,7 +378,7 @@ fn begin<'a>(text: &'a [u8], record: &ByteRecord) -> (usize, &'a [u8]) {
     let rest = &text[in_memory(position.byte())..];
     let empty = rest.iter().take_while(|byte| b"\r\n".contains(byte));
     let (empty, rest) = rest.split_at(empty.count());
-    let lines = empty.iter().filter(|byte| **byte == b'\n').count();
+    let lines = empty.split(|byte| *byte == b'\n').count() - 1;
     (in_memory(position.line()) + lines, rest)
 }
 
@@ -388,7 +388,7 @@ fn misquoted(mut rest: &[u8], record: &ByteRecord) -> Option<usize> {
     for (field, column) in record.iter().zip(1..) {
         let mut written = field.len();
         if rest.first() == Some(&b'"') {
-            written += 2 + field.iter().filter(|byte| **byte == b'"').count();
+            written += 1 + field.split(|byte| *byte == b'"').count();
             if rest.get(written - 1) != Some(&b'"') {
                 return Some(column);
             }

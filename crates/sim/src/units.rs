@@ -46,17 +46,17 @@ impl Span {
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
-    /// So many whole seconds.
+    /// A span of whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds * 1_000_000_000)
     }
 
-    /// So many whole milliseconds.
+    /// A span of whole milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis * 1_000_000)
     }
 
-    /// So many whole microseconds.
+    /// A span of whole microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros * 1000)
     }

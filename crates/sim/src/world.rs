@@ -105,7 +105,7 @@ enum Event<S: LimiterModel> {
         call: u64,
         reply: Reply<S>,
     },
-    /// Nobody has answered for too long.
+    /// A call has not been answered for too long.
     Overdue {
         call: u64,
     },

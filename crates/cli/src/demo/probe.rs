@@ -86,7 +86,7 @@ fn times_put_aside() -> Option<u64> {
 
 const PUT_ASIDE: &str = "nonvoluntary_ctxt_switches:";
 
-/// Those of `records`, in order of time, that found the caches as a busy service finds them.
+/// The records, in order of time, that found the caches as a busy service finds them.
 fn warm(records: &[Record]) -> impl Iterator<Item = &Record> {
     let follows = |pair: &&[Record]| pair[1].start_ns - pair[0].end_ns < WARM_NS;
     records.windows(2).filter(follows).map(|pair| &pair[1])
@@ -121,7 +121,7 @@ fn ask(limiter: &Limiter, replica: u32) -> Record {
 /// The key of these requests, in the records.
 pub(crate) const KEY: u32 = u32::MAX;
 
-/// And at the limiter.
+/// The probe's key at the limiter.
 const SUBJECT: &str = "probe";
 
 const EVERY: Duration = Duration::from_millis(2);

@@ -19,7 +19,7 @@ pub(crate) struct Terms {
     pub(crate) budget: Duration,
     /// The longest delay before the store is connected to again, if not the default.
     pub(crate) backoff_max: Option<Duration>,
-    /// This replica also asks without waiting, and takes the time of it.
+    /// The replica that also asks without waiting, and measures how long that takes.
     pub(crate) probed: Option<u32>,
 }
 

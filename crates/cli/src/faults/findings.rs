@@ -59,7 +59,7 @@ pub(crate) struct Findings {
     /// The longest time in which a process did not get the processor, but for those that were
     /// stopped on purpose.
     pub(crate) longest_stall_ms: f64,
-    /// Of the replica with most.
+    /// Lines of log, of the replica with most.
     pub(crate) log_lines: u64,
     /// The most that the fault is worth.
     pub(crate) log_lines_most: u64,
@@ -279,7 +279,7 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(2);
 /// By how much a decision may outlast its deadline.
 pub(crate) const LONGER_MS: f64 = 5.0;
 
-/// And one in a thousand.
+/// By how much one decision in a thousand may outlast its deadline.
 const P999_LONGER_MS: f64 = 1.0;
 
 /// A decision that does not wait takes no more than so many times what it takes in health.

@@ -107,7 +107,7 @@ impl Measure {
     }
 }
 
-/// Of a phone, without its margins.
+/// The width of a phone, without its margins.
 const WIDTH: f64 = 360.0;
 
 /// A name above its bar.

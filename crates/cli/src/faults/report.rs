@@ -53,11 +53,11 @@ pub(crate) struct Tried {
 pub(crate) enum Verdict {
     /// All was kept.
     Kept,
-    /// The bound was, something else was not.
+    /// The bound was kept, something else was not.
     Missed,
     /// More was admitted than may be.
     Exceeded,
-    /// It could not be tried.
+    /// The row could not be tried.
     Failed,
 }
 

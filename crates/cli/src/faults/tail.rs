@@ -57,7 +57,7 @@ impl Display for Tail {
     }
 }
 
-/// Of fewer calls, the bounds would span half of them.
+/// The fewest calls that say something: with fewer, the bounds would span half of them.
 const TELLING: usize = 500;
 
 #[cfg(test)]

@@ -192,7 +192,7 @@ impl Server {
 /// The median of three is of a run that is neither the luckiest nor the unluckiest.
 const RUNS: u64 = 3;
 
-/// Of each real run, so that chance in the simulator matters less than chance in reality.
+/// Simulated runs of each real one, so that chance in the simulator matters less than in reality.
 const SIMULATED_PER_RUN: u64 = 5;
 
 /// Leaves room for the seeds that follow the first.

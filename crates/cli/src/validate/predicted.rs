@@ -194,10 +194,9 @@ mod tests {
 
     #[test]
     fn quantiles_are_what_the_simulator_reads() {
-        assert_eq!(
-            quantiles(&[5, 7]),
-            "[[0.500000, \"5ns\"],[1.000000, \"7ns\"],]"
-        );
-        assert_eq!(quantiles(&[]), "[[1.000000, \"0ns\"],]");
+        let half = Share::new(0.5).unwrap();
+        let expected = [(half, Span(5)), (Share::ALL, Span(7))];
+        assert_eq!(quantiles(&[5, 7]), expected);
+        assert_eq!(quantiles(&[]), [(Share::ALL, Span::ZERO)]);
     }
 }

@@ -142,7 +142,7 @@ const ZIPF_MAX: f64 = 10.0;
 /// Shorter runs show nothing but their start.
 const SHORTEST: Span = Span::from_secs(1);
 
-/// Of a quick run.
+/// The duration of a quick run.
 const QUICK: Span = Span::from_secs(3);
 
 /// Fewer say nothing; more do not fit into the memory of a small machine.

@@ -164,7 +164,8 @@ fn pause(think: Think, chance: &mut Stream) -> u64 {
     }
 }
 
-/// In whole nanoseconds, at least one: a client that has been heard never sends at once for ever.
+/// Seconds in whole nanoseconds, at least one: a client that was answered never sends at once for
+/// ever.
 fn nanos(seconds: f64) -> u64 {
     whole((seconds * 1e9).round()).max(1)
 }

@@ -17,14 +17,14 @@ pub enum Retry {
     None,
     /// A retry at once.
     Immediate {
-        /// So often.
+        /// The most retries.
         times: u16,
     },
     /// A retry after a fixed time.
     Fixed {
-        /// So long after the answer.
+        /// The time from the answer to the retry.
         wait: Span,
-        /// So often.
+        /// The most retries.
         times: u16,
     },
     /// After a time by chance, from none to a bound that doubles with each try ("full jitter").
@@ -33,7 +33,7 @@ pub enum Retry {
         base: Span,
         /// The highest bound.
         cap: Span,
-        /// So often.
+        /// The most retries.
         times: u16,
     },
     /// When the answer says, and never again if it says that no time will help.
@@ -42,7 +42,7 @@ pub enum Retry {
         /// if it is 0.
         #[serde(default)]
         jitter: Share,
-        /// So often.
+        /// The most retries.
         #[serde(default = "without_end")]
         times: u16,
     },

@@ -157,7 +157,7 @@ pub enum Restart {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(try_from = "Table")]
 pub struct Mishap {
-    /// It happens so often, relative to the others.
+    /// The weight by which the mishap is drawn, relative to the others.
     pub weight: u32,
     /// `for`: how long it lasts.
     pub lasting: Option<Lasting>,

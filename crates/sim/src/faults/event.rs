@@ -41,11 +41,12 @@ pub enum FaultEvent {
 /// Changes of a replica by a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReplicaChange {
-    /// It is killed: what it held and had not reported is lost with it.
+    /// The replica is killed: what it held and had not reported is lost with it.
     Crash,
-    /// It starts again, as another that remembers nothing. Nothing happens to one that lives.
+    /// The replica starts again, as another that remembers nothing. A replica that lives goes on.
     Restart,
-    /// It stands still: it neither decides nor hears. Its clock goes on. Pauses may overlap.
+    /// The replica stands still: it neither decides nor hears. Its clock goes on. Pauses may
+    /// overlap.
     Pause,
     /// A pause ends: what has come meanwhile is handled now.
     Resume,

@@ -29,17 +29,17 @@ use crate::server::{Memory, StoreChange};
 /// nor is a store's clock that drifts: that adds its drift to the rate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Excess {
-    /// So many capacities.
+    /// The number of capacities.
     pub capacities: u64,
-    /// And what the rate yields in so many nanoseconds.
+    /// The nanoseconds for which what the rate yields comes on top.
     pub rate_ns: u64,
 }
 
 /// Circumstances under which replicas notice that a store lost its memory.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Circumstances {
-    /// Nobody finds out that a server is another than it was, or is the same and was started
-    /// anew. (Those who connect to Redis ask for its run id, and do.)
+    /// Replicas do not notice that a server is another than it was, or was started anew. (A replica
+    /// that connects to Redis asks for its run id, and notices.)
     pub servers_look_alike: bool,
     /// Replicas start while the run goes on, besides those that faults start again.
     pub replicas_start: bool,

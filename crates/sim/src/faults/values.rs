@@ -18,9 +18,9 @@ pub enum Targets {
     All,
     /// These, by their numbers from 0.
     Listed(Vec<u32>),
-    /// So many, drawn each time.
+    /// A number of replicas, drawn each time.
     Count(u32),
-    /// This part of them, drawn each time; at least one, if it is a part at all.
+    /// A part of the replicas, drawn each time; at least one replica, unless the part is 0.
     Part(Share),
 }
 

@@ -20,7 +20,7 @@ use crate::units::Span;
 pub struct ClockConfig {
     /// At the start of the world a clock is up to so much fast or slow, each as likely.
     pub skew: Span,
-    /// It gains or loses up to so many microseconds in a second, each as likely.
+    /// The most microseconds that a clock gains or loses in a second, all as likely.
     pub drift_ppm: u32,
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Joined {
     joint: Joint,
 }
 
-/// Those that wait for tokens.
+/// Joint requests that wait for tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Joints(BTreeMap<Ticket, Waiting>);
 

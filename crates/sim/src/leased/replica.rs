@@ -55,7 +55,7 @@ pub(crate) struct Caller {
     purpose: Purpose,
     until: Instant,
     clock: Rc<Cell<Instant>>,
-    /// Of a request under several limits: whether it still waits.
+    /// Whether the request still waits, if it is under several limits.
     joint: Option<Rc<Cell<bool>>>,
 }
 

@@ -98,7 +98,7 @@ pub struct OnOffConfig {
     pub sources: Count,
     /// How long one is on in the mean.
     pub on: Span,
-    /// And off.
+    /// How long one is off in the mean.
     pub off: Span,
 }
 
@@ -415,7 +415,7 @@ fn check_rate(field: &str, per_second: f64) -> Result<(), String> {
 /// Per second: one a nanosecond.
 const RATE_MAX: f64 = 1e9;
 
-/// Beyond what ever surged.
+/// The largest factor of a surge, beyond any that was ever seen.
 const TIMES_MAX: f64 = 1e6;
 
 /// Shapes are cut into cells of at least a microsecond, a thousand a period.

@@ -30,7 +30,7 @@ pub(super) struct Replay {
     keys: u32,
     /// How many requests were given.
     given: usize,
-    /// Those of the stamp that is under way: how many, and how many of them are to come.
+    /// Requests of the stamp that is under way: how many, and how many of them are to come.
     of_stamp: usize,
     scatter: Scatter,
 }

@@ -91,7 +91,7 @@ const CELL_MIN: f64 = 8.0;
 /// A normal number is above this with a probability of 0.001.
 const Z: f64 = 3.09;
 
-/// And above or below this.
+/// A normal number is above or below this with a probability of 0.001.
 pub(crate) const Z_BOTH_SIDES: f64 = 3.29;
 
 /// As Z, of Kolmogorov's distribution.

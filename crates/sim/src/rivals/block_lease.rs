@@ -67,10 +67,10 @@ pub struct BlockLeaseConfig {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Empty {
-    /// It waits for the block that is under way.
+    /// The request waits for the block that is under way.
     #[default]
     Wait,
-    /// It is denied, and the block comes in for the next one.
+    /// The request is denied, and the block comes in for the next one.
     Deny,
 }
 

@@ -57,7 +57,7 @@ pub enum Counting {
     /// From one full period of the store's clock to the next.
     #[default]
     FixedWindow,
-    /// And the window before, weighted by how much of it still counts.
+    /// The current window and the one before, weighted by how much of it still counts.
     SlidingWindowCounter,
 }
 
@@ -65,10 +65,11 @@ pub enum Counting {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lost {
-    /// It takes them for lost, as Kong and gubernator do: the store may never hear of them.
+    /// The replica takes counts for lost, as Kong and gubernator do: the store may never hear of
+    /// them.
     #[default]
     Drop,
-    /// It sends them again, as limitador and trypema do: the store may count them twice.
+    /// The replica sends counts again, as limitador and trypema do: the store may count them twice.
     Resend,
 }
 

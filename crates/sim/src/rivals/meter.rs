@@ -27,7 +27,7 @@ pub enum Algorithm {
     TokenBucket,
     /// A bucket that leaks at the rate, as a meter: the same from below.
     LeakyBucket,
-    /// So many tokens between two full periods of the store's clock.
+    /// A number of tokens between two full periods of the store's clock.
     FixedWindow,
     /// Two windows, the last one weighted by how much of it still counts.
     SlidingWindowCounter,
@@ -54,7 +54,7 @@ impl Refusal {
         }
     }
 
-    /// It fits at `at_us`.
+    /// The cost fits at `at_us`.
     pub(super) fn until(at_us: u128, now_us: u64) -> Self {
         let micros = at_us.saturating_sub(now_us.into());
         Self::after_us(u64::try_from(micros).unwrap_or(u64::MAX))

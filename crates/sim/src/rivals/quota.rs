@@ -13,7 +13,7 @@ use leasehold_core::{Limit, Micros};
 
 use crate::units::Span;
 
-/// So many tokens per window.
+/// A number of tokens per window.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Quota {
     /// Tokens in each window.

@@ -350,7 +350,7 @@ impl ReplicaModel for ShareReplica {
     }
 }
 
-/// So many [`WHOLE`]ths of `limit`, if any.
+/// The part of `limit` that `parts` of [`WHOLE`] are, if any.
 fn portion_of(limit: &Limit, parts: u32) -> Option<Limit> {
     (parts > 0).then(|| part_of(limit, parts, WHOLE))
 }

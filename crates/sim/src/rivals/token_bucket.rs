@@ -16,9 +16,9 @@ use super::meter::Refusal;
 /// When the bucket would be full again.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct TokenBucket {
-    /// In whole microseconds of the clock it is asked by.
+    /// The time at which the bucket is full, in whole microseconds of the clock it is asked by.
     full_at_us: u64,
-    /// And what is left beyond them, as level units of which `drain` make a tick.
+    /// The rest beyond them, as level units of which `drain` make a tick.
     rest: u64,
     /// The drain by which `rest` was counted.
     drain: u64,

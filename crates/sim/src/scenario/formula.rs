@@ -29,7 +29,7 @@ pub enum Operator {
 /// Why a formula cannot be read, or has no value.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum FormulaError {
-    /// It is not a formula.
+    /// The text is not a formula.
     #[error("`{text}` is not a number or formula: {what}")]
     Syntax {
         /// The whole.
@@ -42,7 +42,7 @@ pub enum FormulaError {
     Unknown {
         /// The name.
         name: String,
-        /// Those that would do.
+        /// The names that would do.
         known: String,
     },
 }

@@ -71,7 +71,7 @@ impl<K: StoreModel> Machine<K> {
         self.queue.drop_all()
     }
 
-    /// It is back, and refuses until it has loaded. Nothing happens to one that was not down by
+    /// The server is back, and refuses until it has loaded. Nothing changes if it was not down by
     /// this fault.
     pub(crate) fn load(&mut self, fault: FaultId) {
         if let Some((_, silence)) = self.stops.iter_mut().find(|(stop, _)| *stop == fault) {
@@ -79,8 +79,8 @@ impl<K: StoreModel> Machine<K> {
         }
     }
 
-    /// It answers again, unless something else keeps it down. False if it was not down by this
-    /// fault.
+    /// The server answers again, unless something else keeps it down. False if it was not down by
+    /// this fault.
     pub(crate) fn start(&mut self, fault: FaultId) -> bool {
         let stop = self.stops.iter().position(|(stop, _)| *stop == fault);
         stop.map(|stop| self.stops.remove(stop)).is_some()

@@ -183,8 +183,7 @@ impl Queue {
         if self.slow_downs.is_empty() {
             return busy_ns;
         }
-        let slowed = whole((float(busy_ns) * self.slowness).round());
-        slowed
+        whole((float(busy_ns) * self.slowness).round())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Draft {
     pub(super) replicas: u32,
     /// Further lines of `[fleet]`.
     pub(super) fleet: Vec<String>,
-    /// Each with whom it applies to.
+    /// The limits, each with whom it applies to.
     pub(super) limits: Vec<(Limit, String)>,
     /// The failure policy of all limits.
     pub(super) policy: Policy,

@@ -271,7 +271,7 @@ fn asks(draft: &Draft, slowest_ms: f64) -> Asks {
     }
 }
 
-/// So that each part is long enough to say something: slow limits take their time.
+/// The phases of a world, each long enough to say something: slow limits take their time.
 /// `rate` is that of requests.
 fn phases(fill: f64, rate: f64, plain: bool, random: &mut Stream) -> Phases {
     let grace = 3.0;

@@ -54,7 +54,7 @@ pub(super) struct Trial {
     pub(super) breach: Option<Breach>,
     pub(super) requests: u64,
     pub(super) events: u64,
-    /// Of the limit that came closest to its bound, the overshoot beyond the burst and the bound.
+    /// The overshoot beyond the burst, and its bound, of the limit that came closest to it.
     pub(super) overshoot: (f64, f64),
     pub(super) busy: Option<f64>,
     pub(super) calm: Option<f64>,

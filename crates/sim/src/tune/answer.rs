@@ -23,7 +23,7 @@ pub struct Answer {
     pub found: Measured,
     /// With the default.
     pub default: Measured,
-    /// Of a limiter that asks the store about every request.
+    /// The figures of a limiter that asks the store about every request.
     #[serde(serialize_with = "as_measured")]
     pub central: Vec<Figures>,
     /// Store calls that the setting saves, seed by seed.

@@ -22,7 +22,7 @@ pub struct Figures {
     pub lull_deficit: f64,
     /// Share of requests decided without waiting.
     pub local: f64,
-    /// Of the requests that waited, in seconds.
+    /// The p99 wait of the requests that waited, in seconds.
     pub wait_p99: f64,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Score {
     /// How far the most violated bound is exceeded, in its scale.
     pub(crate) violation: f64,
     pub(crate) target: f64,
-    /// Of equals, the one that is kind to the store.
+    /// Store calls per second, by which equals are told apart: fewer are better.
     store_calls: f64,
 }
 

@@ -13,7 +13,7 @@ use leasehold_judge::{Judge, Spend};
 
 /// Messages under way. Maps in order of sending: small, and their order is everybody's.
 pub(crate) struct Calls<S: LimiterModel> {
-    /// Those that a replica waits for.
+    /// Calls that a replica waits for.
     awaited: BTreeMap<u64, Call<S::Message>>,
     sent: u64,
     /// Copies of messages that have reached the store, or are on their way back with an answer.
@@ -56,7 +56,7 @@ pub(crate) enum Reply<S: LimiterModel> {
 }
 
 impl<S: LimiterModel> Reply<S> {
-    /// It reaches nobody.
+    /// Drops a reply that reaches nobody.
     pub(crate) fn abandon(self, judge: &mut Judge) {
         if let Self::Answer { spent, .. } = self {
             spent.abandon(judge);
@@ -93,7 +93,7 @@ impl Spent {
         self.at_ns
     }
 
-    /// Nobody will be told of the rest.
+    /// Drops the calls that nobody will be told of.
     pub(crate) fn abandon(self, judge: &mut Judge) {
         for (_, spend) in self.demands {
             judge.settle(spend, false);

@@ -211,7 +211,7 @@ impl Plot<'_> {
         let sizes: Option<Vec<f64>> = values.iter().map(|value| size(value)).collect();
         let (from, to) = (AREA.left + 8.0, AREA.right - 4.0);
         let Some(sizes) = sizes else {
-            let order: Vec<f64> = (0..values.len()).map(float).collect();
+            let order: Vec<f64> = (0..values.len() as u64).map(float).collect();
             let axis = Axis::ordinal(values.len(), from, to);
             return (axis.ticked_at(&order, &labels), None);
         };

@@ -34,7 +34,7 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Of a key that was never heard of: a window begins now, and nobody has spent anything.
+    /// The count of a key that was never heard of: a window begins now, and nothing is spent.
     pub(super) fn blank(quota: Quota, now: Instant) -> Self {
         Self {
             index: None,
