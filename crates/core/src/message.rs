@@ -83,7 +83,7 @@ pub struct LeaseRequest {
 /// The ledger's answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Reply {
-    /// The outcome of the request.
+    /// The result of the request.
     pub status: Status,
     /// Tokens granted to this record in all.
     pub granted: u64,
@@ -180,7 +180,7 @@ const COUNT_END: u64 = 1 << 52;
 /// The longest wait that is told, 142 years: beyond, a double would round it.
 pub(crate) const WAIT_MAX: u64 = 1 << 52;
 
-/// The outcome of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
     /// The lease runs until the announced expiry.

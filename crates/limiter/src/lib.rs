@@ -45,12 +45,12 @@ mod key_handle;
 mod limiter;
 mod memory_store;
 mod names;
-mod outcomes;
 mod shared;
 mod state_log;
 mod stats;
 pub mod store;
 mod sync_task;
+mod verdict_counts;
 
 /// Tools for the tests of a service.
 #[cfg(feature = "test-util")]
@@ -73,6 +73,6 @@ pub use leasehold_core::{
 pub use leasehold_sync::{FailurePolicy, Tokens, Tuning, TuningError};
 pub use limiter::{Limiter, Mode, NotReleased, Peek};
 pub use memory_store::MemoryStore;
-pub use outcomes::LimitStats;
 pub use stats::Stats;
 pub use store::StoreError;
+pub use verdict_counts::LimitStats;

@@ -593,8 +593,8 @@ impl Limiter {
     #[cold]
     #[inline(never)]
     fn count(&self, verdict: &Verdict, cost: u32, counted: Counted) {
-        let outcomes = &self.inner.shared.counters.outcomes;
-        outcomes.count(verdict, cost, counted);
+        let verdicts = &self.inner.shared.counters.verdicts;
+        verdicts.count(verdict, cost, counted);
     }
 
     /// The denial of a request for a limit that is not there.
@@ -640,16 +640,16 @@ impl Limiter {
 
     /// Waits for a verdict that cannot be had here, within the budget.
     pub(crate) async fn ask(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
-        let outcomes = &self.inner.shared.counters.outcomes;
+        let verdicts = &self.inner.shared.counters.verdicts;
         match self.inner.mode {
             Mode::Lease => {
                 let verdict = self.ask_task(key, cost).await.with_limit(key.limit);
-                outcomes.count_from_task(&verdict, cost);
+                verdicts.count_from_task(&verdict, cost);
                 verdict
             }
             Mode::Central => {
                 let verdict = self.ask_central(key, cost).await.with_limit(key.limit);
-                outcomes.count(&verdict, cost, Counted::No);
+                verdicts.count(&verdict, cost, Counted::No);
                 verdict
             }
         }
@@ -665,17 +665,17 @@ impl Limiter {
             Some(verdict) => verdict.unwrap_or_else(|_| self.inner.shared.dropped()),
             None if self.inner.shared.closed().is_some() => self.inner.shared.dropped(),
             None if self.named(key).policy == FailurePolicy::Open => {
-                let (outcomes, limit) = (&self.inner.shared.counters.outcomes, key.limit);
+                let (verdicts, limit) = (&self.inner.shared.counters.verdicts, key.limit);
                 let key = key.into();
                 let verdict = Verdict::allow_unknown(Decided::Fallback);
-                outcomes.expect_from_task(limit, &verdict, cost);
+                verdicts.expect_from_task(limit, &verdict, cost);
                 let told = self
                     .inner
                     .commands
                     .try_send(Command::Admitted { key, cost });
                 if told.is_err() {
                     // The task is too busy to hear it: it is admitted and not charged.
-                    outcomes.count_uncharged(limit, cost);
+                    verdicts.count_uncharged(limit, cost);
                 }
                 verdict
             }
@@ -878,10 +878,10 @@ impl Limiter {
 
     /// Counts tokens that a request took after it had waited: where it was decided.
     fn count_taken(&self, verdict: &Verdict, requests: &[(KeyRef<'_>, u32)]) {
-        let (outcomes, decided) = (&self.inner.shared.counters.outcomes, verdict.decided());
+        let (verdicts, decided) = (&self.inner.shared.counters.verdicts, verdict.decided());
         if verdict.is_allowed() && decided != Decided::Local {
             for &(key, cost) in requests {
-                outcomes.count_elsewhere(key.limit, decided, cost);
+                verdicts.count_elsewhere(key.limit, decided, cost);
             }
         }
     }

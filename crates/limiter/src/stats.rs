@@ -8,8 +8,8 @@ use leasehold_cache::LimitId;
 use leasehold_core::Instant;
 use leasehold_sync::{NamedLimit, Syncer, Tokens, Waiter};
 
-use crate::outcomes::{LimitStats, Outcomes};
 use crate::sync_task::Past;
+use crate::verdict_counts::{LimitStats, VerdictCounts};
 
 /// Stands for no bound.
 const NO_BOUND: u64 = u64::MAX;
@@ -45,8 +45,9 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// The tokens of decided requests by limit, outcome and reason: the limits in the order in
-    /// which the builder was given them, and last the requests that no limit decided.
+    /// The tokens of decided requests by limit, by where they were allowed and by why they were
+    /// denied. The limits come in the order in which the builder was given them, and last come the
+    /// requests that no limit decided.
     ///
     /// # Examples
     ///
@@ -92,9 +93,9 @@ pub(crate) struct Counters {
     tokens_alone: TokenCounters,
     owed: AtomicU64,
     keys_evicted: AtomicU64,
-    pub(crate) outcomes: Outcomes,
-    /// When the outcomes of all limits were last published. Written by the sync task alone.
-    outcomes_nanos: AtomicU64,
+    pub(crate) verdicts: VerdictCounts,
+    /// When the verdicts of all limits were last published. Written by the sync task alone.
+    verdicts_nanos: AtomicU64,
     /// By limit.
     overshoot_bounds: Box<[AtomicU64]>,
     bounds: BoundsState,
@@ -173,8 +174,8 @@ impl Counters {
             tokens_alone: TokenCounters::default(),
             owed: AtomicU64::default(),
             keys_evicted: AtomicU64::default(),
-            outcomes: Outcomes::new(limits.len()),
-            outcomes_nanos: AtomicU64::default(),
+            verdicts: VerdictCounts::new(limits.len()),
+            verdicts_nanos: AtomicU64::default(),
             overshoot_bounds: limits.iter().map(bound).collect(),
             bounds: BoundsState::default(),
         }
@@ -210,23 +211,23 @@ impl Counters {
         self.owed.store(syncer.owed(), Relaxed);
         let keys_evicted = past.keys_evicted + syncer.keys_evicted();
         self.keys_evicted.store(keys_evicted, Relaxed);
-        self.publish_outcomes(syncer, past, now);
+        self.publish_verdicts(syncer, past, now);
     }
 
-    /// Publishes the outcomes of all limits: not at each turn of the task, because there may be
+    /// Publishes the verdicts of all limits: not at each turn of the task, because there may be
     /// many, but at each turn of one that is ending.
-    fn publish_outcomes<W: Waiter>(&self, syncer: &Syncer<W>, past: &Past, now: Instant) {
-        let published = Instant::from_nanos(self.outcomes_nanos.load(Relaxed));
+    fn publish_verdicts<W: Waiter>(&self, syncer: &Syncer<W>, past: &Past, now: Instant) {
+        let published = Instant::from_nanos(self.verdicts_nanos.load(Relaxed));
         let limits = self.overshoot_bounds.len();
         if now.since(published) < pause(limits) && !syncer.is_drained() {
             return;
         }
-        self.outcomes_nanos.store(now.as_nanos(), Relaxed);
+        self.verdicts_nanos.store(now.as_nanos(), Relaxed);
         for limit in (0..).take(limits).map(LimitId) {
             let (leased, granted_here) = past.tokens_of(limit);
             let leased = leased + syncer.tokens_of(limit);
             let granted_here = granted_here + syncer.tokens_alone_of(limit);
-            self.outcomes.publish(limit, leased, granted_here);
+            self.verdicts.publish(limit, leased, granted_here);
         }
     }
 
@@ -248,7 +249,7 @@ impl Counters {
             owed: self.owed.load(Relaxed),
             keys,
             keys_evicted: self.keys_evicted.load(Relaxed),
-            by_limit: self.outcomes.read(limits),
+            by_limit: self.verdicts.read(limits),
         }
     }
 }

@@ -239,8 +239,8 @@ impl SyncTask {
         while let Some((caller, verdict)) = self.syncer.poll_verdict() {
             drop(caller.waits);
             if let Some((limit, cost)) = caller.spends {
-                let outcomes = &self.shared.counters.outcomes;
-                outcomes.expect_from_task(limit, &verdict, cost);
+                let verdicts = &self.shared.counters.verdicts;
+                verdicts.expect_from_task(limit, &verdict, cost);
             }
             // Whoever stopped waiting in this very moment does not hear it.
             let _ = caller.verdict.send(verdict);

@@ -1,4 +1,4 @@
-//! The tokens of decided requests, by limit, outcome and reason.
+//! The tokens of decided requests by limit: where they were allowed, and why they were denied.
 //!
 //! # Invariant
 //!
@@ -21,7 +21,7 @@ use leasehold_sync::{Counted, NamedLimit, Tokens};
 
 /// The counts of one limiter: a row for each limit, and one for requests that no limit decided.
 #[derive(Debug)]
-pub(crate) struct Outcomes {
+pub(crate) struct VerdictCounts {
     rows: Box<[Row]>,
     no_limit: Row,
 }
@@ -41,7 +41,7 @@ struct Row {
     not_exhausted: AtomicU64,
 }
 
-/// The tokens of requests under one limit, by outcome: what [`Stats`](crate::Stats) has by limit.
+/// The tokens of requests under one limit, by verdict: see [`Stats::by_limit`](crate::Stats).
 ///
 /// Counts are in tokens: a request of cost 3 counts 3. A request under several limits counts the
 /// cost under each limit if it is allowed, and only the cost under the limit that denied it if it
@@ -86,7 +86,7 @@ impl LimitStats {
     }
 }
 
-impl Outcomes {
+impl VerdictCounts {
     pub(crate) fn new(limits: usize) -> Self {
         Self {
             rows: (0..limits).map(|_| Row::default()).collect(),
