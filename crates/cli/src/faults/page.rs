@@ -18,12 +18,17 @@ use crate::simulate::page::{hero, tables, whole};
 
 /// The page.
 pub(crate) fn page(report: &Report) -> String {
-    let figures = MEASURES.each_ref().map(|measure| measure.figure(report));
-    let [first, others @ ..] = &figures;
+    let figures = MEASURES.iter().map(|measure| measure.figure(report));
+    let (pictures, sentences): (Vec<_>, Vec<_>) = figures.partition(|it| it.contains("<svg"));
+    let figures = [pictures, sentences].concat();
     let mut conclusion = vec![report.verdict()];
     conclusion.extend(report.broken());
-    let mut main = hero(first, &conclusion);
-    put!(main, "<div class=\"plots\">{}</div>\n", others.concat());
+    let mut main = hero(&figures[0], &conclusion);
+    put!(
+        main,
+        "<div class=\"plots\">{}</div>\n",
+        figures[1..].concat()
+    );
     let rows = report.rows.iter().map(Tried::cells);
     main.push_str(&tables::numbers(&HEADER, rows));
     let heading = number::plural(report.rows.len(), "fault") + " on real servers and processes";
@@ -48,7 +53,7 @@ struct Measure {
 
 const MEASURES: [Measure; 3] = [
     Measure {
-        title: "Tokens admitted beyond the limit, and the most that the fault may add",
+        title: "Tokens admitted beyond the limit, of those that the fault may add",
         shown: Shown::Number,
         measured: |it| Some(float(it.excess_tokens)),
         most: |it| float(it.bound_tokens),
@@ -68,7 +73,18 @@ const MEASURES: [Measure; 3] = [
 ];
 
 impl Measure {
+    /// A bar for each row; a sentence if nothing was measured but 0.
     fn figure(&self, report: &Report) -> String {
+        let title = self.title;
+        let is_zero = |row: &Tried| {
+            let found = row.findings.as_ref();
+            found.is_some_and(|found| (self.measured)(found) == Some(0.0))
+        };
+        if report.rows.iter().all(is_zero) {
+            return format!(
+                "<figure><figcaption>{title}</figcaption><p>0 in every row.</p></figure>"
+            );
+        }
         let mut svg = String::new();
         let mut y = LINE;
         for row in &report.rows {
@@ -90,8 +106,7 @@ impl Measure {
             );
             y += LINE;
         }
-        let svg = picture(WIDTH, y - LINE, self.title, &svg);
-        let title = self.title;
+        let svg = picture(WIDTH, y - LINE, title, &svg);
         format!("<figure><figcaption>{title}</figcaption>{svg}</figure>")
     }
 
@@ -129,6 +144,10 @@ mod tests {
         assert!(html[place("<details")..].contains("<th scope=\"col\">recovery</th>"));
         assert!(html.contains("1 fault on real servers"));
         assert!(!html.contains("bar over"), "{html}");
+        // Nothing was admitted beyond the limit: no picture of that, and not in the first place.
+        assert_eq!(html.matches("<svg").count(), 2);
+        assert!(place("Time from the fault") < place("Tokens admitted beyond"));
+        assert!(html.contains("<p>0 in every row.</p>"), "{html}");
     }
 
     #[test]
