@@ -64,8 +64,8 @@ impl PackedDecision {
         }
     }
 
-    /// [`LocalDecision::Deny`]. The time is cut to whole ticks of 256 ns, which those of a denial
-    /// are anyway.
+    /// [`LocalDecision::Deny`]. The time is cut to whole ticks of 256 ns and to 146 years, which
+    /// those of a [`DenialCell`](crate::DenialCell) never exceed.
     #[inline]
     pub(crate) fn deny(denial: &LocalDenial) -> Self {
         let until = denial.until.as_nanos() & UNTIL_MASK;
@@ -123,7 +123,9 @@ const KIND_MASK: u64 = 3;
 const MARKED: u64 = 1 << 2;
 
 const TOKENS_SHIFT: u32 = 32;
-const UNTIL_MASK: u64 = !0xff;
+/// Two bits below the top, so that the compiler knows of a time that is unpacked that nothing which
+/// is added to it overflows.
+const UNTIL_MASK: u64 = 0x3fff_ffff_ffff_ff00;
 
 #[cfg(test)]
 mod tests {
@@ -146,7 +148,7 @@ mod tests {
                     LocalDecision::Short { tokens }
                 );
             }
-            for until in [until, Instant::ORIGIN, Instant::from_nanos(!0xff)] {
+            for until in [until, Instant::ORIGIN, Instant::from_nanos(UNTIL_MASK)] {
                 let denial = LocalDenial {
                     until,
                     full_at,

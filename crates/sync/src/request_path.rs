@@ -306,18 +306,27 @@ impl<Lacking> Step<Lacking> {
         reason = "a call copies what it returns in parts, and a denial is as cheap as its copies are few"
     )]
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
+        if denial.is_alone {
+            return Self::exhausted_alone(limit, denial, now);
+        }
         let until = denial.until + ROUNDED_DOWN;
-        let verdict = Verdict::deny_here(limit, until, denial.full_at, now);
-        let verdict = if denial.is_alone {
-            alone(verdict)
-        } else {
-            verdict
-        };
-        let (wake, counted) = (false, Counted::Yes);
         Self::Decided {
-            verdict,
-            wake,
-            counted,
+            verdict: Verdict::deny_here(limit, until, denial.full_at, now),
+            wake: false,
+            counted: Counted::Yes,
+        }
+    }
+
+    /// Denied for want of the store: this replica's part of the limit is used up. On its own, so
+    /// that the common denial is written once and copied nowhere.
+    #[cold]
+    #[inline(never)]
+    fn exhausted_alone(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
+        let until = denial.until + ROUNDED_DOWN;
+        Self::Decided {
+            verdict: alone(Verdict::deny_here(limit, until, denial.full_at, now)),
+            wake: false,
+            counted: Counted::Yes,
         }
     }
 
