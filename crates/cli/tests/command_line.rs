@@ -1,6 +1,7 @@
 //! Tests of what all commands have in common: exit codes, Ctrl-C, colours, and the files that the
 //! program brings along.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -287,6 +288,70 @@ fn a_key_that_is_reset_has_its_burst_again() {
         let failed = reset("login", "alice");
         assert_eq!(failed.status.code(), Some(2));
     }
+}
+
+/// Another program puts a list where a key has its bucket. All other keys are admitted as if it had
+/// not, under each policy, and so is the key itself under `open`.
+#[test]
+fn a_key_that_cannot_be_read_concerns_no_other() {
+    let load = "--replicas 2 --keys 6 --zipf 0 --rate 1000/s --offered 900/s --duration 2s";
+    let file = Scratch::new("admissions.csv", "");
+    let demo: Vec<&str> = ["demo", "--admissions", file.path()]
+        .into_iter()
+        .chain(load.split(' '))
+        .collect();
+    assert_eq!(code(&demo), Some(0));
+    let offered = admitted_by_key(&file);
+    assert_eq!(offered.len(), 6);
+    assert!(offered.values().all(|count| *count > 200), "{offered:?}");
+    for binary in LocalServer::find_or_skip() {
+        for policy in ["closed", "local", "open"] {
+            let server = start_server(&binary);
+            let url = server.url();
+            let mut command = Command::new(PROGRAM);
+            let mut child = start(
+                command
+                    .args(&demo)
+                    .args(["--redis", &url, "--policy", policy]),
+            );
+            wait_until("the key has its bucket", || plant(&server, "*demo:user:3"));
+            let (code, said) = ended(&mut child, policy);
+            let mut admitted = admitted_by_key(&file);
+            let of_key = admitted.insert(3, offered[&3]).unwrap_or(0);
+            assert_eq!(admitted, offered, "{policy}: {said}");
+            match policy {
+                "closed" => assert!(of_key < offered[&3], "{said}"),
+                "open" => assert_eq!(of_key, offered[&3], "{said}"),
+                _ => assert!(of_key > 0, "{said}"),
+            }
+            assert_eq!(code, Some(0), "{policy}: {said}");
+        }
+    }
+}
+
+/// Puts a list in place of the bucket that `pattern` finds; false if there is none yet.
+fn plant(server: &LocalServer, pattern: &str) -> bool {
+    let found = server
+        .run(redis::cmd("KEYS").arg(pattern))
+        .expect("answers");
+    let found: Vec<Vec<u8>> = redis::from_redis_value(found).expect("names");
+    let Some(name) = found.first() else {
+        return false;
+    };
+    server.run(redis::cmd("DEL").arg(name)).expect("answers");
+    let list = server.run(redis::cmd("LPUSH").arg(name).arg("x"));
+    // A call in between has made the bucket anew.
+    list.is_ok()
+}
+
+fn admitted_by_key(file: &Scratch) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    let text = fs::read_to_string(&file.0).expect("it was written");
+    for line in text.lines().skip(1) {
+        let key = line.split(',').nth(3).and_then(|key| key.parse().ok());
+        *counts.entry(key.expect("a key")).or_default() += 1;
+    }
+    counts
 }
 
 /// Keys without a time to live would stay on somebody's server for ever.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use leasehold::Rate;
 
+use crate::demo::terms::Policy;
 use crate::limit_arguments::BeyondRate;
 use crate::values::{parse_duration, parse_exponent, parse_part};
 
@@ -48,6 +49,10 @@ pub(crate) struct DemoArguments {
     /// How long load is offered.
     #[arg(long, default_value = "10s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) duration: Duration,
+    /// What is admitted while the store does not answer, or cannot read what is stored under a key,
+    /// once leases have ended.
+    #[arg(long, value_enum, default_value_t = Policy::Closed)]
+    pub(crate) policy: Policy,
     /// Time an exchange with the embedded store takes.
     #[arg(long, default_value = "0.5ms", conflicts_with = "redis")]
     #[arg(allow_hyphen_values = true)]

@@ -65,6 +65,7 @@ impl Iterator for Arrivals {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::demo::terms::Policy;
 
     pub(crate) fn plan() -> Plan {
         Plan {
@@ -82,6 +83,7 @@ pub(crate) mod tests {
             central: false,
             timed: false,
             prefix: "test".to_owned(),
+            policy: Policy::Closed,
             terms: None,
         }
     }

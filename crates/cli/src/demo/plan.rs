@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::demo::arguments::DemoArguments;
 use crate::demo::error::DemoError;
-use crate::demo::terms::Terms;
+use crate::demo::terms::{Policy, Terms};
 use crate::limit_arguments::judged_limit;
 
 /// One run of the demo. Replica processes read it as JSON.
@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) redis: Option<String>,
     pub(crate) processes: bool,
+    /// What is admitted while the store does not serve a key.
+    pub(crate) policy: Policy,
     /// Ask the store for every decision.
     pub(crate) central: bool,
     /// Tell of every exchange with the store, and stay until the time is over.
@@ -67,6 +69,7 @@ impl Plan {
             seed: arguments.seed,
             redis: arguments.redis.clone(),
             processes: arguments.processes,
+            policy: arguments.policy,
             central: false,
             timed: false,
             prefix: prefix(),

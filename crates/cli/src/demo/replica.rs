@@ -1,5 +1,6 @@
 //! One replica under load: a real limiter, its requests, and what was seen of each.
 
+use std::num::NonZeroU32;
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use leasehold::store::Store;
-use leasehold::{Decided, Limiter, Stats, Verdict, machine_nanos};
+use leasehold::{Decided, Limiter, Stats, Tuning, Verdict, machine_nanos};
 use leasehold_sim::units::Span;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -187,10 +188,15 @@ fn limiter(plan: &Plan, store: Arc<dyn Store>) -> Result<Limiter, DemoError> {
         .limit(LIMIT, plan.limit)
         .store(store)
         .mode(plan.mode())
+        .failure_policy(LIMIT, plan.policy.of_limiter())
         .keys_max((plan.keys as usize + probes).min(KEYS_MAX));
     let builder = match &plan.terms {
-        Some(terms) => terms.apply(builder, LIMIT, plan.replicas),
-        None => builder,
+        Some(terms) => terms.apply(builder, plan.replicas),
+        None => {
+            let mut tuning = Tuning::default();
+            tuning.max_replicas = NonZeroU32::new(plan.replicas);
+            builder.tuning(tuning)
+        }
     };
     builder.build().map_err(DemoError::Build)
 }
@@ -247,8 +253,7 @@ fn seen(start_ns: u64, end_ns: u64, replica: u32, key: u32, verdict: Verdict) ->
     }
 }
 
-/// The name of the one limit.
-/// The limit of all keys.
+/// The name of the one limit, which all keys have.
 pub(crate) const LIMIT: &str = "demo";
 
 /// Whom a key stands for.

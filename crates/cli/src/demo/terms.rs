@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use leasehold::{Builder, FailurePolicy, Tuning};
 use leasehold_redis::Settings;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,6 @@ use serde::{Deserialize, Serialize};
 /// The terms of a replica: settings beyond those of a demo.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Terms {
-    pub(crate) policy: Policy,
     /// See [`Tuning`].
     pub(crate) gap_max: Duration,
     pub(crate) lease_max: Duration,
@@ -24,21 +24,21 @@ pub(crate) struct Terms {
 }
 
 /// A failure policy, as it travels and is shown.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Policy {
+    /// Deny.
     Closed,
+    /// Admit this replica's part of the limit.
     Local,
+    /// Admit everything.
     Open,
 }
 
 impl Terms {
-    /// Puts a limiter under the terms. `limit` is the name of its one limit.
-    pub(crate) fn apply(&self, builder: Builder, limit: &str, replicas: u32) -> Builder {
-        builder
-            .tuning(self.tuning(replicas))
-            .failure_policy(limit, self.policy.of_limiter())
-            .budget(self.budget)
+    /// Puts a limiter under the terms.
+    pub(crate) fn apply(&self, builder: Builder, replicas: u32) -> Builder {
+        builder.tuning(self.tuning(replicas)).budget(self.budget)
     }
 
     pub(crate) fn tuning(&self, replicas: u32) -> Tuning {
@@ -66,7 +66,7 @@ impl Policy {
         }
     }
 
-    const fn of_limiter(self) -> FailurePolicy {
+    pub(crate) const fn of_limiter(self) -> FailurePolicy {
         match self {
             Self::Closed => FailurePolicy::Closed,
             Self::Local => FailurePolicy::Local,

@@ -30,11 +30,11 @@ pub(crate) fn plans(row: &Row, pace: Pace, world: &World, seed: u64) -> Vec<Plan
         seed,
         redis: Some(world.url(replica)),
         processes: true,
+        policy: row.policy,
         central: false,
         timed: true,
         prefix: prefix.clone(),
         terms: Some(Terms {
-            policy: row.policy,
             gap_max: GAP_MAX,
             lease_max: LEASE_MAX,
             budget: BUDGET,

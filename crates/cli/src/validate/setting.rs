@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::error::ValidateError;
 use crate::demo::plan::{Plan, prefix};
+use crate::demo::terms::Policy;
 use crate::limit_arguments::judged_limit;
 
 /// One key space under one limit, shared by some replicas.
@@ -114,6 +115,7 @@ impl Setting {
             central: false,
             timed: true,
             prefix: prefix(),
+            policy: Policy::Closed,
             terms: None,
         }
     }
