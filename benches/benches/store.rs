@@ -4,12 +4,9 @@
 //! what other forms of the script would, says `cargo run --release -p leasehold-redis --example
 //! script_forms`.
 
-use std::sync::Arc;
-
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leasehold::store::{
-    Batch, Call, Demand, Entry, Instant, LeaseRequest, NamedLimit, RecordId, Request, Store,
-    StoreTime,
+    Batch, Call, Demand, Instant, LeaseRequest, NamedLimit, RecordId, Request, Store, StoreTime,
 };
 use leasehold::{FailurePolicy, KeyRef, LimitId, Micros};
 use leasehold_redis::RedisStore;
@@ -67,10 +64,7 @@ fn batch(keys: u64, request: Request) -> Batch {
     let calls = (0..keys).map(|number| {
         let name = format!("{}:{number}", matches!(request, Request::Spend { .. }));
         let key = KeyRef::from((LimitId(0), name.as_str()));
-        Call {
-            entry: Arc::new(Entry::new(key)),
-            request,
-        }
+        Call::new(key, request)
     });
     Batch {
         replica: 1,

@@ -175,7 +175,7 @@ impl Talk {
         let store_now = StoreTime::from_micros(EPOCH_MICROS + self.now.as_nanos() / 1000);
         let mut replies = Vec::new();
         for asked in &batch.calls {
-            let key = names.bucket(0, "api", asked.entry.key().subject);
+            let key = names.bucket(0, "api", asked.key().subject);
             let pushed = call.push(key, &self.limit, &asked.request);
             pushed.expect("what was said is said back");
             replies.push(self.true_reply(asked, store_now));
@@ -197,7 +197,7 @@ impl Talk {
     }
 
     fn true_reply(&mut self, asked: &sync::Call, store_now: StoreTime) -> Reply {
-        let ledger = &mut self.ledgers[number_of(asked.entry.key())];
+        let ledger = &mut self.ledgers[number_of(asked.key())];
         let reply = Ledger::exchange(ledger, &asked.request, &self.limit, self.birth, store_now);
         assert!(
             reply.answers(&asked.request),

@@ -734,10 +734,7 @@ impl Limiter {
             known_birth: shared.known_birth(partition),
             hold: self.inner.tuning.hold(),
             limits: Arc::clone(&shared.limits),
-            calls: vec![Call {
-                entry: Arc::new(Entry::new(key)),
-                request,
-            }],
+            calls: vec![Call::new(key, request)],
             sent: now,
         };
         shared.counters.count_batch(1);

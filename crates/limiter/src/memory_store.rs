@@ -143,14 +143,14 @@ impl Store for MemoryStore {
 
 /// Limit and subject. A name has no colon, so no two keys meet.
 fn name_of(named: &NamedLimit, call: &Call) -> Arc<[u8]> {
-    [named.name.as_bytes(), b":", call.entry.key().subject]
+    [named.name.as_bytes(), b":", call.key().subject]
         .concat()
         .into()
 }
 
 #[cfg(test)]
 mod tests {
-    use leasehold_cache::{Entry, LimitId};
+    use leasehold_cache::LimitId;
     use leasehold_core::{Demand, Instant, LeaseRequest, Micros, RecordId, Reply, Request, Status};
     use leasehold_sync::FailurePolicy;
 
@@ -169,10 +169,9 @@ mod tests {
             limit: limit.parse().unwrap(),
             policy: FailurePolicy::Closed,
         });
-        let calls = (0..).zip(limits).map(|(limit, _)| Call {
-            entry: Arc::new(Entry::new((LimitId(limit), subject).into())),
-            request,
-        });
+        let calls = (0..)
+            .zip(limits)
+            .map(|(limit, _)| Call::new((LimitId(limit), subject).into(), request));
         Batch {
             replica: 1,
             partition: 0,

@@ -48,7 +48,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use leasehold_cache::Entry;
 pub use leasehold_core::{
     Birth, Demand, Instant, LeaseRequest, Ledger, RecordId, Reply, Request, Status, StoreTime, Wait,
 };

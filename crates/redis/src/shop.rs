@@ -71,7 +71,7 @@ impl Shop {
             *told = Some(now);
         }
         let limit = &*batch.limit_of(call).name;
-        let key_hash = key_hash(limit, call.entry.key().subject);
+        let key_hash = key_hash(limit, call.key().subject);
         warn!(
             limit,
             key_hash = format_args!("{key_hash:016x}"),
@@ -95,7 +95,7 @@ impl Shop {
         // Neighbours mostly share a limit.
         let mut last = None;
         for asked in &batch.calls {
-            let (named, key) = (batch.limit_of(asked), asked.entry.key());
+            let (named, key) = (batch.limit_of(asked), asked.key());
             let (_, buckets) = match last.take() {
                 Some((limit, buckets)) if limit == key.limit => last.insert((limit, buckets)),
                 _ => last.insert((key.limit, self.names.buckets(bin, &named.name))),

@@ -232,7 +232,7 @@ impl Store for RedisStore {
 fn without_keys(batch: &Batch, message: String) -> StoreError {
     let mut message = message;
     for call in &batch.calls {
-        let subject = call.entry.key().subject;
+        let subject = call.key().subject;
         let text = String::from_utf8_lossy(subject);
         // Shorter ones are in every sentence.
         if text.len() >= KEY_TOLD_MIN && message.contains(&*text) {

@@ -1,8 +1,9 @@
 //! What travels: many keys in one exchange with the store.
 
+use std::fmt;
 use std::sync::Arc;
 
-use leasehold_cache::{Entry, LimitId};
+use leasehold_cache::{Entry, KeyRef, LimitId};
 use leasehold_core::{Birth, Instant, Limit, Micros, Reply, Request, StoreTime};
 use thiserror::Error;
 
@@ -42,12 +43,55 @@ pub struct Batch {
 }
 
 /// One request about one key.
+///
+/// A store reads the key and the request. The entry of the cache, whose tokens are the replica's to
+/// move, is out of its reach:
+///
+/// ```compile_fail
+/// fn mint(call: &leasehold_sync::Call) {
+///     let entry = call.entry();
+///     entry.lease.deposit(1_000_000, leasehold_core::Instant::FAR_FUTURE, entry_time());
+/// }
+/// # fn entry_time() -> leasehold_core::Instant { leasehold_core::Instant::ORIGIN }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The key.
-    pub entry: Arc<Entry>,
     /// The request.
     pub request: Request,
+    ticket: Ticket,
+}
+
+/// The way back from a call to the entry that it is about, for the syncer alone.
+#[derive(Clone)]
+struct Ticket(Arc<Entry>);
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket")
+    }
+}
+
+impl Call {
+    /// A call about `key` that no syncer waits for, as a test of a store makes it.
+    pub fn new(key: KeyRef<'_>, request: Request) -> Self {
+        Self::about(Arc::new(Entry::new(key)), request)
+    }
+
+    pub(crate) fn about(entry: Arc<Entry>, request: Request) -> Self {
+        Self {
+            request,
+            ticket: Ticket(entry),
+        }
+    }
+
+    /// The key that the request is about.
+    pub fn key(&self) -> KeyRef<'_> {
+        self.ticket.0.key()
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.ticket.0
+    }
 }
 
 /// The store's answer to a batch.
@@ -93,7 +137,7 @@ impl Batch {
     ///
     /// If the call is of another batch with other limits.
     pub fn limit_of(&self, call: &Call) -> &NamedLimit {
-        let LimitId(index) = call.entry.key().limit;
+        let LimitId(index) = call.key().limit;
         &self.limits[index as usize]
     }
 }

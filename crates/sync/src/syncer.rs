@@ -202,6 +202,11 @@ impl<W: Waiter> Syncer<W> {
         drifts.max_by_key(|ppm| ppm.unsigned_abs()).unwrap_or(0)
     }
 
+    /// The entry that a call of this syncer is about, for checks of what it holds.
+    pub fn entry_of(&self, call: &Call) -> Arc<Entry> {
+        Arc::clone(call.entry())
+    }
+
     /// Tokens that the store counts as outstanding here, as far as is known.
     pub fn unsettled(&self) -> u64 {
         self.keys.iter().flatten().map(KeyState::unsettled).sum()
@@ -393,7 +398,7 @@ impl<W: Waiter> Syncer<W> {
         });
         let mut verdicts = mem::take(&mut self.verdicts);
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
-            let slot = slot_in(&call.entry);
+            let slot = slot_in(call.entry());
             if let Some(reason) = reply.status.refusal() {
                 self.handle_unserved(slot, reason, &mut verdicts, now);
                 continue;
@@ -435,7 +440,7 @@ impl<W: Waiter> Syncer<W> {
         let retry_after = retry_after.map_or(Duration::ZERO, |until| until.since(now));
         let mut verdicts = mem::take(&mut self.verdicts);
         for call in &batch.calls {
-            let slot = slot_in(&call.entry);
+            let slot = slot_in(call.entry());
             let (state, around) = self.parts(slot);
             let next = state.handle_failure(retry_after, &around, &mut verdicts);
             if state.is_alone() {
@@ -559,10 +564,7 @@ impl<W: Waiter> Syncer<W> {
             let (state, mut around) = self.parts(slot);
             let charge = state.poll_charge();
             match charge.or_else(|| state.poll_request(&mut around, now)) {
-                Some(request) => calls.push(Call {
-                    entry: Arc::clone(&state.entry),
-                    request,
-                }),
+                Some(request) => calls.push(Call::about(Arc::clone(&state.entry), request)),
                 None => self.timers.set(slot, now + self.tuning.interval_max),
             }
         }

@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 
 use leasehold::store::{
-    Answer, Batch, Call, Entry, Instant as LeaseInstant, NamedLimit, Request, Status, Store,
-    StoreTime,
+    Answer, Batch, Call, Instant as LeaseInstant, NamedLimit, Request, Status, Store, StoreTime,
 };
 use leasehold::{FailurePolicy, LimitId, Limiter, Micros, Mode, StoreError, Tuning};
 use leasehold_redis::codec::Names;
@@ -576,10 +575,11 @@ fn spend_under(
     subjects: &[&str],
     cost: u64,
 ) -> Batch {
-    let calls = subjects.iter().map(|subject| Call {
-        entry: Arc::new(Entry::new((LimitId(0), *subject).into())),
-        request: Request::Spend { cost },
-    });
+    let call = |subject: &&str| {
+        let key = (LimitId(0), *subject).into();
+        Call::new(key, Request::Spend { cost })
+    };
+    let calls = subjects.iter().map(call);
     let limit = NamedLimit {
         name: "api".into(),
         limit: limit.parse().expect("a limit"),

@@ -107,14 +107,14 @@ impl Books {
     }
 
     /// The store has answered.
-    pub(crate) fn hear(&mut self, batch: &Batch, answer: &Answer) {
+    pub(crate) fn hear(&mut self, batch: &Batch, answer: &Answer, syncer: &Syncer<Caller>) {
         if !self.checked {
             return;
         }
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
-            let LimitId(limit) = call.entry.key().limit;
-            let key = (limit, number_of(call.entry.key()));
-            self.know(key, &call.entry);
+            let LimitId(limit) = call.key().limit;
+            let key = (limit, number_of(call.key()));
+            self.know(key, &syncer.entry_of(call));
             if matches!(call.request, Request::Lease(_)) && reply.expiry > reply.now {
                 let lease = reply.expiry.as_micros() - reply.now.as_micros();
                 let deadline = self.deadlines.entry(key).or_insert(Instant::ORIGIN);

@@ -341,7 +341,7 @@ impl ReplicaModel for LeasedReplica {
         out: &mut Outbox<Message>,
     ) {
         self.clock.set(now);
-        self.books.hear(message, answer);
+        self.books.hear(message, answer, &self.syncer);
         let heard = self.syncer.handle_answer(message, answer, now);
         heard.expect("a store has a reply to each call");
         let replies = message.calls.iter().zip(&answer.replies);
@@ -434,7 +434,7 @@ pub(crate) fn key_of<'a>(demand: &Demand, subject: &'a [u8; 4]) -> KeyRef<'a> {
 
 /// The key that a call is about, and the cost that it is to spend at once.
 pub(crate) fn demand_of(call: &Call) -> Demand {
-    let key = call.entry.key();
+    let key = call.key();
     let LimitId(limit) = key.limit;
     let cost = match call.request {
         Request::Spend { cost } => cost,

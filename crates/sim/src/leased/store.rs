@@ -137,7 +137,7 @@ impl StoreModel for LeasedStore {
 }
 
 fn key_of(call: &Call) -> Key {
-    let key = call.entry.key();
+    let key = call.key();
     let LimitId(limit) = key.limit;
     (limit, number_of(key))
 }

@@ -75,7 +75,7 @@ impl Store {
         };
         let now = StoreTime::from_micros(now.as_nanos() / 1000);
         let reply = |call: &Call| {
-            let ledger = self.0.entry(call.entry.key().subject.into()).or_default();
+            let ledger = self.0.entry(call.key().subject.into()).or_default();
             Ledger::exchange(
                 ledger,
                 &call.request,
@@ -192,7 +192,7 @@ fn ask_for_alice(syncer: &mut Syncer<Caller>, store: &mut Store, cost: u32, mill
 /// Which call of a batch is about Alice.
 fn call_of_alice(batch: &Batch) -> Option<usize> {
     let mut calls = batch.calls.iter();
-    calls.position(|call| call.entry.key() == ALICE)
+    calls.position(|call| call.key() == ALICE)
 }
 
 /// It waited behind all keys that somebody made up, and its limit was not used meanwhile.

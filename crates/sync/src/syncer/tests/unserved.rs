@@ -45,7 +45,7 @@ fn others(batch: &Batch, status: Option<Status>) -> Batch {
     let mut batch = batch.clone();
     batch
         .calls
-        .retain(|call| status.is_none() || call.entry.key() != ALICE);
+        .retain(|call| status.is_none() || call.key() != ALICE);
     batch
 }
 
