@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) redis: Option<String>,
     pub(crate) processes: bool,
-    /// What is admitted while the store does not serve a key.
+    /// The failure policy: what is admitted while the store does not serve a key.
     pub(crate) policy: Policy,
     /// Ask the store for every decision.
     pub(crate) central: bool,

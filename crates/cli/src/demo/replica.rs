@@ -190,13 +190,12 @@ fn limiter(plan: &Plan, store: Arc<dyn Store>) -> Result<Limiter, DemoError> {
         .mode(plan.mode())
         .failure_policy(LIMIT, plan.policy.of_limiter())
         .keys_max((plan.keys as usize + probes).min(KEYS_MAX));
-    let builder = match &plan.terms {
-        Some(terms) => terms.apply(builder, plan.replicas),
-        None => {
-            let mut tuning = Tuning::default();
-            tuning.max_replicas = NonZeroU32::new(plan.replicas);
-            builder.tuning(tuning)
-        }
+    let builder = if let Some(terms) = &plan.terms {
+        terms.apply(builder, plan.replicas)
+    } else {
+        let mut tuning = Tuning::default();
+        tuning.max_replicas = NonZeroU32::new(plan.replicas);
+        builder.tuning(tuning)
     };
     builder.build().map_err(DemoError::Build)
 }
