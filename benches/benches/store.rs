@@ -70,7 +70,7 @@ fn batch(keys: u64, request: Request) -> Batch {
         replica: 1,
         partition: 0,
         known_birth: StoreTime::ZERO,
-        hold: Micros(6_000_000),
+        quarantine: Micros(6_000_000),
         limits: [limit].into(),
         calls: calls.collect(),
         sent: Instant::ORIGIN,

@@ -274,7 +274,7 @@ impl Elsewhere {
     fn answer(&self, batch: &Batch) -> Answer {
         let now = StoreTime::from_micros(self.clock.now().as_nanos() / 1000);
         let mut found = self.birth.lock().expect("nobody panics here");
-        let birth = Birth::meet(*found, batch.known_birth, batch.hold, now);
+        let birth = Birth::meet(*found, batch.known_birth, batch.quarantine, now);
         *found = Some(birth);
         let reply = |call: &leasehold_sync::Call| {
             let limit = &batch.limit_of(call).limit;

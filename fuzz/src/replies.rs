@@ -170,7 +170,12 @@ impl Talk {
     /// The answer that arrives: none, or the ledger's with some numbers changed.
     fn answer(&mut self, batch: &Batch, reader: &mut Reader<'_>) -> Option<sync::Answer> {
         let names = Names::new("fuzz");
-        let call = Call::new(names.marker(0), batch.known_birth, batch.hold, server());
+        let call = Call::new(
+            names.marker(0),
+            batch.known_birth,
+            batch.quarantine,
+            server(),
+        );
         let mut call = call.expect("what was said is said back");
         let store_now = StoreTime::from_micros(EPOCH_MICROS + self.now.as_nanos() / 1000);
         let mut replies = Vec::new();

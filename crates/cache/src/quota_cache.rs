@@ -358,16 +358,16 @@ impl QuotaCache {
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is no room for such guests either: see [`keys_bound`](Self::keys_bound).
-    pub fn insert_guest(&self, key: KeyRef<'_>) -> Result<Arc<Entry>, Full> {
+    /// [`Full`] if there is no room for such entries either: see [`keys_bound`](Self::keys_bound).
+    pub fn insert_overflow(&self, key: KeyRef<'_>) -> Result<Arc<Entry>, Full> {
         self.insert_up_to(self.keys_bound(), key)
     }
 
-    /// The most keys that are ever known at a time, guests among them: an eighth and 64 more than
-    /// the cache is to know for long.
+    /// The most keys that are ever known at a time, overflow entries among them: an eighth and 64
+    /// more than the cache is to know for long.
     pub const fn keys_bound(&self) -> usize {
-        let guests = self.keys_max / 8 + 64;
-        self.keys_max.saturating_add(guests)
+        let overflow = self.keys_max / 8 + 64;
+        self.keys_max.saturating_add(overflow)
     }
 
     fn insert_up_to(&self, keys_max: usize, key: KeyRef<'_>) -> Result<Arc<Entry>, Full> {
@@ -423,7 +423,7 @@ impl QuotaCache {
 /// The bounds of a cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The most keys it knows at a time, but for [guests](QuotaCache::insert_guest).
+    /// The most keys it knows at a time, but for [overflow entries](QuotaCache::insert_overflow).
     pub keys_max: usize,
     /// Seeds the hash of keys. Clients choose keys, so it must be unknown to them.
     pub seed: u64,
@@ -627,19 +627,19 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_finds_room_in_a_full_cache_and_guests_are_bounded() {
+    fn an_overflow_entry_finds_room_in_a_full_cache_and_their_number_is_bounded() {
         let cache = cache();
         for number in 0..3_u32 {
             cache.insert(key(&number.to_be_bytes())).unwrap();
         }
         assert_eq!(cache.insert(ALICE).unwrap_err(), Full);
-        let alice = cache.insert_guest(ALICE).unwrap();
+        let alice = cache.insert_overflow(ALICE).unwrap();
         alice.lease.deposit(1, DEADLINE, NOW);
         alice.set_full_at(FULL_AT);
         assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(0, false));
         assert!(Arc::ptr_eq(&cache.insert(ALICE).unwrap(), &alice));
         let mut number = 3_u32;
-        while cache.insert_guest(key(&number.to_be_bytes())).is_ok() {
+        while cache.insert_overflow(key(&number.to_be_bytes())).is_ok() {
             number += 1;
         }
         assert_eq!(cache.len(), 3 + 64);
@@ -648,9 +648,9 @@ mod tests {
         assert_eq!(
             cache.insert(ALICE).unwrap_err(),
             Full,
-            "guests take room too"
+            "overflow entries take room too"
         );
-        assert!(cache.insert_guest(ALICE).is_ok());
+        assert!(cache.insert_overflow(ALICE).is_ok());
     }
 
     #[test]

@@ -256,8 +256,7 @@ impl Builder {
             limits,
             names,
             self.shutdown_patience,
-            partitions,
-            syncer.away(),
+            syncer.store_status(),
             Time {
                 clock,
                 runtime: runtime.clone(),

@@ -556,7 +556,7 @@ impl Limiter {
         RequestPath {
             cache: &self.inner.shared.cache,
             limits: &self.inner.shared.limits,
-            away: &self.inner.shared.away,
+            status: &self.inner.shared.status,
         }
     }
 
@@ -731,8 +731,8 @@ impl Limiter {
             // No lease is named, so nobody is.
             replica: 0,
             partition,
-            known_birth: shared.known_birth(partition),
-            hold: self.inner.tuning.hold(),
+            known_birth: shared.status.known_birth(partition),
+            quarantine: self.inner.tuning.quarantine(),
             limits: Arc::clone(&shared.limits),
             calls: vec![Call::new(key, request)],
             sent: now,
@@ -748,7 +748,8 @@ impl Limiter {
             }
         };
         let answer = answer.inspect_err(|_| shared.counters.count_failure())?;
-        shared.learn_birth(&batch, &answer);
+        answer.check(&batch).map_err(StoreError::new)?;
+        shared.status.handle_answer(&batch, &answer);
         let reply = answer.replies.first().copied();
         let reply = reply.filter(|reply| reply.answers(&request));
         reply.ok_or_else(|| StoreError::new("no reply that a ledger would give"))

@@ -112,9 +112,9 @@ impl MemoryStore {
             let named = batch.limit_of(call);
             (name_of(named, call), &named.limit, &call.request)
         });
-        let (birth, replies) = self
-            .ledgers()
-            .execute(batch.known_birth, batch.hold, calls, now);
+        let (birth, replies) =
+            self.ledgers()
+                .execute(batch.known_birth, batch.quarantine, calls, now);
         Answer { birth, replies }
     }
 
@@ -176,7 +176,7 @@ mod tests {
             replica: 1,
             partition: 0,
             known_birth: StoreTime::ZERO,
-            hold: Micros(SECOND),
+            quarantine: Micros(SECOND),
             limits: named.collect(),
             calls: calls.collect(),
             sent: Instant::ORIGIN,

@@ -3,13 +3,13 @@
 
 use std::future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use leasehold_cache::QuotaCache;
-use leasehold_core::{Decided, Instant, Reason, Retry, StoreTime, Verdict};
-use leasehold_sync::{Answer, Away, Batch, NamedLimit};
+use leasehold_core::{Decided, Instant, Reason, Retry, Verdict};
+use leasehold_sync::{NamedLimit, StoreStatus};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -31,16 +31,14 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<QuotaCache>,
     pub(crate) limits: Arc<[NamedLimit]>,
     pub(crate) names: Names,
-    /// The sync task's word on which parts of the store are away.
-    pub(crate) away: Arc<Away>,
+    /// The state of the store that the sync task and the request path share.
+    pub(crate) status: Arc<StoreStatus>,
     pub(crate) counters: Counters,
     pub(crate) health: HealthCell,
     /// Wakes the task: a key runs low.
     pub(crate) wake: Notify,
     pub(crate) shutdown_patience: Duration,
     time: Time,
-    /// Of each part of the store.
-    known_births: Box<[AtomicU64]>,
     /// [`OPEN`] at first.
     phase: AtomicU8,
     /// Once the task has ended: the tokens that it did not give back.
@@ -53,13 +51,12 @@ impl Shared {
         limits: Arc<[NamedLimit]>,
         names: Names,
         shutdown_patience: Duration,
-        partitions: u32,
-        away: Arc<Away>,
+        status: Arc<StoreStatus>,
         time: Time,
     ) -> Self {
         Self {
             cache,
-            away,
+            status,
             counters: Counters::new(&limits),
             health: HealthCell::default(),
             limits,
@@ -67,7 +64,6 @@ impl Shared {
             wake: Notify::new(),
             shutdown_patience,
             time,
-            known_births: (0..partitions.max(1)).map(|_| AtomicU64::new(0)).collect(),
             phase: AtomicU8::new(OPEN),
             left: watch::Sender::new(None),
         }
@@ -136,21 +132,6 @@ impl Shared {
         self.time.clock.go_on(somebody_waits).await;
     }
 
-    /// The birth of a part of the store as far as it is known here.
-    pub(crate) fn known_birth(&self, partition: u32) -> StoreTime {
-        StoreTime::from_micros(self.known_births[partition as usize].load(Relaxed))
-    }
-
-    pub(crate) fn learn_birth(&self, batch: &Batch, answer: &Answer) {
-        let known = &self.known_births[batch.partition as usize];
-        let learn = |known| {
-            let known = answer.known_birth(batch, StoreTime::from_micros(known));
-            Some(known.as_micros())
-        };
-        // It always has something to store.
-        let _ = known.fetch_update(Relaxed, Relaxed, learn);
-    }
-
     /// Why the limiter decides nothing any more, if it does not.
     #[inline]
     pub(crate) fn closed(&self) -> Option<Reason> {
@@ -217,7 +198,7 @@ impl Shared {
             None if self.health.is_restarting() => TaskState::Restarting,
             None => TaskState::Running,
         };
-        let parts = u32::try_from(self.known_births.len()).unwrap_or(u32::MAX);
+        let parts = self.status.partitions();
         self.health.read(task, parts, self.now())
     }
 }

@@ -34,9 +34,9 @@ pub struct Stats {
     pub tokens: Tokens,
     /// Where the tokens went that this replica granted itself while the store was away, by the
     /// failure policies of its limits.
-    pub tokens_alone: Tokens,
+    pub tokens_in_fallback: Tokens,
     /// Tokens spent then that the store has not charged yet.
-    pub owed: u64,
+    pub uncharged: u64,
     /// Keys in the cache now.
     pub keys: u64,
     /// Keys forgotten because nobody asked for them.
@@ -90,8 +90,8 @@ pub(crate) struct Counters {
     round_trip_nanos: AtomicU64,
     clock_drift_ppm: AtomicI64,
     tokens: TokenCounters,
-    tokens_alone: TokenCounters,
-    owed: AtomicU64,
+    tokens_in_fallback: TokenCounters,
+    uncharged: AtomicU64,
     keys_evicted: AtomicU64,
     pub(crate) verdicts: VerdictCounts,
     /// When the verdicts of all limits were last published. Written by the sync task alone.
@@ -105,7 +105,8 @@ pub(crate) struct Counters {
 /// may be many limits. Written by the sync task alone.
 #[derive(Debug, Default)]
 struct BoundsState {
-    /// They are more than the limits' own overshoot: the store is away, or something is owed.
+    /// The bounds are more than the overshoot of the limits: the store is away, or it has not
+    /// charged all that was admitted without it.
     raised: AtomicBool,
     published_nanos: AtomicU64,
 }
@@ -171,8 +172,8 @@ impl Counters {
             round_trip_nanos: AtomicU64::default(),
             clock_drift_ppm: AtomicI64::default(),
             tokens: TokenCounters::default(),
-            tokens_alone: TokenCounters::default(),
-            owed: AtomicU64::default(),
+            tokens_in_fallback: TokenCounters::default(),
+            uncharged: AtomicU64::default(),
             keys_evicted: AtomicU64::default(),
             verdicts: VerdictCounts::new(limits.len()),
             verdicts_nanos: AtomicU64::default(),
@@ -191,7 +192,7 @@ impl Counters {
     }
 
     pub(crate) fn publish<W: Waiter>(&self, syncer: &Syncer<W>, past: &Past, now: Instant) {
-        let raised = syncer.parts_away() > 0 || syncer.owed() > 0;
+        let raised = syncer.parts_away() > 0 || syncer.uncharged() > 0;
         if self
             .bounds
             .are_due(raised, self.overshoot_bounds.len(), now)
@@ -206,9 +207,9 @@ impl Counters {
         let drift = syncer.clock_drift_ppm();
         self.clock_drift_ppm.store(drift, Relaxed);
         self.tokens.publish(past.tokens + syncer.tokens());
-        self.tokens_alone
-            .publish(past.tokens_alone + syncer.tokens_alone());
-        self.owed.store(syncer.owed(), Relaxed);
+        self.tokens_in_fallback
+            .publish(past.tokens_in_fallback + syncer.tokens_in_fallback());
+        self.uncharged.store(syncer.uncharged(), Relaxed);
         let keys_evicted = past.keys_evicted + syncer.keys_evicted();
         self.keys_evicted.store(keys_evicted, Relaxed);
         self.publish_verdicts(syncer, past, now);
@@ -226,7 +227,7 @@ impl Counters {
         for limit in (0..).take(limits).map(LimitId) {
             let (leased, granted_here) = past.tokens_of(limit);
             let leased = leased + syncer.tokens_of(limit);
-            let granted_here = granted_here + syncer.tokens_alone_of(limit);
+            let granted_here = granted_here + syncer.tokens_in_fallback_of(limit);
             self.verdicts.publish(limit, leased, granted_here);
         }
     }
@@ -245,8 +246,8 @@ impl Counters {
             round_trip: Duration::from_nanos(self.round_trip_nanos.load(Relaxed)),
             clock_drift_ppm: self.clock_drift_ppm.load(Relaxed),
             tokens: self.tokens.read(),
-            tokens_alone: self.tokens_alone.read(),
-            owed: self.owed.load(Relaxed),
+            tokens_in_fallback: self.tokens_in_fallback.read(),
+            uncharged: self.uncharged.load(Relaxed),
             keys,
             keys_evicted: self.keys_evicted.load(Relaxed),
             by_limit: self.verdicts.read(limits),

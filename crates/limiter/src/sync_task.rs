@@ -178,7 +178,7 @@ impl SyncTask {
         let (cache, limits) = (&self.shared.cache, &self.shared.limits);
         let (cache, limits) = (Arc::clone(cache), Arc::clone(limits));
         self.syncer = Syncer::new(cache, limits, self.tuning, random(), random())
-            .in_place_of(Arc::clone(&self.shared.away));
+            .in_place_of(Arc::clone(&self.shared.status));
         self.flights = JoinSet::new();
         self.under_way.clear();
         self.away = StateLog::default();
@@ -284,7 +284,6 @@ impl SyncTask {
         match answer {
             Ok(answer) => match self.syncer.handle_answer(&batch, &answer, now) {
                 Ok(()) => {
-                    self.shared.learn_birth(&batch, &answer);
                     self.tell_answers(now);
                     self.tell_clocks(now);
                 }
@@ -396,7 +395,7 @@ enum Then {
 #[derive(Debug)]
 pub(crate) struct Past {
     pub(crate) tokens: Tokens,
-    pub(crate) tokens_alone: Tokens,
+    pub(crate) tokens_in_fallback: Tokens,
     pub(crate) keys_evicted: u64,
     /// By limit: tokens of the store, and those that this replica granted itself.
     by_limit: Box<[(Tokens, Tokens)]>,
@@ -406,7 +405,7 @@ impl Past {
     fn new(limits: usize) -> Self {
         Self {
             tokens: Tokens::default(),
-            tokens_alone: Tokens::default(),
+            tokens_in_fallback: Tokens::default(),
             keys_evicted: 0,
             by_limit: vec![Default::default(); limits].into(),
         }
@@ -423,11 +422,11 @@ impl Past {
             tokens
         };
         self.tokens = self.tokens + ended(syncer.tokens());
-        self.tokens_alone = self.tokens_alone + ended(syncer.tokens_alone());
+        self.tokens_in_fallback = self.tokens_in_fallback + ended(syncer.tokens_in_fallback());
         self.keys_evicted += syncer.keys_evicted();
         for (limit, (leased, granted_here)) in (0..).map(LimitId).zip(&mut self.by_limit) {
             *leased = *leased + syncer.tokens_of(limit);
-            *granted_here = *granted_here + syncer.tokens_alone_of(limit);
+            *granted_here = *granted_here + syncer.tokens_in_fallback_of(limit);
         }
     }
 }

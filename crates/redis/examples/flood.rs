@@ -135,7 +135,7 @@ async fn run(
     server.resume()?;
     stopped_for.end();
     let drained = limiter.shutdown().await;
-    let tokens = limiter.stats().tokens.spent + limiter.stats().tokens_alone.spent;
+    let tokens = limiter.stats().tokens.spent + limiter.stats().tokens_in_fallback.spent;
     let count = |count: &AtomicU64| count.load(Relaxed);
     let (allowed, twice) = (count(&counts.allowed), count(&counts.twice));
     println!(

@@ -90,7 +90,7 @@ impl Shop {
     fn call(&self, batch: &Batch, server: RunId) -> Result<codec::Call, LinkError> {
         let bin = batch.partition;
         let marker = self.names.marker(bin);
-        let call = codec::Call::new(marker, batch.known_birth, batch.hold, server);
+        let call = codec::Call::new(marker, batch.known_birth, batch.quarantine, server);
         let mut call = call.map_err(garbled)?;
         // Neighbours mostly share a limit.
         let mut last = None;

@@ -1,10 +1,11 @@
-//! Makes so many decisions on warm keys and nothing else: `scripts/instructions` counts what one takes.
+//! Makes so many decisions on warm keys and nothing else: `scripts/instructions` counts the
+//! instructions of one.
 //!
 //! `cargo run --release -p leasehold-sync --example warm_decisions -- hot 1000000`
 //!
-//! Two runs that differ only in the number of decisions differ by those decisions alone. The time is an
-//! argument and the seed is fixed, so a run takes the same instructions every time; the reading of a
-//! clock, which a limiter adds, is not among them.
+//! Two runs that differ only in the number of decisions differ by those decisions alone. The time
+//! is an argument and the seed is fixed, so a run takes the same instructions every time; the
+//! reading of a clock, which a limiter adds, is not among them.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -12,7 +13,9 @@ use std::sync::Arc;
 
 use leasehold_cache::{Config, KeyRef, QuotaCache};
 use leasehold_core::Instant;
-use leasehold_sync::{Away, FailurePolicy, NamedLimit, RequestPath, Step, Syncer, Tuning, Waiter};
+use leasehold_sync::{
+    FailurePolicy, NamedLimit, RequestPath, Step, StoreStatus, Syncer, Tuning, Waiter,
+};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
 
 type Run = fn(&Warm, u64) -> u64;
 
-/// What is counted, by the names in `benches/instructions.toml`.
+/// The cases that are counted, by their names in `benches/instructions.toml`.
 const CASES: [(&str, Run); 4] = [
     ("hot", Warm::hot),
     ("denied", Warm::denied),
@@ -45,7 +48,7 @@ struct Warm {
     cache: Arc<QuotaCache>,
     limits: Arc<[NamedLimit]>,
     /// The store is there, as far as anybody heard.
-    away: Arc<Away>,
+    status: Arc<StoreStatus>,
     keys: Vec<String>,
 }
 
@@ -59,8 +62,8 @@ impl Warm {
             seed: 1,
             signals: 1,
         });
-        // First, as the hot key is among its like: a key that comes late lies far from where it is looked
-        // for, and that would be what is counted.
+        // Inserted first, because the hot key is among its like: a key that comes late lies far
+        // from where it is looked for, and that would be counted.
         let denied = cache.insert(DENIED.into()).expect("there is room");
         denied.denial.deny(1, LATER);
         for key in &keys {
@@ -77,7 +80,7 @@ impl Warm {
         Self {
             cache,
             limits,
-            away: Syncer::<Nobody>::new(shared, named, tuning, 1, 1).away(),
+            status: Syncer::<Nobody>::new(shared, named, tuning, 1, 1).store_status(),
             keys,
         }
     }
@@ -116,7 +119,7 @@ impl Warm {
         RequestPath {
             cache: &self.cache,
             limits: &self.limits,
-            away: &self.away,
+            status: &self.status,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What travels: many keys in one exchange with the store.
+//! The messages between a replica and its store: a batch of calls for many keys, and the answer to
+//! it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub struct NamedLimit {
     pub name: Box<str>,
     /// The limit.
     pub limit: Limit,
-    /// What it admits while the store is away.
+    /// The failure policy: how much the limit admits while the store is away.
     pub policy: FailurePolicy,
 }
 
@@ -25,20 +26,20 @@ pub struct NamedLimit {
 pub struct Batch {
     /// Chosen at random by this process.
     pub replica: u64,
-    /// The part of the store that keeps all these keys, of as many as it says it has.
+    /// The part of the store that keeps all these keys, counted from 0.
     pub partition: u32,
     /// The birth of that part as this replica remembers it; [`StoreTime::ZERO`] before the first
     /// reply.
     pub known_birth: StoreTime,
-    /// How long a store that has forgotten its leases must wait before it grants again: the
-    /// longest lease anybody asks for.
-    pub hold: Micros,
+    /// How long a store that has forgotten its leases must wait before it grants again: the longest
+    /// lease that any replica asks for.
+    pub quarantine: Micros,
     /// All limits; a call names its own by position.
     pub limits: Arc<[NamedLimit]>,
     /// One call per key.
     pub calls: Vec<Call>,
-    /// When the batch was made. Leases are counted from here: the store cannot have heard of
-    /// it sooner.
+    /// When the batch was made. Leases are counted from this time, because the store cannot have
+    /// received the batch earlier.
     pub sent: Instant,
 }
 
@@ -104,6 +105,20 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether there is one reply per call of `batch`: otherwise none of them can be believed.
+    ///
+    /// # Errors
+    ///
+    /// [`Miscounted`] if there are more or fewer.
+    pub fn check(&self, batch: &Batch) -> Result<(), Miscounted> {
+        let (calls, replies) = (batch.calls.len(), self.replies.len());
+        if calls == replies {
+            Ok(())
+        } else {
+            Err(Miscounted { calls, replies })
+        }
+    }
+
     /// The birth that a replica remembers once it has this answer to `batch`, if it remembered
     /// `known` before.
     ///

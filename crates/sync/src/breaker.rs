@@ -1,11 +1,11 @@
-//! Whether the store is worth asking, and when to look again if it is not: later each time, and
-//! not all replicas at once.
+//! The breaker of one part of the store: whether calls are sent there, and when a failed part is
+//! tried again. Each wait is longer than the last, and replicas do not try at the same time.
 //!
 //! # States
 //!
-//! *Closed*: the store is asked. *Open*, after some failures in a row: nothing is sent. *Half-open*,
-//! once the wait is over: one call looks whether the store is back. If it is, the breaker closes; if
-//! not, the wait begins again, longer.
+//! *Closed*: calls are sent. *Open*, after some failures in a row: nothing is sent. *Half-open*,
+//! once the wait is over: one call finds out whether the store is back. If the store is back, the
+//! breaker closes; if not, a longer wait begins.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Breaker {
     }
 
     /// Until when nothing may be sent, if that is after `now`.
-    pub(crate) fn holds(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn blocked_until(&self, now: Instant) -> Option<Instant> {
         (self.until > now).then_some(self.until)
     }
 }
@@ -99,13 +99,17 @@ mod tests {
             for _ in 1..OPENS_AT {
                 breaker.handle_failure(NOW, &mut jitter, NOW);
                 assert!(!breaker.is_open());
-                assert_eq!(breaker.holds(NOW), None, "the next call goes at once");
+                assert_eq!(
+                    breaker.blocked_until(NOW),
+                    None,
+                    "the next call goes at once"
+                );
             }
             breaker.handle_success();
         }
         let breaker = open(&mut jitter);
         assert!(breaker.is_open());
-        assert!(breaker.holds(NOW).is_some());
+        assert!(breaker.blocked_until(NOW).is_some());
     }
 
     #[test]
@@ -138,7 +142,7 @@ mod tests {
         }
         assert!(longest > LONGEST / 2, "{longest:?}");
         breaker.handle_success();
-        assert_eq!(breaker.holds(NOW), None);
+        assert_eq!(breaker.blocked_until(NOW), None);
         assert!(!breaker.is_open());
     }
 }

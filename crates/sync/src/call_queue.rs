@@ -1,16 +1,16 @@
-//! Keys that want a call, while more want one than go at once: who goes first.
+//! The queue of keys that want a call, when more of them want one than can go at once.
 //!
-//! The renewal of a hot key is for many requests, the question of a cold key for one, and anybody can
-//! make up cold keys. So hot keys have a queue of their own, and the two take turns.
+//! A renewal of a hot key serves many requests. A question about a cold key serves one, and anybody
+//! can make up cold keys. So hot keys have a queue of their own, and the two queues take turns.
 //!
 //! # Invariant
 //!
-//! First come, first served among hot keys, and among cold ones. While both wait, every other call is
-//! a cold key's: neither starves, and how long a hot key waits does not depend on how many cold ones
-//! do.
+//! Hot keys go first come, first served, and so do cold keys. While both queues have keys, every
+//! other call is for a cold key. So neither kind starves, and the wait of a hot key does not depend
+//! on the number of cold ones.
 //!
-//! Newest first was tried, for those who came first may give up meanwhile. It made no difference: a
-//! queue is short where eight batches are under way, and who runs out of budget has mostly been sent.
+//! A queue that serves the newest first brings nothing: the queue is short while eight batches are
+//! in flight, and the call of a request whose budget ends has mostly been sent by then.
 
 use std::collections::VecDeque;
 
@@ -32,7 +32,7 @@ impl CallQueue {
         }
     }
 
-    /// Who goes next.
+    /// Takes out the slot of the key that goes next.
     pub(crate) fn pop(&mut self) -> Option<u32> {
         let is_hot = !self.hot.is_empty() && (!self.was_hot || self.cold.is_empty());
         self.was_hot = is_hot;
@@ -43,7 +43,7 @@ impl CallQueue {
         }
     }
 
-    /// All of them, in no order that matters.
+    /// The slots of all queued keys, in no order that matters.
     pub(crate) fn into_slots(self) -> impl Iterator<Item = u32> {
         self.hot.into_iter().chain(self.cold)
     }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use leasehold_core::{Decided, Limit, Reason, Reply, Retry, Status, Verdict, Wait};
 
-/// What `reply`, to a central spend, says to the request as it arrives. Where the store knows no
-/// time at which the cost will fit, `patience` is advised.
+/// The verdict that `reply`, to a central spend, comes to when it arrives. If the store knows no
+/// time at which the cost will fit, the verdict advises to wait for `patience`.
 pub fn central_verdict(reply: &Reply, limit: &Limit, patience: Duration) -> Verdict {
     if let Some(reason) = reply.status.refusal() {
         return Verdict::deny(Decided::Fallback, reason, Retry::After(patience));
     }
     let reset = reset(reply, limit);
     if reply.status == Status::Spent {
-        // Nothing is held: what is free at the store follows from the time until the bucket is full.
+        // Nothing is held here: the free tokens at the store follow from the time until the bucket
+        // is full.
         return Verdict::allow(Decided::Store, 0, reset);
     }
     // Counted from now, and so from after the store looked: then there is room for certain.
@@ -21,8 +22,9 @@ pub fn central_verdict(reply: &Reply, limit: &Limit, patience: Duration) -> Verd
     Verdict::deny(Decided::Store, Reason::Exhausted, retry).with_reset(reset)
 }
 
-/// How long draining takes to make room, if the store knows that. No longer than the bucket takes to
-/// fill: what the store says of later times, a frozen bucket or a store in error, is asked again.
+/// How long draining takes to make room, if the store knows that; at most the time in which the
+/// bucket fills. A store that tells of a later time, as a frozen bucket or a store in error does,
+/// is asked again.
 pub(crate) fn known_wait(reply: &Reply, limit: &Limit) -> Option<Duration> {
     match reply.wait {
         Wait::For(wait) => Some(wait.as_duration().min(limit.time_for(limit.capacity()))),

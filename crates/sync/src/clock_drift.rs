@@ -1,7 +1,8 @@
 //! How fast the store's clock runs beside this replica's, and what that means for leases.
 //!
-//! A lease lasts a span of time that both count, each on its own clock. Nine tenths of it are used
-//! here, so clocks may differ by a tenth at once. If the store's is seen to run faster, less is used.
+//! A lease lasts a span of time that both sides count, each on its own clock. Nine tenths of the
+//! span are used here, so clocks may differ by a tenth at once. If the store's clock is seen to run
+//! faster, less is used.
 //!
 //! # Invariant
 //!
@@ -30,7 +31,7 @@ struct Reading {
     store: StoreTime,
 }
 
-/// What the store's clock has gained on ours, in millionths of the time that passed here.
+/// The drift of the store's clock against ours, in millionths of the time that passed here.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gained {
     /// So much or more, or, if negative, so little or less; 0 if both are possible.
@@ -65,7 +66,8 @@ impl ClockDrift {
         self.gained.likely
     }
 
-    /// The same, as far as it is certain.
+    /// Millionths by which the store's clock certainly runs faster than ours; negative if slower, 0
+    /// if both are possible.
     pub(crate) fn certain_ppm(&self) -> i64 {
         self.gained.certain
     }
@@ -81,8 +83,8 @@ impl ClockDrift {
         Micros::from_duration(lease + Duration::from_micros(1))
     }
 
-    /// Thousandths of a lease that are used. A clock that was set, and jumped, is no measure of what
-    /// comes: it halves them at most.
+    /// Thousandths of a lease that are used. A clock that was set, and jumped, does not tell what
+    /// comes next, so a jump halves them at most.
     fn permille(&self) -> u32 {
         let gained = self.gained.certain.clamp(0, MILLION);
         let permille = USED * MILLION / (MILLION + gained);
@@ -142,8 +144,8 @@ mod tests {
 
     const LEASE: Micros = Micros(1_000_000);
 
-    /// A reply a second for so many seconds, from a store whose clock runs `ppm` too fast, each half
-    /// a round trip away.
+    /// A reply a second for so many seconds, from a store whose clock runs `ppm` too fast; each
+    /// message takes half a round trip.
     fn after(seconds: u64, ppm: u64, round_trip: Duration) -> ClockDrift {
         let mut drift = ClockDrift::default();
         for second in 0..=seconds {

@@ -1,25 +1,29 @@
-//! What a replica admits by itself while the store is away, and what it owes for it.
+//! The fallback of a key: what decides in place of the store while the store is away, and how many
+//! tokens were admitted so.
 //!
-//! A key that stands alone is decided by the same code as ever: only who answers its calls is
-//! another. Under [`FailurePolicy::Local`] a ledger of its own does, with this replica's part of
-//! the limit; under [`FailurePolicy::Open`] every wish is granted. Leases of its own are spent and
-//! renewed as those of the store are, so a request is no slower in an outage.
+//! The code that decides for a key in fallback is the code that decides at any time: only the
+//! answers to its calls come from here. Under [`FailurePolicy::Local`] they come from a ledger of
+//! the replica's own, by its local limit; under [`FailurePolicy::Open`] every wish is granted. A
+//! replica spends and renews its own leases as it does those of the store, so a request is no
+//! slower in an outage.
 //!
 //! # Invariant
 //!
-//! What is admitted alone is *owed*: counted apart from what the store granted, and charged at the
-//! store before anything else is asked of it. What was leased from the store is never mixed with
-//! what a key granted itself: the one ends before the other begins. The ledger outlives a call to
-//! the store that failed, so a key that looks in vain whether the store is back gets no second burst.
+//! Tokens admitted in fallback are *uncharged*: they are counted apart from what the store granted,
+//! and the store charges them before anything else is asked of it. Tokens that were leased from the
+//! store are never mixed with tokens that a key granted itself: the one lease ends before the other
+//! begins. The ledger outlives a call to the store that failed, so a key that tries in vain whether
+//! the store is back gets no second burst.
 
 use leasehold_core::{
     Birth, Instant, LeaseRequest, Ledger, Limit, Micros, Rate, Reply, Request, Status, StoreTime,
     Wait,
 };
 
-/// What a limit admits when the store does not answer and the leases have ended.
+/// The failure policy of a limit: how much it admits when the store does not answer and the leases
+/// have ended.
 ///
-/// Leases that are alive are spent under every policy: outages that are shorter pass unnoticed.
+/// Leases that are alive are spent under every policy, so outages that are shorter pass unnoticed.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum FailurePolicy {
@@ -36,13 +40,13 @@ pub enum FailurePolicy {
     Open,
 }
 
-/// A key that stands alone, or did and has not told the store yet.
+/// The state of a key that is in fallback, or was and has not been charged yet.
 #[derive(Debug, Default)]
 pub(crate) struct Fallback {
     /// Decides under [`FailurePolicy::Local`].
     ledger: Option<Ledger>,
-    /// Tokens admitted alone and not yet charged at the store.
-    owed: u64,
+    /// Tokens admitted in fallback that the store has not charged yet.
+    uncharged: u64,
     /// Calls are answered here.
     active: bool,
 }
@@ -56,25 +60,26 @@ impl Fallback {
         self.active = active;
     }
 
-    pub(crate) fn owed(&self) -> u64 {
-        self.owed
+    pub(crate) fn uncharged(&self) -> u64 {
+        self.uncharged
     }
 
-    /// Records that so many tokens were admitted. No more than `capacity` is ever owed: a bucket
-    /// cannot be charged more, and the store would forgive the rest. Returns what is forgiven.
-    pub(crate) fn owe(&mut self, tokens: u64, capacity: u64) -> u64 {
-        let owed = self.owed.saturating_add(tokens);
-        // A debt from before the limit was lowered stays as it was.
-        self.owed = owed.min(capacity.max(self.owed));
-        owed - self.owed
+    /// Records that so many tokens were admitted. At most `capacity` of them stay uncharged,
+    /// because a bucket cannot be charged more and the store would forgive the rest. Returns how
+    /// many are forgiven.
+    pub(crate) fn record_uncharged(&mut self, tokens: u64, capacity: u64) -> u64 {
+        let uncharged = self.uncharged.saturating_add(tokens);
+        // Uncharged tokens from before the limit was lowered stay as they were.
+        self.uncharged = uncharged.min(capacity.max(self.uncharged));
+        uncharged - self.uncharged
     }
 
     /// The store has charged so many.
-    pub(crate) fn pay(&mut self, tokens: u64) {
-        self.owed = self.owed.saturating_sub(tokens);
+    pub(crate) fn record_charged(&mut self, tokens: u64) {
+        self.uncharged = self.uncharged.saturating_sub(tokens);
     }
 
-    /// The answer to `request` in place of the store's. `limit` is this replica's part of it.
+    /// The reply to `request` in place of the store's. `limit` is this replica's local limit.
     pub(crate) fn answer(
         &mut self,
         request: &Request,
@@ -134,7 +139,7 @@ fn granted_wholly(request: &LeaseRequest) -> u64 {
 
 /// The part of `limit` that is due to one of `replicas` replicas; `None` if that is no token at a
 /// time. All parts together are at most the limit.
-pub(crate) fn part_of(limit: &Limit, replicas: u64) -> Option<Limit> {
+pub(crate) fn divide(limit: &Limit, replicas: u64) -> Option<Limit> {
     let rate = Rate {
         tokens: limit.rate().tokens,
         period: Micros(limit.rate().period.0.checked_mul(replicas)?),
@@ -200,16 +205,16 @@ mod tests {
             ("7/3s burst 5", 4),
             ("1/h burst 3", 3),
         ] {
-            let (whole, part) = (limit(text), part_of(&limit(text), replicas).unwrap());
+            let (whole, part) = (limit(text), divide(&limit(text), replicas).unwrap());
             assert!(part.burst() * replicas <= whole.burst());
             assert_eq!(part.time_for(1), whole.time_for(replicas), "{text}");
         }
-        assert_eq!(part_of(&limit("5/min burst 5"), 6), None, "no token each");
+        assert_eq!(divide(&limit("5/min burst 5"), 6), None, "no token each");
     }
 
     #[test]
     fn a_part_is_admitted_and_no_more() {
-        let part = part_of(&limit("100/s burst 100"), 4).unwrap();
+        let part = divide(&limit("100/s burst 100"), 4).unwrap();
         let mut fallback = Fallback::default();
         let mut spend = |cost, now| {
             let request = Request::Spend { cost };

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use leasehold_core::Instant;
 
-/// Holds batches to one in each gap on average. A replica that sends few need not wait: some may
-/// follow each other without a gap, after as many gaps without one. (A token bucket, kept as one
-/// time: GCRA.) Full batches wait for nothing; however many have gone, the next waits a gap at most.
+/// The pace of batches: one per gap on average. Up to five may go back to back after an idle
+/// period; after that, one per gap. (A token bucket, kept as one time: GCRA.) A full batch does not
+/// wait, and after any number of full ones the next batch waits for one gap at most.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pace {
-    /// When the batches sent so far would all have been sent, each a gap after the one before.
+    /// The time at which the batches so far would all have gone, each one gap after the one before.
     paced_to: Instant,
     next: Instant,
 }
@@ -28,7 +28,7 @@ impl Pace {
         self.next = now + ahead.saturating_sub(gap * AHEAD);
     }
 
-    /// What is done in place of a batch while the store is away: once in each gap.
+    /// Notes that keys in fallback were answered in place of a batch: once per gap.
     pub(crate) fn handle_pause(&mut self, gap: Duration, now: Instant) {
         self.next = now + gap;
     }

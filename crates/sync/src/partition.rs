@@ -1,20 +1,19 @@
-//! One part of the store, as a replica sees it: what is to be told there, whether it answers, and
-//! what it remembers.
+//! One part of the store, as a replica sees it: which keys want to call it, whether it answers, and
+//! how its clock runs.
 //!
-//! A store has as many parts as can forget, fail and be reached apart: one, or the bins of a
+//! A store has as many parts as can forget, fail and be reached apart: one, or the partitions of a
 //! cluster. Every replica finds a key in the same part.
 //!
 //! # Invariant
 //!
-//! A batch is of one part, and what becomes of it says nothing of the others.
+//! A batch is for one part, and its outcome tells nothing about the others.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::time::Duration;
 
-use leasehold_core::{Instant, StoreTime};
+use leasehold_core::Instant;
 
-use crate::batch::{Answer, Batch};
 use crate::breaker::Breaker;
 use crate::call_queue::CallQueue;
 use crate::clock_drift::ClockDrift;
@@ -25,30 +24,31 @@ use crate::tuning::Tuning;
 pub(crate) struct Partition {
     /// Slots of keys that want a call.
     pub(crate) calling: CallQueue,
-    /// The same, of those that decide alone while the store is away, or does not serve them.
+    /// Slots of keys that want a call and are answered in fallback, because the store is away or
+    /// does not serve them.
     pub(crate) falling: VecDeque<u32>,
-    /// Slots of keys that stand alone.
-    pub(crate) alone: BTreeSet<u32>,
-    /// Of those, the one that looked for the store last.
+    /// Slots of keys in fallback.
+    pub(crate) in_fallback: BTreeSet<u32>,
+    /// The slot in fallback whose key tried last whether the store is back.
     looked: u32,
     pub(crate) flights: usize,
     pub(crate) pace: Pace,
     pub(crate) breaker: Breaker,
-    pub(crate) known_birth: StoreTime,
     pub(crate) clock: ClockDrift,
 }
 
 impl Partition {
-    /// Until when nobody is to wait for the store, if it is away: while the wait after a failure
-    /// lasts, and while the one call that looks for it is under way.
+    /// The time until which no request is to wait for the store, if it is away: while the wait
+    /// after a failure lasts, and while the one call that tries the store is in flight.
     pub(crate) fn away_until(&self, round_trip: Duration, now: Instant) -> Option<Instant> {
         let probing = self.breaker.is_open() && self.flights > 0;
         self.breaker
-            .holds(now)
+            .blocked_until(now)
             .or(probing.then(|| now + round_trip))
     }
 
-    /// The same as a word to the request path: see [`Away`](crate::away::Away).
+    /// The time until which this part is away, as [`StoreStatus`](crate::store_status::StoreStatus)
+    /// tells the request path.
     pub(crate) fn word(&self) -> Option<Instant> {
         match (self.breaker.is_open(), self.flights) {
             (false, _) => None,
@@ -57,7 +57,7 @@ impl Partition {
         }
     }
 
-    /// Whether one more batch may be under way. One at a time looks whether a store is back.
+    /// Whether one more batch may be in flight. One at a time finds out whether a store is back.
     fn has_room(&self, tuning: &Tuning) -> bool {
         let most = if self.breaker.is_open() {
             1
@@ -67,27 +67,29 @@ impl Partition {
         self.flights < most
     }
 
-    /// Whether a batch may go now, of a store that is not away. A full one waits for nothing.
+    /// Whether a batch may go now to a store that is not away. A full one does not wait.
     pub(crate) fn may_send(&self, tuning: &Tuning, now: Instant) -> bool {
         let is_full = self.calling.len() >= tuning.batch_keys;
         self.has_room(tuning) && (is_full || self.pace.next() <= now)
     }
 
-    /// When there will be something to send, or to decide alone.
+    /// The time at which there is something to send, or to answer in fallback.
     pub(crate) fn poll_timeout(&self, tuning: &Tuning, now: Instant) -> Option<Instant> {
         if !self.falling.is_empty() {
             return Some(self.pace.next());
         }
-        let looks = self.breaker.is_open() && !self.alone.is_empty();
+        let looks = self.breaker.is_open() && !self.in_fallback.is_empty();
         let waits = !self.calling.is_empty() || looks;
         (waits && self.has_room(tuning)).then(|| {
             let paced = self.pace.next();
-            self.breaker.holds(now).map_or(paced, |at| at.max(paced))
+            self.breaker
+                .blocked_until(now)
+                .map_or(paced, |at| at.max(paced))
         })
     }
 
-    /// Who calls next. While the store is away somebody must look for it, if only one that nobody
-    /// waits for: each in turn.
+    /// Takes out the slot of the key that calls next. While the store is away some key must try it,
+    /// even if no request waits for one: each key in turn.
     pub(crate) fn next_caller(&mut self) -> Option<u32> {
         if let Some(slot) = self.calling.pop() {
             return Some(slot);
@@ -98,28 +100,32 @@ impl Partition {
         if let Some(slot) = self.falling.pop_front() {
             return Some(slot);
         }
-        let after = self.alone.range(self.looked.saturating_add(1)..).next();
-        let slot = *after.or_else(|| self.alone.first())?;
+        let after = self
+            .in_fallback
+            .range(self.looked.saturating_add(1)..)
+            .next();
+        let slot = *after.or_else(|| self.in_fallback.first())?;
         self.looked = slot;
         Some(slot)
     }
 
-    /// All that are queued, to be lined up anew.
+    /// Takes out the slots of all queued keys, to be queued anew.
     pub(crate) fn take_queued(&mut self) -> impl Iterator<Item = u32> + use<> {
         let calling = mem::take(&mut self.calling);
         calling.into_slots().chain(mem::take(&mut self.falling))
     }
 
-    /// The store has answered: who would have decided alone may ask it, once lined up anew.
-    pub(crate) fn handle_answer(&mut self, batch: &Batch, answer: &Answer) {
+    /// The store has answered. Keys that would have been answered in fallback may ask it, once they
+    /// are queued anew.
+    pub(crate) fn handle_answer(&mut self) {
         self.flights -= 1;
         self.breaker.handle_success();
-        self.known_birth = answer.known_birth(batch, self.known_birth);
     }
 }
 
-/// In which of `partitions` parts of the store a key lies: evenly by a hash (FNV-1a, 64 bits) of the
-/// limit's name and the subject, the same in every process and version.
+/// The part of the store, out of `partitions`, that keeps a key: keys are spread evenly by a hash
+/// (FNV-1a, 64 bits) of the limit's name and the subject, which is the same in every process and
+/// version.
 pub fn partition_of(limit: &str, subject: &[u8], partitions: u32) -> u32 {
     if partitions <= 1 {
         return 0;

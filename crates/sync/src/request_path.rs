@@ -1,11 +1,11 @@
-//! The request path of a replica: what a request comes to before the sync task is asked, and what
-//! one under several limits waits for.
+//! The request path of a replica: how a request is decided on its own thread, before the sync task
+//! is asked, and what a request under several limits waits for.
 //!
 //! # Invariant
 //!
 //! Every driver decides here and nowhere else. A request that cannot be decided has spent nothing,
-//! and asking makes sense: its cost is within the burst, and under several limits within what a
-//! lease can hold.
+//! and it makes sense to ask the sync task: its cost is within the burst, and under several limits
+//! within what a lease can hold.
 //!
 //! Any thread may call. Nothing here waits: what is to be asked for goes out as a value, and
 //! [`Joint`] counts the verdicts that come back.
@@ -18,24 +18,24 @@ use leasehold_cache::{
 };
 use leasehold_core::{Decided, Instant, Limit, Reason, Retry, Verdict};
 
-use crate::away::Away;
 use crate::batch::NamedLimit;
 use crate::fallback::FailurePolicy;
-use crate::key_state::{COST_LEASED_MAX, alone};
+use crate::key_state::{COST_LEASED_MAX, in_fallback};
 use crate::partition::partition_of;
+use crate::store_status::StoreStatus;
 
-/// What a request thread decides by.
+/// The state by which a request thread decides.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestPath<'a> {
-    /// What the replica holds.
+    /// The leases and denials of the replica.
     pub cache: &'a QuotaCache,
     /// The limits that keys name.
     pub limits: &'a [NamedLimit],
-    /// What the sync task says of the store.
-    pub away: &'a Away,
+    /// The parts of the store that are away, by the sync task.
+    pub status: &'a StoreStatus,
 }
 
-/// What a request comes to. What cannot be decided here is `Undecided`, and says what lacks.
+/// The outcome of a request on its own thread: a verdict, or what it lacks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "a verdict that nobody looks at limits nothing"]
 pub enum Step<Lacking> {
@@ -84,7 +84,8 @@ impl<'a> RequestPath<'a> {
         self.judge(said, || key, cost, closed, now)
     }
 
-    /// The same for a key whose entry was found before and is not forgotten.
+    /// Decides a request under one limit for an entry that the caller has already looked up, and
+    /// that is not forgotten.
     ///
     /// # Panics
     ///
@@ -92,7 +93,7 @@ impl<'a> RequestPath<'a> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+        reason = "a call copies what it returns in parts, and fewer copies make a decision cheaper"
     )]
     pub fn acquire_at(
         self,
@@ -108,7 +109,7 @@ impl<'a> RequestPath<'a> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and a decision is as cheap as its copies are few"
+        reason = "a call copies what it returns in parts, and fewer copies make a decision cheaper"
     )]
     fn judge<'k>(
         self,
@@ -124,7 +125,7 @@ impl<'a> RequestPath<'a> {
                 full_at,
                 wake,
             } if cost > 0 => Step::allowed(key().limit, left, full_at, wake, now),
-            // To come back later helps whom the limit can ever allow.
+            // A retry helps a request only if the limit can ever allow it.
             LocalDecision::Deny(denial) if self.needs_tokens(key(), cost) => {
                 Step::exhausted(key().limit, denial, now)
             }
@@ -140,8 +141,8 @@ impl<'a> RequestPath<'a> {
         }
     }
 
-    /// What to say where the cache has no tokens and no denial. The key comes in parts: so the common
-    /// path need not lay it down in memory.
+    /// Decides a request for which the cache has no tokens and no denial. The key comes in parts,
+    /// so that the common path need not lay it down in memory.
     #[cold]
     #[inline(never)]
     fn not_here(
@@ -242,7 +243,8 @@ impl<'a> RequestPath<'a> {
         }
     }
 
-    /// What is known here of a key to which nothing happens.
+    /// The verdict on a request that needs no tokens, with the tokens and the time that are known
+    /// of its key.
     fn known_of(self, key: KeyRef<'_>, now: Instant) -> Option<Verdict> {
         let entry = self.cache.get(key)?;
         let live = entry.lease.view(now).live;
@@ -255,7 +257,7 @@ impl<'a> RequestPath<'a> {
         if self.named(key.limit).policy != FailurePolicy::Closed {
             return None;
         }
-        let denial = self.away.denial(self.partition_of(key), now)?;
+        let denial = self.status.denial(self.partition_of(key), now)?;
         Some(denial.with_limit(key.limit))
     }
 
@@ -266,7 +268,7 @@ impl<'a> RequestPath<'a> {
     /// If the key names no limit.
     pub fn partition_of(self, key: KeyRef<'_>) -> u32 {
         let name = &self.named(key.limit).name;
-        partition_of(name, key.subject, self.away.partitions())
+        partition_of(name, key.subject, self.status.partitions())
     }
 
     /// The limit of this name.
@@ -303,11 +305,11 @@ impl<Lacking> Step<Lacking> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and a denial is as cheap as its copies are few"
+        reason = "a call copies what it returns in parts, and fewer copies make a denial cheaper"
     )]
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         if denial.is_alone {
-            return Self::exhausted_alone(limit, denial, now);
+            return Self::exhausted_in_fallback(limit, denial, now);
         }
         let until = denial.until + ROUNDED_DOWN;
         Self::Decided {
@@ -317,14 +319,14 @@ impl<Lacking> Step<Lacking> {
         }
     }
 
-    /// Denied for want of the store: this replica's part of the limit is used up. On its own, so
-    /// that the common denial is written once and copied nowhere.
+    /// Denied for want of the store: this replica's local limit is used up. On its own, so that the
+    /// common denial is written once and copied nowhere.
     #[cold]
     #[inline(never)]
-    fn exhausted_alone(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
+    fn exhausted_in_fallback(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         let until = denial.until + ROUNDED_DOWN;
         Self::Decided {
-            verdict: alone(Verdict::deny_here(limit, until, denial.full_at, now)),
+            verdict: in_fallback(Verdict::deny_here(limit, until, denial.full_at, now)),
             wake: false,
             counted: Counted::Yes,
         }
@@ -360,7 +362,7 @@ pub struct Joint {
     decided: Option<Decided>,
 }
 
-/// What a joint request does after it has heard of one of its keys.
+/// The next step of a joint request after a verdict on one of its keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "the request goes on, or ends"]
 pub enum Heard {
@@ -469,7 +471,7 @@ mod tests {
     struct Replica {
         cache: QuotaCache,
         limits: [NamedLimit; 1],
-        away: Away,
+        status: StoreStatus,
     }
 
     impl Replica {
@@ -485,7 +487,7 @@ mod tests {
                     limit: "1000/s burst 4000000000".parse().unwrap(),
                     policy: FailurePolicy::Closed,
                 }],
-                away: Away::new(1),
+                status: StoreStatus::new(1),
             };
             for &(key, tokens) in leases {
                 replica.lease(key, tokens);
@@ -503,7 +505,7 @@ mod tests {
             RequestPath {
                 cache: &self.cache,
                 limits: &self.limits,
-                away: &self.away,
+                status: &self.status,
             }
         }
 
@@ -537,15 +539,16 @@ mod tests {
     #[test]
     fn while_the_store_is_away_a_closed_limit_is_denied_in_place_and_what_is_leased_is_spent() {
         let mut replica = Replica::with(&[(ALICE, 1)]);
-        replica.away.set(0, Some(LATER));
+        replica.status.set(0, Some(LATER));
         let denied = deny_for(Reason::StoreUnavailable, LATER.since(NOW));
         assert_eq!(replica.acquire(ALICE, 1), decided(allow(0), false));
         assert_eq!(replica.acquire(ALICE, 1), denied);
         let all = [(ALICE, 1), (BOB, 1)];
         let path = replica.path();
-        assert!(
-            matches!(path.acquire_all(&all, None, NOW), Step::Decided { verdict, .. } if !verdict.is_allowed())
-        );
+        let Step::Decided { verdict, .. } = path.acquire_all(&all, None, NOW) else {
+            panic!("the limit is closed");
+        };
+        assert!(!verdict.is_allowed());
         assert_eq!(
             path.acquire(ALICE, 1, || None, LATER),
             Step::Undecided(()),

@@ -31,13 +31,13 @@ impl Sweep {
         stateless.cloned().collect()
     }
 
-    /// Looks at up to `steps` keys and removes the idle ones from `cache`. Shows each to `look`, with
-    /// whether it was removed.
+    /// Examines up to `steps` keys and removes the idle ones from `cache`. Shows each to `look`,
+    /// with whether it was removed.
     pub(crate) fn pass(
         &mut self,
         cache: &QuotaCache,
         steps: usize,
-        mercy: Mercy,
+        scope: EvictionScope,
         now: Instant,
         mut look: impl FnMut(&Entry, bool),
     ) {
@@ -45,7 +45,7 @@ impl Sweep {
             if self.hand >= self.ring.len() {
                 self.hand = 0;
             }
-            let is_idle = is_idle(&self.ring[self.hand], mercy, now);
+            let is_idle = is_idle(&self.ring[self.hand], scope, now);
             if is_idle {
                 let entry = self.ring.swap_remove(self.hand);
                 cache.remove(&entry);
@@ -58,20 +58,21 @@ impl Sweep {
     }
 }
 
-/// Which keys stay although nobody asks for them.
+/// The keys that an eviction may remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Mercy {
-    /// Those that are denied for now: to forget one costs a call when it comes back.
-    Denied,
-    /// None: room is needed, and whoever drained many keys must not keep it from others.
-    None,
+pub(crate) enum EvictionScope {
+    /// Keys that are denied for now stay, because to forget one costs a call when it comes back.
+    KeepDenied,
+    /// No idle key stays, because room is needed and somebody who drained many keys must not keep
+    /// it from others.
+    All,
 }
 
-fn is_idle(entry: &Entry, mercy: Mercy, now: Instant) -> bool {
+fn is_idle(entry: &Entry, scope: EvictionScope, now: Instant) -> bool {
     if entry.slot().is_some() || entry.take_touched() {
         return false;
     }
-    mercy == Mercy::None || entry.denies(1, now).is_none()
+    scope == EvictionScope::All || entry.denies(1, now).is_none()
 }
 
 #[cfg(test)]
@@ -93,11 +94,11 @@ mod tests {
         sweep: &mut Sweep,
         cache: &QuotaCache,
         steps: usize,
-        mercy: Mercy,
+        scope: EvictionScope,
         now: Instant,
     ) -> u64 {
         let mut removed = 0;
-        sweep.pass(cache, steps, mercy, now, |_, is_removed| {
+        sweep.pass(cache, steps, scope, now, |_, is_removed| {
             removed += u64::from(is_removed);
         });
         removed
@@ -118,10 +119,13 @@ mod tests {
         entry(b"busy").set_slot(0);
         entry(b"touched").touch();
         entry(b"denied").denial.deny(1, Instant::from_millis(50));
-        assert_eq!(removed(&mut sweep, &cache, 10, Mercy::Denied, NOW), 1);
+        assert_eq!(
+            removed(&mut sweep, &cache, 10, EvictionScope::KeepDenied, NOW),
+            1
+        );
         assert_eq!(cache.len(), 3);
         assert_eq!(
-            removed(&mut sweep, &cache, 10, Mercy::Denied, NOW),
+            removed(&mut sweep, &cache, 10, EvictionScope::KeepDenied, NOW),
             1,
             "touched once, not since"
         );
@@ -130,7 +134,7 @@ mod tests {
                 &mut sweep,
                 &cache,
                 10,
-                Mercy::Denied,
+                EvictionScope::KeepDenied,
                 Instant::from_millis(60)
             ),
             1,
@@ -154,9 +158,12 @@ mod tests {
             sweep.add(entry);
         }
         let _ = cache.try_acquire(key(b"asking"), 1, NOW);
-        assert_eq!(removed(&mut sweep, &cache, 10, Mercy::Denied, NOW), 0);
+        assert_eq!(
+            removed(&mut sweep, &cache, 10, EvictionScope::KeepDenied, NOW),
+            0
+        );
         let _ = cache.try_acquire(key(b"asking"), 1, NOW);
-        assert_eq!(removed(&mut sweep, &cache, 2, Mercy::None, NOW), 1);
+        assert_eq!(removed(&mut sweep, &cache, 2, EvictionScope::All, NOW), 1);
         assert!(cache.get(key(b"asking")).is_some());
     }
 }

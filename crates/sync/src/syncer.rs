@@ -1,26 +1,25 @@
-//! The background half of a replica: keeps the leases of all keys supplied and the store
-//! informed, in as few calls as will do.
+//! The background half of a replica: keeps the leases of all keys supplied and the store informed,
+//! in as few calls as will do.
 //!
 //! # How it is driven
 //!
-//! The `Syncer` does no I/O and reads no clock. Its methods are of four kinds: getters;
-//! `handle_*`, by which the world says what happened; commands, by which the application says
-//! what it wants; and `poll_*`, by which the machine says what to do next. After each call of
-//! the first three, poll until there is nothing more: [`poll_batch`](Syncer::poll_batch) for
-//! what to send, [`poll_verdict`](Syncer::poll_verdict) for who has an answer, and
+//! The `Syncer` does no I/O and reads no clock. Its methods are of four kinds: getters; `handle_*`,
+//! by which the driver reports events; commands, by which the application asks for something; and
+//! `poll_*`, which return what the driver is to do next. After each call of the first three, poll
+//! until nothing more comes: [`poll_batch`](Syncer::poll_batch) for what to send,
+//! [`poll_verdict`](Syncer::poll_verdict) for the requests that have an answer, and
 //! [`poll_timeout`](Syncer::poll_timeout) for when to call
 //! [`handle_timeout`](Syncer::handle_timeout) at the latest.
 //!
 //! # Invariant
 //!
-//! Each key has at most one call under way, however many requests wait for it. A batch that was
+//! Each key has at most one call in flight, however many requests wait for it. A batch that was
 //! handed out comes back exactly once, as answered or as failed.
 
-mod outage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,58 +27,39 @@ use std::time::Duration;
 use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Decided, Instant, Reason, Request, Retry, SplitMix64, Verdict};
 
-use crate::away::{Away, unavailable};
 use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
 use crate::clock_drift::ClockDrift;
-use crate::fallback::{FailurePolicy, Fleet};
-use crate::key_state::{KeyState, Next, Surroundings, alone};
+use crate::fallback::FailurePolicy;
+use crate::key_state::{Context, KeyState, Next, Verdicts, in_fallback};
+use crate::keys::{Keys, Tracked, count_denied, slot_in};
+use crate::limits::Limits;
 use crate::looks::Looks;
 use crate::partition::{Partition, partition_of};
-use crate::sweep::{Mercy, Sweep};
-use crate::timers::Timers;
-use crate::tokens::{TokenCounts, Tokens, add};
+use crate::store_status::{StoreStatus, unavailable};
+use crate::tokens::{Counts, Tokens, add};
 use crate::tuning::{Sizing, Tuning};
-use crate::waiting::{Purpose, Waiter};
+use crate::unserved::Unserved;
+use crate::wait_queue::{Purpose, Waiter};
 
 /// The background half of one replica.
 #[derive(Debug)]
 pub struct Syncer<W> {
-    cache: Arc<QuotaCache>,
-    limits: Arc<[NamedLimit]>,
-    sizings: Vec<Sizing>,
-    /// While the store is away, what this replica's part of each limit means; `None` where it has
-    /// none, or no need of one.
-    portions: Vec<Option<Sizing>>,
-    fleet: Fleet,
-    tuning: Tuning,
+    limits: Limits,
     replica: u64,
     generations: u64,
     jitter: SplitMix64,
     looks: Looks,
-    keys: Vec<Option<KeyState<W>>>,
-    vacant: Vec<u32>,
-    /// Slots of keys that the cache forgets when their states go: it had no room for them.
-    guests: BTreeSet<u32>,
-    timers: Timers,
+    keys: Keys<W>,
     /// The parts of the store.
     partitions: Vec<Partition>,
-    /// What the request path is told of them.
-    away: Arc<Away>,
-    /// The part that is looked at first for the next batch: each in turn.
+    /// The status of the parts, which the request path reads.
+    status: Arc<StoreStatus>,
+    /// The part that the next batch is for, if it has calls: each in turn.
     turn: usize,
     round_trip: Duration,
-    sweep: Sweep,
-    next_sweep: Instant,
     verdicts: VecDeque<(W, Verdict)>,
     closing: bool,
-    tokens: TokenCounts,
-    /// Where the tokens went that keys granted themselves.
-    alone: TokenCounts,
-    /// Of those spent, what the store has charged since, or nobody could keep.
-    settled: u64,
-    /// Slots of keys that the store does not serve, and since when.
-    unserved: BTreeMap<u32, Instant>,
-    keys_evicted: u64,
+    counts: Counts,
 }
 
 /// Why [`Syncer::handle_timeout`] is due.
@@ -94,8 +74,8 @@ pub enum Timeout {
 }
 
 impl<W: Waiter> Syncer<W> {
-    /// A replica named `replica` with nothing leased. The limits are those that the cache's
-    /// [`LimitId`]s count through. `replica` and `seed` are chosen at random by the driver.
+    /// A syncer of the replica named `replica`, with nothing leased. The limits are those that the
+    /// cache's [`LimitId`]s count through. The driver draws `replica` and `seed` at random.
     pub fn new(
         cache: Arc<QuotaCache>,
         limits: Arc<[NamedLimit]>,
@@ -104,66 +84,53 @@ impl<W: Waiter> Syncer<W> {
         seed: u64,
     ) -> Self {
         Self {
-            cache,
-            sizings: sizings(&limits, &tuning),
-            portions: Vec::new(),
-            fleet: Fleet::new(),
-            tokens: TokenCounts::new(limits.len()),
-            alone: TokenCounts::new(limits.len()),
-            limits,
-            tuning,
+            counts: Counts::new(limits.len()),
+            limits: Limits::new(limits, tuning),
+            keys: Keys::new(cache),
             replica,
             generations: 0,
             jitter: SplitMix64::new(seed),
             looks: Looks::default(),
-            keys: Vec::new(),
-            vacant: Vec::new(),
-            guests: BTreeSet::new(),
-            timers: Timers::default(),
             partitions: vec![Partition::default()],
-            away: Arc::new(Away::new(1)),
+            status: Arc::new(StoreStatus::new(1)),
             turn: 0,
             round_trip: FIRST_ROUND_TRIP,
-            sweep: Sweep::default(),
-            next_sweep: Instant::ORIGIN,
             verdicts: VecDeque::new(),
             closing: false,
-            settled: 0,
-            unserved: BTreeMap::new(),
-            keys_evicted: 0,
         }
     }
 
-    /// The same, of a store in so many parts: see [`Batch::partition`]. Before its first key.
+    /// Makes this the syncer of a store in so many parts: see [`Batch::partition`]. To be called
+    /// before its first key.
     #[must_use]
     pub fn with_partitions(mut self, partitions: u32) -> Self {
-        self.away = Arc::new(Away::new(partitions));
+        self.status = Arc::new(StoreStatus::new(partitions));
         self.partitions = (0..partitions.max(1))
             .map(|_| Partition::default())
             .collect();
         self
     }
 
-    /// This syncer in the place of another that is gone, whose word the request path goes by. Before
-    /// its first key.
+    /// Puts this syncer in the place of another that is gone, and whose status the request path
+    /// reads. The births that are remembered there stay. To be called before its first key.
     #[must_use]
-    pub fn in_place_of(mut self, away: Arc<Away>) -> Self {
-        self = self.with_partitions(away.partitions());
-        for partition in 0..away.partitions() {
-            away.set(partition, None);
+    pub fn in_place_of(mut self, status: Arc<StoreStatus>) -> Self {
+        self = self.with_partitions(status.partitions());
+        for partition in 0..status.partitions() {
+            status.set(partition, None);
         }
-        self.away = away;
+        self.status = status;
         self
     }
 
-    /// Which parts of the store are away, for the request path.
-    pub fn away(&self) -> Arc<Away> {
-        Arc::clone(&self.away)
+    /// The status of the store for the request path: which parts are away, and their births.
+    pub fn store_status(&self) -> Arc<StoreStatus> {
+        Arc::clone(&self.status)
     }
 
     /// Where this replica's tokens went.
     pub fn tokens(&self) -> Tokens {
-        self.tokens.all()
+        self.counts.store.all()
     }
 
     /// Where this replica's tokens of one limit went.
@@ -172,12 +139,12 @@ impl<W: Waiter> Syncer<W> {
     ///
     /// If there is no such limit.
     pub fn tokens_of(&self, limit: LimitId) -> Tokens {
-        self.tokens.of(limit)
+        self.counts.store.of(limit)
     }
 
     /// Keys the cache has forgotten because nobody asked for them.
     pub fn keys_evicted(&self) -> u64 {
-        self.keys_evicted
+        self.keys.evicted()
     }
 
     /// Mean time from a call to its reply.
@@ -191,8 +158,8 @@ impl<W: Waiter> Syncer<W> {
         self.widest(ClockDrift::likely_ppm)
     }
 
-    /// The same, as far as it is certain: half a round trip may be anything. When it is positive,
-    /// leases are used for less time.
+    /// Millionths by which the store's clock certainly runs faster than ours, negative if slower;
+    /// the network may account for the rest. When it is positive, leases are used for less time.
     pub fn certain_clock_drift_ppm(&self) -> i64 {
         self.widest(ClockDrift::certain_ppm)
     }
@@ -209,21 +176,21 @@ impl<W: Waiter> Syncer<W> {
 
     /// Tokens that the store counts as outstanding here, as far as is known.
     pub fn unsettled(&self) -> u64 {
-        self.keys.iter().flatten().map(KeyState::unsettled).sum()
+        self.keys.iter().map(KeyState::unsettled).sum()
     }
 
     /// Whether a shut-down is complete: all has been given back and confirmed.
     pub fn is_drained(&self) -> bool {
         let settled = |state: &KeyState<W>| {
-            let done = !state.is_alone() && state.unsettled() == 0 && state.owed() == 0;
+            let done = !state.is_in_fallback() && state.unsettled() == 0 && state.uncharged() == 0;
             // Nothing can be given back of a key that the store does not serve.
             !state.in_flight && (done || state.unserved.is_some())
         };
         let quiet = self.partitions.iter().all(|part| part.flights == 0);
-        self.closing && quiet && self.keys.iter().flatten().all(settled)
+        self.closing && quiet && self.keys.iter().all(settled)
     }
 
-    /// A request waits for `cost` tokens of `key`; its verdict will be polled.
+    /// Handles a request that waits for `cost` tokens of `key`; its verdict will be polled.
     pub fn acquire(
         &mut self,
         key: KeyRef<'_>,
@@ -233,7 +200,8 @@ impl<W: Waiter> Syncer<W> {
         now: Instant,
     ) {
         if waiter.is_gone() {
-            // It gave up while the task was busy, and no room is made for a key that nobody asks for.
+            // The caller gave up while the task was busy, and no room is made for a key that nobody
+            // asks for.
             return;
         }
         if self.closing {
@@ -248,12 +216,18 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, unavailable(until, now)));
             return;
         }
-        let entry = match away {
-            None => self.tracked_or_guest(key, purpose, now),
-            Some(_) => self.tracked(key, now).map(|entry| (entry, false)),
+        let tracked = match away {
+            None => self.keys.tracked_for(key, purpose, &mut self.counts, now),
+            Some(_) => self
+                .keys
+                .tracked(key, &mut self.counts, now)
+                .map(|entry| Tracked {
+                    entry,
+                    is_overflow: false,
+                }),
         };
-        let Some((entry, is_guest)) = entry else {
-            let soon = Retry::After(self.tuning.interval_max);
+        let Some(tracked) = tracked else {
+            let soon = Retry::After(self.limits.tuning.interval_max);
             let verdict = match away {
                 None => Verdict::deny(Decided::Local, Reason::Overloaded, soon),
                 Some(until) => self.decide_untracked(key.limit, policy, cost, purpose, until, now),
@@ -261,28 +235,28 @@ impl<W: Waiter> Syncer<W> {
             self.verdicts.push_back((waiter, verdict));
             return;
         };
-        let slot = self.slot_of(&entry, now);
-        if is_guest {
-            self.guests.insert(slot);
+        let slot = self.slot_of(&tracked.entry, now);
+        if tracked.is_overflow {
+            self.keys.mark_overflow(slot);
         }
-        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        let state = self.keys.live_mut(slot);
         match state.handle_waiting(waiter, cost, purpose, now) {
             Some((waiter, verdict)) => {
-                let verdict = if state.is_alone() {
-                    alone(verdict)
+                let verdict = if state.is_in_fallback() {
+                    in_fallback(verdict)
                 } else {
                     verdict
                 };
                 self.verdicts.push_back((waiter, verdict));
-                self.timers
-                    .set_if_none(slot, now + self.tuning.interval_max);
+                let at = now + self.limits.tuning.interval_max;
+                self.keys.ring_if_silent(slot, at, now);
             }
             None => self.enqueue(slot, now),
         }
     }
 
-    /// A request that would not wait found fewer than `cost` tokens of `key` here: have some for
-    /// the next.
+    /// Handles a request that did not wait and found fewer than `cost` tokens of `key` here: there
+    /// are to be some for the next.
     pub fn prefetch(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
         let partition = self.partition_of(key);
         let away = self.away_until(partition, now).is_some();
@@ -290,138 +264,128 @@ impl<W: Waiter> Syncer<W> {
             return;
         }
         // What is leased for a key that found no room could not be found again.
-        let Some(entry) = self.tracked(key, now) else {
+        let Some(entry) = self.keys.tracked(key, &mut self.counts, now) else {
             return;
         };
         let slot = self.slot_of(&entry, now);
-        let state = self.keys[slot as usize].as_mut().expect(LIVE);
+        let state = self.keys.live_mut(slot);
         state.handle_missed(cost);
         self.enqueue(slot, now);
     }
 
-    /// The store has forgiven all that was charged on `key`: what it denied before may pass now.
+    /// The store has forgiven all that was charged on `key`, so requests that it denied before may
+    /// pass now.
     pub fn handle_forgiven(&mut self, key: KeyRef<'_>, now: Instant) {
-        let Some(entry) = self.cache.get(key) else {
+        let Some(entry) = self.keys.cache.get(key) else {
             return;
         };
         entry.denial.clear();
         if let Some(slot) = entry.slot() {
-            let (state, around) = self.parts(slot);
-            state.handle_forgiven(&around);
+            let (state, context, _) = self.parts(slot);
+            state.handle_forgiven(&context);
             self.enqueue(slot, now);
         }
     }
 
-    /// Gives back all that is held and asks for nothing more. Poll batches until
-    /// [`is_drained`](Self::is_drained), or until patience ends: what is not given back expires.
+    /// Shuts down: gives back all that is held and asks for nothing more. Poll batches until
+    /// [`is_drained`](Self::is_drained), or as long as you are willing to wait: what is not given
+    /// back expires.
     pub fn shut_down(&mut self, now: Instant) {
         self.closing = true;
-        for slot in 0..self.keys.len() {
-            let Some(state) = &mut self.keys[slot] else {
+        for slot in self.keys.slots() {
+            let Some(state) = self.keys.get_mut(slot) else {
                 continue;
             };
             self.verdicts.extend(state.dismiss());
-            self.enqueue(u32::try_from(slot).expect("slots are u32"), now);
+            self.enqueue(slot, now);
         }
-        for entry in self.sweep.stateless() {
-            self.count_denied(&entry);
-        }
+        self.keys.count_stateless(&mut self.counts);
     }
 
-    /// The request path has left word that keys run low.
+    /// Handles the signals of the request path that keys run low.
     pub fn handle_signals(&mut self, now: Instant) {
-        while let Some(entry) = self.cache.next_signal() {
+        while let Some(entry) = self.keys.cache.next_signal() {
             if let Some(slot) = entry.slot() {
                 self.enqueue(slot, now);
             }
         }
     }
 
-    /// From now on these numbers apply under the same names. What is leased already stays usable;
-    /// each key's next call brings it under its new limit. A denial that is known here lasts for
-    /// as long as it would have.
+    /// Puts new numbers into force under the same names. What is leased already stays usable; each
+    /// key's next call brings it under its new limit. A denial that is known here lasts for as long
+    /// as it would have.
     ///
     /// # Panics
     ///
     /// If the names or their order differ.
     pub fn set_limits(&mut self, limits: Arc<[NamedLimit]>) {
-        let names = |limits: &[NamedLimit]| limits.iter().map(|named| named.name.clone()).collect();
-        let (old, new): (Vec<_>, Vec<_>) = (names(&self.limits), names(&limits));
-        assert_eq!(old, new, "keys name limits by position");
-        self.sizings = sizings(&limits, &self.tuning);
-        self.limits = limits;
-        self.divide();
+        self.limits.set(limits);
     }
 
-    /// The store's answer to a batch.
+    /// Handles the store's answer to a batch.
     ///
     /// An answer is input, whatever it says. A reply that no ledger would give counts as none.
     ///
     /// # Errors
     ///
-    /// [`Miscounted`] if there is not one reply per call. Nothing of the answer is believed then, and
-    /// the batch counts as failed: there is no need for [`handle_failure`](Self::handle_failure).
+    /// [`Miscounted`] if there is not one reply per call. Nothing of the answer is believed then,
+    /// and the batch counts as failed: [`handle_failure`](Self::handle_failure) is not to be called
+    /// for it.
     pub fn handle_answer(
         &mut self,
         batch: &Batch,
         answer: &Answer,
         now: Instant,
     ) -> Result<(), Miscounted> {
-        if batch.calls.len() != answer.replies.len() {
+        if let Err(miscounted) = answer.check(batch) {
             self.handle_failure(batch, now);
-            return Err(Miscounted {
-                calls: batch.calls.len(),
-                replies: answer.replies.len(),
-            });
+            return Err(miscounted);
         }
+        self.status.handle_answer(batch, answer);
         let part = &mut self.partitions[batch.partition as usize];
         let was_away = part.breaker.is_open();
-        part.handle_answer(batch, answer);
+        part.handle_answer();
         if let Some(reply) = answer.replies.first() {
             part.clock.observe(batch.sent, now, reply.now);
         }
         if was_away {
             self.line_up_all(batch.partition, now);
-            self.away.set(batch.partition, None);
+            self.status.set(batch.partition, None);
             self.call_back(batch.partition, now);
         }
         let pairs = batch.calls.iter().zip(&answer.replies);
         let believed = pairs.filter(|(call, reply)| reply.answers(&call.request));
         let most = believed.map(|(_, reply)| reply.replicas).max();
-        self.fleet.observe(most.unwrap_or(0), now);
+        self.limits.handle_replicas(most.unwrap_or(0), now);
         // The mean of about the last eight.
         self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
-        // Levels in a reply are weighed by the limits that travelled with the request.
-        let current = (!Arc::ptr_eq(&batch.limits, &self.limits)).then(|| {
-            let then = sizings(&batch.limits, &self.tuning);
-            mem::replace(&mut self.sizings, then)
-        });
-        let mut verdicts = mem::take(&mut self.verdicts);
+        // Replies are read by the limits that travelled with their requests.
+        let then = self.limits.sizings_then(&batch.limits);
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
             let slot = slot_in(call.entry());
+            let sizing = then.as_ref().map(|then| {
+                let LimitId(index) = call.key().limit;
+                &then[index as usize]
+            });
             if let Some(reason) = reply.status.refusal() {
-                self.handle_unserved(slot, reason, &mut verdicts, now);
+                self.handle_unserved(slot, reason, sizing, now);
                 continue;
             }
-            self.served(slot);
+            self.keys.mark_served(slot);
             if let Request::Charge { tokens } = call.request
                 && reply.answers(&call.request)
             {
-                add(&mut self.settled, tokens);
+                add(&mut self.counts.charged, tokens);
             }
-            let (state, mut around) = self.parts(slot);
+            let (state, mut context, verdicts) = self.parts_by(slot, sizing);
             let (request, sent) = (&call.request, batch.sent);
-            let next = state.handle_reply(request, reply, sent, &mut around, &mut verdicts, now);
+            let next = state.handle_reply(request, reply, sent, &mut context, verdicts, now);
             self.follow(slot, next, now);
-        }
-        self.verdicts = verdicts;
-        if let Some(current) = current {
-            self.sizings = current;
         }
         Ok(())
     }
 
-    /// A batch failed, or nobody knows what became of it.
+    /// Handles a batch that failed, or whose outcome is unknown.
     pub fn handle_failure(&mut self, batch: &Batch, now: Instant) {
         let part = &mut self.partitions[batch.partition as usize];
         part.flights -= 1;
@@ -430,49 +394,45 @@ impl<W: Waiter> Syncer<W> {
             .handle_failure(batch.sent, &mut self.jitter, now);
         if part.breaker.is_open() {
             if !was_away {
-                self.divide();
+                self.limits.divide_all();
             }
             self.line_up_all(batch.partition, now);
         }
         let part = &self.partitions[batch.partition as usize];
-        self.away.set(batch.partition, part.word());
-        let retry_after = part.breaker.holds(now);
+        self.status.set(batch.partition, part.word());
+        let retry_after = part.breaker.blocked_until(now);
         let retry_after = retry_after.map_or(Duration::ZERO, |until| until.since(now));
-        let mut verdicts = mem::take(&mut self.verdicts);
         for call in &batch.calls {
             let slot = slot_in(call.entry());
-            let (state, around) = self.parts(slot);
-            let next = state.handle_failure(retry_after, &around, &mut verdicts);
-            if state.is_alone() {
-                self.partitions[batch.partition as usize].alone.insert(slot);
+            let (state, context, verdicts) = self.parts(slot);
+            let next = state.handle_failure(retry_after, &context, verdicts);
+            if state.is_in_fallback() {
+                self.partitions[batch.partition as usize]
+                    .in_fallback
+                    .insert(slot);
             }
             self.follow(slot, next, now);
         }
-        self.verdicts = verdicts;
     }
 
-    /// Time has passed.
+    /// Handles the alarms that are due, and looks for idle keys.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(slot) = self.timers.pop(now) {
-            if self.keys[slot as usize].is_none() {
-                continue;
-            }
-            let (state, mut around) = self.parts(slot);
-            let next = state.handle_alarm(&mut around, now);
+        while let Some(slot) = self.keys.pop_alarm(now) {
+            let (state, mut context, _) = self.parts(slot);
+            let next = state.handle_alarm(&mut context, now);
             self.arrange(slot, next, now);
         }
-        if self.next_sweep <= now {
-            self.sweep_some(now);
-        }
+        let idle_after = self.limits.tuning.idle_after;
+        self.keys.sweep(idle_after, &mut self.counts, now);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) or
     /// [`poll_batch`](Self::poll_batch) again at the latest, and why.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timeout)> {
-        let key = self.timers.poll_timeout().map(|at| (at, Timeout::Key));
-        let sweep = (self.sweep.len() > 0).then_some((self.next_sweep, Timeout::Sweep));
+        let key = self.keys.next_alarm().map(|at| (at, Timeout::Key));
+        let sweep = self.keys.next_sweep().map(|at| (at, Timeout::Sweep));
         let parts = self.partitions.iter();
-        let batch = parts.filter_map(|part| part.poll_timeout(&self.tuning, now));
+        let batch = parts.filter_map(|part| part.poll_timeout(&self.limits.tuning, now));
         let batch = batch.min().map(|at| (at, Timeout::Batch));
         [key, sweep, batch]
             .into_iter()
@@ -496,11 +456,11 @@ impl<W: Waiter> Syncer<W> {
 
     fn poll_batch_of(&mut self, partition: u32, now: Instant) -> Option<Batch> {
         let is_away = self.away_until(partition, now).is_some();
-        self.answer_alone(partition, is_away, now);
+        self.answer_in_fallback(partition, is_away, now);
         if is_away {
             return None;
         }
-        if !self.partitions[partition as usize].may_send(&self.tuning, now) {
+        if !self.partitions[partition as usize].may_send(&self.limits.tuning, now) {
             return None;
         }
         let calls = self.next_calls(partition, now);
@@ -509,36 +469,35 @@ impl<W: Waiter> Syncer<W> {
         }
         let part = &mut self.partitions[partition as usize];
         part.flights += 1;
-        part.pace.handle_batch(self.tuning.call_gap, now);
-        let known_birth = part.known_birth;
-        self.away.set(partition, part.word());
+        part.pace.handle_batch(self.limits.tuning.call_gap, now);
+        self.status.set(partition, part.word());
         if part.breaker.is_open() {
-            // One looks whether the store is back; the others do not wait for what it finds.
+            // One key tries whether the store is back; the others do not wait for the result.
             self.line_up_all(partition, now);
         }
         Some(Batch {
             replica: self.replica,
             partition,
-            known_birth,
-            hold: self.tuning.hold(),
-            limits: Arc::clone(&self.limits),
+            known_birth: self.status.known_birth(partition),
+            quarantine: self.limits.tuning.quarantine(),
+            limits: Arc::clone(self.limits.all()),
             calls,
             sent: now,
         })
     }
 
-    /// A request that has its verdict.
+    /// The next waiter that has its verdict, with the verdict.
     pub fn poll_verdict(&mut self) -> Option<(W, Verdict)> {
         self.verdicts.pop_front()
     }
 
     fn next_calls(&mut self, partition: u32, now: Instant) -> Vec<Call> {
         let part = &self.partitions[partition as usize];
-        // Who looks for a store that was away waits for it meanwhile; the others need not.
+        // The key that tries a store that was away waits for it meanwhile; the others need not.
         let most = if part.breaker.is_open() {
             1
         } else {
-            self.tuning.batch_keys
+            self.limits.tuning.batch_keys
         };
         let mut calls = Vec::with_capacity(part.calling.len().min(most));
         while calls.len() < most {
@@ -546,26 +505,29 @@ impl<W: Waiter> Syncer<W> {
             let Some(slot) = part.next_caller() else {
                 break;
             };
-            part.alone.remove(&slot);
-            if self.keys[slot as usize].is_none() {
+            part.in_fallback.remove(&slot);
+            if self.keys.get(slot).is_none() {
                 continue;
             }
-            let (state, mut around) = self.parts(slot);
+            let (state, mut context, _) = self.parts(slot);
             state.queued = false;
-            // Who owes says so first, and stands alone until the store has heard it: nobody waits
-            // for one that looks in vain.
-            let owes = state.owed() > 0;
-            if !owes {
-                state.return_to_store(&mut around, now);
+            // A key with uncharged tokens reports them first, and stays in fallback until the store
+            // has charged them: its requests do not wait for a call that may find the store still
+            // away.
+            let is_uncharged = state.uncharged() > 0;
+            if !is_uncharged {
+                state.return_to_store(&mut context, now);
             }
-            if state.in_flight || !(owes || state.may_call(around.closing, now)) {
+            if state.in_flight || !(is_uncharged || state.may_call(context.closing, now)) {
                 continue;
             }
-            let (state, mut around) = self.parts(slot);
+            let (state, mut context, _) = self.parts(slot);
             let charge = state.poll_charge();
-            match charge.or_else(|| state.poll_request(&mut around, now)) {
+            match charge.or_else(|| state.poll_request(&mut context, now)) {
                 Some(request) => calls.push(Call::about(Arc::clone(&state.entry), request)),
-                None => self.timers.set(slot, now + self.tuning.interval_max),
+                None => self
+                    .keys
+                    .ring_at(slot, now + self.limits.tuning.interval_max, now),
             }
         }
         calls
@@ -578,114 +540,54 @@ impl<W: Waiter> Syncer<W> {
         }
         let key = entry.key();
         // Denied at times that nobody knows: counted, and no measure of the demand from now on.
-        self.count_denied(entry);
-        let (sizing, partition) = (self.sizing_of(key.limit), self.partition_of(key));
-        let state = KeyState::new(Arc::clone(entry), partition, sizing, now);
-        let slot = self.vacant.pop().unwrap_or_else(|| {
-            self.keys.push(None);
-            u32::try_from(self.keys.len() - 1).expect("as many keys as slots fit no memory")
-        });
-        self.keys[slot as usize] = Some(state);
-        entry.set_slot(slot);
-        slot
-    }
-
-    /// Counts what was denied of a key without a state.
-    fn count_denied(&mut self, entry: &Entry) {
-        let counts = if entry.is_alone() {
-            &mut self.alone
-        } else {
-            &mut self.tokens
-        };
-        let denied = u64::from(entry.lease.take_denied());
-        counts.count(entry.key().limit).denied(denied);
-    }
-
-    /// The key's entry in the cache, made if there is none; `None` if there is no room and
-    /// nothing can be forgotten.
-    fn tracked(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
-        let entry = match self.cache.get(key) {
-            Some(entry) => entry,
-            None => self.track(key, now)?,
-        };
-        entry.touch();
-        Some(entry)
-    }
-
-    /// The same for somebody who waits, and whether it has no place of its own in the cache: then
-    /// it lives only as long as there is business with it. `None` if there is no room at all.
-    fn tracked_or_guest(
-        &mut self,
-        key: KeyRef<'_>,
-        purpose: Purpose,
-        now: Instant,
-    ) -> Option<(Arc<Entry>, bool)> {
-        if let Some(entry) = self.tracked(key, now) {
-            return Some((entry, false));
-        }
-        match purpose {
-            // The store decides, or what it grants goes to who waits: nobody need find it.
-            Purpose::Spend => Some((Arc::new(Entry::new(key)), false)),
-            Purpose::Stock => Some((self.cache.insert_guest(key).ok()?, true)),
-        }
-    }
-
-    fn track(&mut self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Entry>> {
-        let inserted = self.cache.insert(key).or_else(|_| {
-            self.evict(SWEEP_WHEN_FULL, Mercy::None, now);
-            self.cache.insert(key)
-        });
-        let entry = inserted.ok()?;
-        self.sweep.add(Arc::clone(&entry));
-        Some(entry)
-    }
-
-    /// Looks at some keys: counts what became of their tokens, and forgets those that are idle.
-    fn evict(&mut self, steps: usize, mercy: Mercy, now: Instant) {
-        let (keys, evicted) = (&mut self.keys, &mut self.keys_evicted);
-        let (leased, granted_here) = (&mut self.tokens, &mut self.alone);
-        let look = |entry: &Entry, is_removed| {
-            *evicted += u64::from(is_removed);
-            let counts = if entry.is_alone() {
-                &mut *granted_here
-            } else {
-                &mut *leased
-            };
-            let mut count = counts.count(entry.key().limit);
-            match entry.slot().and_then(|slot| keys[slot as usize].as_mut()) {
-                Some(state) => state.count(&mut count, now),
-                None => count.denied(u64::from(entry.lease.take_denied())),
-            }
-        };
-        self.sweep.pass(&self.cache, steps, mercy, now, look);
+        count_denied(entry, &mut self.counts);
+        let partition = self.partition_of(key);
+        let sizing = self.limits.sizing(key.limit);
+        self.keys
+            .add(KeyState::new(Arc::clone(entry), partition, sizing, now))
     }
 
     /// In which part of the store a key lies.
     fn partition_of(&self, key: KeyRef<'_>) -> u32 {
-        let LimitId(index) = key.limit;
         let partitions = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        partition_of(&self.limits[index as usize].name, key.subject, partitions)
+        let name = &self.limits.named(key.limit).name;
+        partition_of(name, key.subject, partitions)
     }
 
-    fn sizing_of(&self, LimitId(index): LimitId) -> &Sizing {
-        &self.sizings[index as usize]
+    /// A key's state, what it needs to know of the rest, and where its verdicts go.
+    fn parts(&mut self, slot: u32) -> (&mut KeyState<W>, Context<'_>, &mut Verdicts<W>) {
+        self.parts_by(slot, None)
     }
 
-    /// A key's state beside what it needs to know of the rest: of the store, or of this replica's
-    /// own part of the limit while the key stands alone.
-    fn parts(&mut self, slot: u32) -> (&mut KeyState<W>, Surroundings<'_>) {
-        let state = self.keys[slot as usize].as_ref().expect(LIVE);
-        let (LimitId(index), partition) = (state.entry.key().limit, state.partition);
-        let policy = self.policy_for(state);
+    /// A key's state beside what it needs to know of the rest: of the store by the limit of now, or
+    /// by the one of `then`; of this replica's local limit while the key is in fallback.
+    fn parts_by<'a>(
+        &'a mut self,
+        slot: u32,
+        then: Option<&'a Sizing>,
+    ) -> (&'a mut KeyState<W>, Context<'a>, &'a mut Verdicts<W>) {
+        let policy = self.policy_for(self.keys.live(slot));
+        let state = self.keys.live_mut(slot);
+        let (limit, partition) = (state.entry.key().limit, state.partition);
         let part = &self.partitions[partition as usize];
         let (away, clock) = (part.breaker.is_open(), part.clock);
         let next_batch = part.pace.next();
-        let state = self.keys[slot as usize].as_mut().expect(LIVE);
-        let own = self.portions.get(index as usize).and_then(Option::as_ref);
-        let own = own.filter(|_| state.is_alone());
-        let around = Surroundings {
-            sizing: own.unwrap_or(&self.sizings[index as usize]),
-            tuning: &self.tuning,
+        let sizing = then.unwrap_or(self.limits.sizing(limit));
+        let local = self.limits.local(limit);
+        let local = local.filter(|_| state.is_in_fallback());
+        let Counts {
+            store,
+            fallback,
+            charged,
+        } = &mut self.counts;
+        let tokens = if state.is_in_fallback() {
+            fallback.count(limit)
+        } else {
+            store.count(limit)
+        };
+        let context = Context {
+            sizing: local.unwrap_or(sizing),
+            tuning: &self.limits.tuning,
             replica: self.replica,
             round_trip: self.round_trip,
             next_batch,
@@ -693,18 +595,14 @@ impl<W: Waiter> Syncer<W> {
             away,
             clock,
             policy,
-            capacity: self.sizings[index as usize].limit.capacity(),
-            settled: &mut self.settled,
+            capacity: sizing.limit.capacity(),
             jitter: &mut self.jitter,
             looks: &mut self.looks,
             generations: &mut self.generations,
-            tokens: if state.is_alone() {
-                self.alone.count(LimitId(index))
-            } else {
-                self.tokens.count(LimitId(index))
-            },
+            tokens,
+            charged,
         };
-        (state, around)
+        (state, context, &mut self.verdicts)
     }
 
     /// Arranges what a key wants after a call, unless all is given back anyway.
@@ -716,14 +614,15 @@ impl<W: Waiter> Syncer<W> {
     fn arrange(&mut self, slot: u32, next: Next, now: Instant) {
         match next {
             Next::Call => self.enqueue(slot, now),
-            Next::Alarm(after) => self.set_alarm(slot, after, now),
+            Next::Alarm(after) => self.keys.ring_after(slot, after, &mut self.jitter, now),
+            Next::Keep => self.keys.ring_again(slot, now),
             Next::Nothing => self.forget(slot, now),
         }
     }
 
     /// Puts a key into the queue of those that want a call, once.
     fn enqueue(&mut self, slot: u32, now: Instant) {
-        let Some(state) = &mut self.keys[slot as usize] else {
+        let Some(state) = self.keys.get_mut(slot) else {
             return;
         };
         if state.queued || state.in_flight {
@@ -731,82 +630,293 @@ impl<W: Waiter> Syncer<W> {
         }
         if state.may_call(self.closing, now) {
             state.queued = true;
-            self.timers.clear(slot);
+            self.keys.silence(slot);
             self.line_up(slot, now);
         } else {
-            let at = state.quiet_until().min(now + self.tuning.gap_max);
-            self.timers.set(slot, at);
+            let at = state.retry_at().min(now + self.limits.tuning.gap_max);
+            self.keys.ring_at(slot, at, now);
         }
-    }
-
-    /// Sets a key's alarm a little early, so that replicas which started together do not stay
-    /// together, but not before the key may call.
-    fn set_alarm(&mut self, slot: u32, after: Duration, now: Instant) {
-        let quiet_until = self.keys[slot as usize].as_ref().expect(LIVE).quiet_until();
-        let early = now + after.saturating_sub(self.jitter.within(after / 5));
-        // An alarm that is meant for the end of a quiet time must not ring within it.
-        let within = now + after < quiet_until;
-        self.timers.set(
-            slot,
-            if within {
-                early
-            } else {
-                early.max(quiet_until)
-            },
-        );
     }
 
     fn forget(&mut self, slot: u32, now: Instant) {
-        // What is owed is remembered until it is charged.
-        let owes = |state: &KeyState<W>| state.owed() > 0 || state.is_alone();
-        if self.keys[slot as usize].as_ref().is_some_and(owes) {
-            self.set_alarm(slot, self.tuning.gap_max, now);
+        // Uncharged tokens are remembered until they are charged.
+        let is_uncharged = |state: &KeyState<W>| state.uncharged() > 0 || state.is_in_fallback();
+        if self.keys.get(slot).is_some_and(is_uncharged) {
+            let after = self.limits.tuning.gap_max;
+            self.keys.ring_after(slot, after, &mut self.jitter, now);
             return;
         }
-        if let Some(state) = self.keys[slot as usize].take() {
-            state.let_go(now);
-            state.entry.clear_slot();
-            self.unserved.remove(&slot);
-            if self.guests.remove(&slot) {
-                self.cache.remove(&state.entry);
+        self.keys.remove(slot, now);
+    }
+
+    /// Where the tokens went that this replica granted itself while the store was away, by the
+    /// failure policies of its limits.
+    pub fn tokens_in_fallback(&self) -> Tokens {
+        self.counts.fallback.all()
+    }
+
+    /// Where the tokens of one limit went that this replica granted itself.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such limit.
+    pub fn tokens_in_fallback_of(&self, limit: LimitId) -> Tokens {
+        self.counts.fallback.of(limit)
+    }
+
+    /// Where all tokens went, the store's and this replica's own.
+    pub fn tokens_in_all(&self) -> Tokens {
+        self.tokens() + self.tokens_in_fallback()
+    }
+
+    /// Tokens admitted while the store was away that it has not charged yet.
+    pub fn uncharged(&self) -> u64 {
+        self.counts.uncharged()
+    }
+
+    /// How many parts of the store are away: they failed some times in a row, and were not heard of
+    /// since.
+    pub fn parts_away(&self) -> usize {
+        let parts = self.partitions.iter();
+        parts.filter(|part| part.breaker.is_open()).count()
+    }
+
+    /// The most tokens beyond burst + rate x window that this replica may have caused to be
+    /// admitted on any one key of a limit, as things are at `now`: the overshoot budget, and the
+    /// tokens that are admitted without the store.
+    ///
+    /// Under [`FailurePolicy::Local`], while the store is away, the latter are the local limit's
+    /// burst + rate x time away; after that, the uncharged tokens. Under [`FailurePolicy::Open`]
+    /// there is no bound while the store is away, and this is `None`. Replicas that are all cut off
+    /// add up to one burst, because their local limits are parts of one limit.
+    pub fn overshoot_bound(&self, limit: LimitId, now: Instant) -> Option<u64> {
+        let named = self.limits.named(limit);
+        let parts = self.partitions.iter();
+        let away_since = parts.filter_map(|part| part.breaker.open_since());
+        let away_since = away_since.chain(self.keys.unserved_since()).min();
+        let local_limit = self.limits.local(limit);
+        let alone = match (named.policy, away_since) {
+            (FailurePolicy::Closed, _) => 0,
+            (_, None) => self.uncharged(),
+            (FailurePolicy::Open, Some(_)) => return None,
+            (FailurePolicy::Local, Some(since)) => {
+                local_limit.map_or(0, |part| part.admits_within(now.since(since)))
             }
-            self.timers.clear(slot);
-            self.vacant.push(slot);
+        };
+        Some(named.limit.overshoot() + alone)
+    }
+
+    /// Notes a request that was admitted without waiting any longer, under [`FailurePolicy::Open`]:
+    /// the store charges it when it answers.
+    pub fn admitted(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
+        let cost64 = u64::from(cost);
+        self.counts.admit(key.limit, cost64);
+        let Some(entry) = self.keys.tracked(key, &mut self.counts, now) else {
+            self.counts.charged += cost64;
+            return;
+        };
+        let slot = self.slot_of(&entry, now);
+        let capacity = self.limits.sizing(key.limit).limit.capacity();
+        let state = self.keys.live_mut(slot);
+        let forgiven = state.record_uncharged(cost64, capacity);
+        self.counts.charged += forgiven;
+        self.enqueue(slot, now);
+    }
+
+    /// The time until which no request is to wait for a part of the store, if it is away.
+    fn away_until(&self, partition: u32, now: Instant) -> Option<Instant> {
+        self.partitions[partition as usize].away_until(self.round_trip, now)
+    }
+
+    /// The failure policy of a limit, as things are with a part of the store.
+    fn policy_of(&self, limit: LimitId, partition: u32) -> FailurePolicy {
+        let is_away = self.partitions[partition as usize].breaker.is_open();
+        self.limits.policy(limit, is_away)
+    }
+
+    /// The failure policy of a key while the store is away, or does not serve it.
+    fn policy_for(&self, state: &KeyState<W>) -> FailurePolicy {
+        let limit = state.entry.key().limit;
+        let policy = self.policy_of(limit, state.partition);
+        match state.unserved {
+            None => policy,
+            Some(_) if self.limits.local(limit).is_none() => FailurePolicy::Closed,
+            Some(unserved) => unserved.policy(policy),
         }
     }
 
-    /// Passes over so many keys, and so often, that all have been passed once in the idle time.
-    fn sweep_some(&mut self, now: Instant) {
-        let keys = self.sweep.len().max(1);
-        let per_key = self.tuning.idle_after / u32::try_from(keys).unwrap_or(u32::MAX);
-        let pause = per_key.max(SWEEP_EVERY);
-        let steps = (pause.as_nanos() / per_key.as_nanos().max(1)).max(1);
-        let steps = usize::try_from(steps).unwrap_or(usize::MAX);
-        self.evict(steps, Mercy::Denied, now);
-        self.next_sweep = now + pause;
+    /// How many keys the store answered about last without serving them: it cannot read what is
+    /// stored under the key, or has no room for it.
+    pub fn keys_unserved(&self) -> usize {
+        self.keys.unserved()
+    }
+
+    /// The store answered a call about this key without serving it: the failure policy decides
+    /// for the key, and the store is asked about it again after a while.
+    fn handle_unserved(&mut self, slot: u32, reason: Reason, then: Option<&Sizing>, now: Instant) {
+        let state = self.keys.live_mut(slot);
+        let unserved = Unserved::again(state.unserved, reason, &mut self.jitter, now);
+        state.unserved = Some(unserved);
+        let limit = state.entry.key().limit;
+        self.keys.mark_unserved(slot, now);
+        self.limits.divide_one(limit);
+        let (state, context, verdicts) = self.parts_by(slot, then);
+        let next = state.handle_unserved(unserved, &context, verdicts, now);
+        let (is_in_fallback, partition) = (state.is_in_fallback(), state.partition);
+        if is_in_fallback {
+            self.partitions[partition as usize].in_fallback.insert(slot);
+        }
+        // Tokens that cannot be given back expire, so a shut-down does not wait for them.
+        if !self.closing {
+            self.arrange(slot, next, now);
+        }
+    }
+
+    /// The store is back: keys in fallback report what they admitted, as fast as batches go, and
+    /// the replicas do not all report at once.
+    fn call_back(&mut self, partition: u32, now: Instant) {
+        let slots = mem::take(&mut self.partitions[partition as usize].in_fallback);
+        let batches = slots.len().div_ceil(self.limits.tuning.batch_keys);
+        let batches = u32::try_from(batches).unwrap_or(u32::MAX);
+        let within = self
+            .limits
+            .tuning
+            .call_gap
+            .saturating_mul(batches)
+            .min(CALL_BACK_MAX);
+        for slot in slots {
+            let at = now + self.jitter.within(within);
+            self.keys.ring_at(slot, at, now);
+        }
+    }
+
+    /// Answers the calls of keys in fallback, in place of the store that is away, or that does not
+    /// serve them.
+    fn answer_in_fallback(&mut self, partition: u32, is_away: bool, now: Instant) {
+        let part = &mut self.partitions[partition as usize];
+        if part.falling.is_empty() {
+            return;
+        }
+        // The keys that the store serves do not wait for the others.
+        if is_away {
+            if part.pace.next() > now {
+                return;
+            }
+            part.pace.handle_pause(self.limits.tuning.call_gap, now);
+        }
+        for slot in mem::take(&mut part.falling) {
+            let Some(state) = self.keys.get_mut(slot) else {
+                continue;
+            };
+            state.queued = false;
+            if state.may_call(self.closing, now) {
+                self.exchange_in_fallback(slot, now);
+            }
+        }
+    }
+
+    fn exchange_in_fallback(&mut self, slot: u32, now: Instant) {
+        let (state, context, _) = self.parts(slot);
+        if context.policy == FailurePolicy::Closed {
+            // The policy was another when the key was queued.
+            state.queued = true;
+            self.line_up(slot, now);
+            return;
+        }
+        if !state.is_in_fallback() && !self.keys.is_found(slot) {
+            self.end_unfound(slot, now);
+            return;
+        }
+        let (state, mut context, _) = self.parts(slot);
+        if let Some(later) = state.fall_back(&mut context, now) {
+            self.keys.ring_after(slot, later, &mut self.jitter, now);
+            return;
+        }
+        let partition = state.partition;
+        self.partitions[partition as usize].in_fallback.insert(slot);
+        let (state, mut context, _) = self.parts(slot);
+        let Some(request) = state.poll_request(&mut context, now) else {
+            self.keys
+                .ring_at(slot, now + self.limits.tuning.interval_max, now);
+            return;
+        };
+        let reply = state.answer_in_fallback(&request, &context, now);
+        let mut verdicts = VecDeque::new();
+        let next = state.handle_reply(&request, &reply, now, &mut context, &mut verdicts, now);
+        let verdicts = verdicts.into_iter();
+        self.verdicts
+            .extend(verdicts.map(|(waiter, verdict)| (waiter, in_fallback(verdict))));
+        self.follow(slot, next, now);
+    }
+
+    /// Ends a key without room in the cache that was asking when the store went away. It does not
+    /// fall back: each request for it would be granted a local limit of its own, and no other
+    /// request would find what is left of that.
+    fn end_unfound(&mut self, slot: u32, now: Instant) {
+        let (state, mut context, _) = self.parts(slot);
+        let (policy, partition) = (context.policy, state.partition);
+        let limit = state.entry.key().limit;
+        let unserved = state.unserved.and_then(|it| it.blocked_until(now));
+        let waiting = state.give_up(&mut context, now);
+        let until = self.away_until(partition, now).or(unserved).unwrap_or(now);
+        for waiting in waiting {
+            let (cost, purpose) = (waiting.cost, waiting.purpose);
+            let verdict = self.decide_untracked(limit, policy, cost, purpose, until, now);
+            self.verdicts.push_back((waiting.waiter, verdict));
+        }
+        self.forget(slot, now);
+    }
+
+    /// Decides a request for a key that found no room: nothing about it can be kept until the store
+    /// is back.
+    fn decide_untracked(
+        &mut self,
+        limit: LimitId,
+        policy: FailurePolicy,
+        cost: u32,
+        purpose: Purpose,
+        until: Instant,
+        now: Instant,
+    ) -> Verdict {
+        if policy == FailurePolicy::Open && purpose == Purpose::Spend {
+            let cost = u64::from(cost);
+            self.counts.admit(limit, cost);
+            self.counts.charged += cost;
+            Verdict::allow_unknown(Decided::Fallback)
+        } else {
+            unavailable(until, now)
+        }
+    }
+
+    /// Puts a queued key among those that ask the store, or among those that are answered in
+    /// fallback.
+    fn line_up(&mut self, slot: u32, now: Instant) {
+        let Some(state) = self.keys.get(slot) else {
+            return;
+        };
+        let partition = state.partition;
+        let closed = self.policy_for(state) == FailurePolicy::Closed;
+        let shut = state.is_unserved(now) || self.away_until(partition, now).is_some();
+        let asks = closed || self.closing || !shut;
+        let is_hot = state.is_hot();
+        let part = &mut self.partitions[partition as usize];
+        if asks {
+            part.calling.push(slot, is_hot);
+        } else {
+            part.falling.push_back(slot);
+        }
+    }
+
+    /// Queues all queued keys of a part anew, because it went away or is back.
+    fn line_up_all(&mut self, partition: u32, now: Instant) {
+        for slot in self.partitions[partition as usize].take_queued() {
+            self.line_up(slot, now);
+        }
     }
 }
-
-/// Where the state of a key is that a call is about.
-fn slot_in(entry: &Entry) -> u32 {
-    let slot = entry.slot();
-    slot.expect("a key with a call under way keeps its slot")
-}
-
-/// What the tuning means for each limit.
-fn sizings(limits: &[NamedLimit], tuning: &Tuning) -> Vec<Sizing> {
-    let sizing = |named: &NamedLimit| Sizing::new(named.limit, tuning);
-    limits.iter().map(sizing).collect()
-}
-
-/// Why a slot taken from an entry is occupied.
-const LIVE: &str = "an entry's slot is cleared when its state goes";
 
 /// Taken for the round trip before one has been measured: a store in the same data centre.
 const FIRST_ROUND_TRIP: Duration = Duration::from_millis(1);
 
-/// Often enough that each step is short: a hundred keys of a thousand, a thousand of a million.
-const SWEEP_EVERY: Duration = Duration::from_millis(100);
-
-/// Keys looked at to make room for one more.
-const SWEEP_WHEN_FULL: usize = 64;
+/// A key that nobody asks for is charged within this, as one that is asked for is at its next call.
+const CALL_BACK_MAX: Duration = Duration::from_secs(2);

@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //!
-//! Setting a key's alarm replaces its former one: an alarm that was replaced never rings. A key with
-//! an alarm has an entry in the heap that is no later.
+//! Setting a key's alarm replaces its former one, and an alarm that was replaced never rings. A key
+//! with an alarm has an entry in the heap that is no later.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -41,12 +41,10 @@ impl Timers {
         }
     }
 
-    /// Sets an alarm for a key that has none.
-    pub(crate) fn set_if_none(&mut self, slot: u32, at: Instant) {
+    /// Whether an alarm is set for `slot`.
+    pub(crate) fn is_set(&self, slot: u32) -> bool {
         let alarm = self.alarms.get(slot as usize);
-        if alarm.is_none_or(|alarm| alarm.at == NEVER) {
-            self.set(slot, at);
-        }
+        alarm.is_some_and(|alarm| alarm.at != NEVER)
     }
 
     pub(crate) fn clear(&mut self, slot: u32) {
@@ -173,7 +171,9 @@ mod tests {
                     table[index] = None;
                 }
                 1 => {
-                    timers.set_if_none(slot, time);
+                    if !timers.is_set(slot) {
+                        timers.set(slot, time);
+                    }
                     table[index].get_or_insert(time);
                 }
                 2 | 3 => {

@@ -118,3 +118,45 @@ impl Tokens {
         self.granted.saturating_sub(gone)
     }
 }
+
+/// The tokens of a replica by who granted them, and what of its own grants the store has charged.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    /// Granted by the store.
+    pub(crate) store: TokenCounts,
+    /// Granted by this replica to keys in fallback.
+    pub(crate) fallback: TokenCounts,
+    /// Tokens spent in fallback that the store has charged since, or that are forgiven.
+    pub(crate) charged: u64,
+}
+
+impl Counts {
+    pub(crate) fn new(limits: usize) -> Self {
+        Self {
+            store: TokenCounts::new(limits),
+            fallback: TokenCounts::new(limits),
+            charged: 0,
+        }
+    }
+
+    /// The counts for a key of a limit, in fallback or not.
+    pub(crate) fn of(&mut self, limit: LimitId, is_in_fallback: bool) -> TokenCount<'_> {
+        if is_in_fallback {
+            self.fallback.count(limit)
+        } else {
+            self.store.count(limit)
+        }
+    }
+
+    /// A request was admitted in fallback without a grant.
+    pub(crate) fn admit(&mut self, limit: LimitId, tokens: u64) {
+        let mut count = self.fallback.count(limit);
+        count.granted(tokens);
+        count.spent(tokens);
+    }
+
+    /// Tokens admitted in fallback that the store has not charged yet.
+    pub(crate) fn uncharged(&self) -> u64 {
+        self.fallback.all().spent.saturating_sub(self.charged)
+    }
+}

@@ -12,51 +12,55 @@ use thiserror::Error;
 
 use crate::demand_meter::{as_float, tokens_per_second};
 
-/// What may be tuned for a replica. The defaults suit limits from one a minute to millions a
-/// second; the simulator tells what a change does.
+/// The tuning of a replica. The defaults suit limits from one a minute to millions a second; the
+/// simulator shows the effect of a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tuning {
-    /// Shortest time between two reports on a busy key, but for those whose bucket fills within four
-    /// times as long.
+    /// Shortest time between two reports on a busy key, if its bucket takes at least four times as
+    /// long to fill. For smaller buckets see `interval_small`.
     pub interval_min: Duration,
-    /// Shortest time between two reports on a busy key whose bucket is so small: a quarter of the time
-    /// in which it fills, but no less than this. A replica that sends much sends every `call_gap`
-    /// anyway.
+    /// Shortest time between two reports on a busy key with a small bucket, one that fills within
+    /// four times `interval_min`. The time between reports is then a quarter of the time in which
+    /// the bucket fills, but no less than this. A replica that sends many batches sends one every
+    /// `call_gap` anyway.
     pub interval_small: Duration,
     /// Longest time between two reports on a busy key whose bucket runs short.
     pub interval_max: Duration,
-    /// Longest time for which tokens are leased ahead while the bucket is well filled, but for the
-    /// few that it can spare.
+    /// Longest time for which tokens are leased ahead while the bucket is well filled, apart from
+    /// the few that it can spare: see `gap_max`.
     pub hold_max: Duration,
-    /// Longest time for which a replica that found the bucket empty stays away, unless the store
-    /// said exactly when the next token comes. Ten replicas that share a thousand such keys make
-    /// 2000 calls a second at 5 s. As long at most, a replica holds what a well-filled bucket can
-    /// spare (a tenth of it among ten replicas or more) for a key that is asked for now and then.
+    /// Longest backoff: a replica that found the bucket empty asks again after this time at the
+    /// latest, unless the store told exactly when the next token comes. Ten replicas that share a
+    /// thousand such keys make 2000 calls a second at 5 s.
+    ///
+    /// It is also the longest time for which a replica keeps spare tokens for a key that is asked
+    /// for now and then. Tokens are spare if a well-filled bucket can do without them: a tenth of
+    /// it, divided among ten replicas or more.
     pub gap_max: Duration,
     /// Shortest lease. A replica that dies strands what it held for this long.
     pub lease_min: Duration,
-    /// Longest lease, at least nine eighths of `gap_max`: a replica that stays away is counted
-    /// among those that share the bucket as long as its lease lasts. A store that lost its memory
-    /// grants nothing for this long.
+    /// Longest lease, at least nine eighths of `gap_max`, because a replica that backs off is
+    /// counted among those that share the bucket only as long as its lease lasts. A store that lost
+    /// its memory grants nothing for this long.
     pub lease_max: Duration,
-    /// Requests that a replica must expect by its next call for a lease to pay; below, each request
-    /// asks the store for its own cost. Counted in tokens: so many times what a request of the key
-    /// costs.
+    /// Requests that a replica must expect before its next call for a lease to pay. If it expects
+    /// fewer, each request asks the store for its own cost. Counted in tokens: this many times the
+    /// typical cost of a request of the key.
     pub lease_pays: f64,
-    /// Mean time between batches that are not full, of a replica that sends many: after five in a
-    /// row, calls that come up within it travel together. It bounds a replica's round trips to
-    /// each part of the store, a hundred a second at 10 ms, and is the most that it adds to the
-    /// wait of a request that must ask the store.
+    /// Mean time between batches that are not full, once five have gone back to back: calls that
+    /// come up within it travel together. It bounds the round trips of a replica to each part of
+    /// the store, to a hundred a second at 10 ms, and is the longest time that it adds to a request
+    /// that must ask the store.
     pub call_gap: Duration,
-    /// Most keys in one batch. A store is busy with a batch for about 3 us a key, and serves
-    /// nobody else meanwhile.
+    /// Most keys in one batch. A store is busy with a batch for about 3 us a key, and serves no
+    /// other client meanwhile.
     pub batch_keys: usize,
     /// Most batches under way at a time.
     pub batches_in_flight: usize,
-    /// How many replicas there are, for limits under
-    /// [`FailurePolicy::Local`](crate::FailurePolicy::Local), before a lease has told. Without it
-    /// such limits are closed until then; limits that are never leased tell nothing.
+    /// Number of replicas, for limits under [`FailurePolicy::Local`](crate::FailurePolicy::Local),
+    /// until a lease has told the number. Without this setting such limits are closed until then;
+    /// limits that are never leased tell nothing.
     pub max_replicas: Option<NonZeroU32>,
     /// A key that nobody asked for in this time is forgotten when room is needed or the sweep
     /// passes.
@@ -129,10 +133,10 @@ impl Tuning {
 
     /// Time between two reports on a busy key whose bucket runs short.
     ///
-    /// A tenth of the time in which the bucket fills: what is spent and not yet reported is then a tenth
-    /// of the capacity at most, and a full bucket is never far from draining. Where that is less than
-    /// `interval_min`, up to a quarter; and more where the bucket fills in less than four times
-    /// `interval_small`.
+    /// It is a tenth of the time in which the bucket fills, because spent tokens that are not
+    /// reported do not drain: so they are a tenth of the capacity at most, and a full bucket is
+    /// never far from draining. It is at most `interval_max`. For small buckets see `interval_min`
+    /// and `interval_small`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -155,7 +159,7 @@ impl Tuning {
 
     /// How long a store that has forgotten its leases must wait before it grants again: the
     /// longest lease, and what renewals round it up by.
-    pub fn hold(&self) -> Micros {
+    pub fn quarantine(&self) -> Micros {
         Micros::from_duration(self.lease_max + Duration::from_millis(1))
     }
 }
@@ -192,7 +196,7 @@ fn jittered(time: Duration) -> Duration {
     time.saturating_add(time / 8)
 }
 
-/// What the tuning means for one limit.
+/// The sizes of one limit under a tuning.
 #[derive(Clone, Debug)]
 pub(crate) struct Sizing {
     pub(crate) limit: Limit,
@@ -203,13 +207,13 @@ pub(crate) struct Sizing {
     /// Time between two reports while the bucket runs short.
     pub(crate) interval: Duration,
     /// Longest time to lease ahead.
-    pub(crate) hold_max: Duration,
+    pub(crate) horizon_max: Duration,
     /// Longest time to stay away from an empty bucket.
-    pub(crate) gap_max: Duration,
+    pub(crate) backoff_max: Duration,
     /// Over which demand is measured.
     pub(crate) time_constant: Duration,
     /// Longest time to hold spare tokens: see [`Sizing::spare`].
-    spare_hold_max: Duration,
+    spare_horizon_max: Duration,
 }
 
 impl Sizing {
@@ -222,17 +226,18 @@ impl Sizing {
             soonest,
             interval,
             // A quarter leased ahead leaves the rest to a replica whose demand jumps.
-            hold_max: (fill / 4).clamp(interval, tuning.hold_max.max(interval)),
-            // A bucket left alone for a fifth of its filling time never overflows meanwhile.
-            gap_max: (fill / 5).clamp(interval, tuning.gap_max.max(interval)),
+            horizon_max: (fill / 4).clamp(interval, tuning.hold_max.max(interval)),
+            // A bucket that nobody asks for during a fifth of its filling time never overflows
+            // meanwhile.
+            backoff_max: (fill / 5).clamp(interval, tuning.gap_max.max(interval)),
             time_constant: interval / 2,
-            spare_hold_max: tuning.gap_max,
+            spare_horizon_max: tuning.gap_max,
         }
     }
 
-    /// Tokens so few, of a bucket that is well filled and that `replicas` share, that nobody misses
-    /// them, whoever holds them and however long. 0 if they are too few to be worth a lease where one
-    /// of `pays` tokens pays.
+    /// Spare tokens of a well-filled bucket that `replicas` share: so few that no replica misses
+    /// them, whichever holds them and however long. 0 if they are too few to be worth a lease,
+    /// where a lease of `pays` tokens pays.
     pub(crate) fn spare(&self, replicas: u64, pays: f64) -> u64 {
         let part = SPARE_PART.saturating_mul(replicas.max(SPARE_REPLICAS_MIN));
         let spare = self.limit.capacity() / part;
@@ -243,12 +248,12 @@ impl Sizing {
     }
 
     /// How long so many `spare` tokens may be held where the demand is `rate`.
-    pub(crate) fn spare_hold(&self, spare: u64, rate: f64) -> Duration {
+    pub(crate) fn spare_horizon(&self, spare: u64, rate: f64) -> Duration {
         if spare == 0 {
             return Duration::ZERO;
         }
-        let hold = Duration::try_from_secs_f64(as_float(spare) / rate);
-        hold.unwrap_or(Duration::MAX).min(self.spare_hold_max)
+        let horizon = Duration::try_from_secs_f64(as_float(spare) / rate);
+        horizon.unwrap_or(Duration::MAX).min(self.spare_horizon_max)
     }
 
     /// The most that the limit admits in `time`.
@@ -265,10 +270,10 @@ impl Sizing {
 
     /// How long to stay away from a bucket that `replicas` replicas found empty: until a fair
     /// part of the rate has yielded what one of them would use, or four tokens if that is less.
-    pub(crate) fn gap(&self, replicas: u64, wanted: u64) -> Duration {
+    pub(crate) fn backoff(&self, replicas: u64, wanted: u64) -> Duration {
         let tokens = as_float(wanted.clamp(1, 4)) * as_float(replicas.max(1));
-        let gap = Duration::try_from_secs_f64(tokens / self.rate).unwrap_or(self.gap_max);
-        gap.clamp(self.interval, self.gap_max)
+        let backoff = Duration::try_from_secs_f64(tokens / self.rate).unwrap_or(self.backoff_max);
+        backoff.clamp(self.interval, self.backoff_max)
     }
 
     /// How long to ask a lease for, if the next call is due within `next`.
@@ -284,9 +289,9 @@ const SPARE_PART: u64 = 10;
 /// How many replicas are counted with at least: the first one does not know of the others.
 const SPARE_REPLICAS_MIN: u64 = 10;
 
-/// So many times what pays must be expected of a key before spare tokens are leased for it: its
-/// demand is known from a request or two, and if no other comes, the lease has cost a call to get and
-/// one to give back.
+/// A lease of spare tokens must be expected to pay this many times over, because the demand is
+/// known from a request or two: if no other comes, the lease has cost a call to get and one to give
+/// back.
 pub(crate) const SPARE_DOUBT: f64 = 2.0;
 
 /// A float as a whole number of tokens; beyond the range, the most there can be.
@@ -377,10 +382,14 @@ mod tests {
     #[test]
     fn replicas_stay_away_from_an_empty_bucket_until_their_part_has_come() {
         let slow = sizing("100/min");
-        assert_eq!(slow.gap(2, 1), Duration::from_millis(1200));
-        assert_eq!(slow.gap(10, 9), Duration::from_secs(5), "but not for ever");
+        assert_eq!(slow.backoff(2, 1), Duration::from_millis(1200));
+        assert_eq!(
+            slow.backoff(10, 9),
+            Duration::from_secs(5),
+            "but not for ever"
+        );
         let fast = sizing("1000/s");
-        assert_eq!(fast.gap(4, 100), fast.interval);
+        assert_eq!(fast.backoff(4, 100), fast.interval);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What a request of one key costs, so that tokens can be counted as requests.
+//! The typical cost of a request of one key, so that tokens can be counted as requests.
 //!
-//! The background task does not see all requests: those that a lease serves pass it by, and those that
-//! cost much find the lease short more often. So one that costs less counts at once, and one that costs
-//! more a little.
+//! The background task does not see all requests: requests that a lease serves pass it by, and
+//! costly requests find the lease short more often. So a request that costs less than is typical
+//! counts in full at once, and one that costs more counts a little.
 
 use crate::demand_meter::as_float;
 

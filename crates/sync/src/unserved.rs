@@ -1,9 +1,9 @@
-//! A key that the store does not serve although it answers: what is stored under the key cannot be
-//! read, or the store has no room for another key.
+//! A key that the store does not serve although it answers: it cannot read what is stored under the
+//! key, or has no room for another key.
 //!
 //! # Invariant
 //!
-//! The trouble is that of the key: neither the other calls of the batch nor the breaker hear of it.
+//! The trouble stays with the key: neither the other calls of the batch nor the breaker notice it.
 //! The store is asked about the key again, each time later, up to once a second.
 
 use leasehold_core::{Decided, Instant, Reason, Retry, SplitMix64, Verdict};
@@ -11,7 +11,7 @@ use leasehold_core::{Decided, Instant, Reason, Retry, SplitMix64, Verdict};
 use crate::breaker::backoff;
 use crate::fallback::FailurePolicy;
 
-/// What is known of a key that the store did not serve when it was last asked.
+/// The state of a key that the store did not serve when it was last asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Unserved {
     reason: Reason,
@@ -36,13 +36,13 @@ impl Unserved {
         }
     }
 
-    /// Until when the store is not asked about the key, if that is after `now`.
-    pub(crate) fn holds(&self, now: Instant) -> Option<Instant> {
+    /// The time until which the store is not asked about the key, if that is after `now`.
+    pub(crate) fn blocked_until(&self, now: Instant) -> Option<Instant> {
         (self.until > now).then_some(self.until)
     }
 
-    /// What the limit's failure policy comes to for the key. A store without room for it keeps the
-    /// limit of every other key, so nothing is admitted beside it.
+    /// The failure policy that applies to the key, where its limit has `policy`. A store without
+    /// room for the key still keeps the limit of every other key, so nothing is admitted beside it.
     pub(crate) fn policy(&self, policy: FailurePolicy) -> FailurePolicy {
         match self.reason {
             Reason::Overloaded => FailurePolicy::Closed,
@@ -70,7 +70,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..40 {
             let next = Unserved::again(unserved, Reason::StoreUnavailable, &mut jitter, now);
-            let until = next.holds(now).expect("it is not asked at once");
+            let until = next.blocked_until(now).expect("it is not asked at once");
             waits.push(until.since(now));
             let denial = next.denial(now).denial().expect("it denies");
             assert_eq!(denial.retry, Retry::After(until.since(now)));

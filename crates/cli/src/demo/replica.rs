@@ -67,7 +67,7 @@ impl TokensGone {
     }
 
     fn of(stats: &Stats) -> Self {
-        let all = stats.tokens + stats.tokens_alone;
+        let all = stats.tokens + stats.tokens_in_fallback;
         Self {
             granted: all.granted,
             spent: all.spent,

@@ -102,6 +102,7 @@ fn sources_of(directories: &[&str]) -> Vec<File> {
 const PLAIN: &[&str] = &[
     "crates/core",
     "crates/cache",
+    "crates/sync",
     "crates/limiter",
     "crates/redis",
     "crates/judge",

@@ -230,7 +230,7 @@ async fn a_local_limit_admits_its_part_while_the_store_is_away_and_pays_for_it()
         store.set(Fault::None);
         eventually("what was admitted is charged", async || {
             let stats = limiter.stats();
-            (stats.tokens_alone.spent == 250 && stats.owed == 0).then_some(())
+            (stats.tokens_in_fallback.spent == 250 && stats.uncharged == 0).then_some(())
         })
         .await;
         eventually("the bound is as ever", async || {
@@ -262,7 +262,7 @@ async fn an_open_limit_admits_everything_while_the_store_is_away_and_pays_for_it
         store.set(Fault::None);
         eventually("what was admitted is charged", async || {
             let stats = limiter.stats();
-            (stats.tokens_alone.spent == 700 && stats.owed == 0).then_some(())
+            (stats.tokens_in_fallback.spent == 700 && stats.uncharged == 0).then_some(())
         })
         .await;
         limiter.shutdown().await.unwrap();
@@ -285,7 +285,7 @@ async fn an_open_limit_denies_nobody_whose_budget_ends() {
     assert!(verdict.is_allowed(), "{verdict:?}");
     assert_eq!(verdict.decided(), Decided::Fallback);
     eventually("it is counted", async || {
-        (limiter.stats().tokens_alone.spent >= 1).then_some(())
+        (limiter.stats().tokens_in_fallback.spent >= 1).then_some(())
     })
     .await;
 }
@@ -342,5 +342,5 @@ async fn a_lease_is_spent_before_a_limit_falls_back() {
         let verdict = limiter.try_acquire("alice", 1);
         assert!(verdict.is_allowed(), "{spent} of {held}: {verdict:?}");
     }
-    assert_eq!(limiter.stats().tokens_alone.granted, 0);
+    assert_eq!(limiter.stats().tokens_in_fallback.granted, 0);
 }

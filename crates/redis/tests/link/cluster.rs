@@ -589,7 +589,7 @@ fn spend_under(
         replica: 1,
         partition,
         known_birth,
-        hold: Micros(u64::try_from(HOLD.as_micros()).expect("short")),
+        quarantine: Micros(u64::try_from(HOLD.as_micros()).expect("short")),
         limits: [limit].into(),
         calls: calls.collect(),
         sent: LeaseInstant::ORIGIN,

@@ -30,7 +30,7 @@ pub(super) fn sending(message: &Message) -> Sending {
     });
     Sending {
         known_birth_us: message.known_birth.as_micros(),
-        hold_us: message.hold.0,
+        hold_us: message.quarantine.0,
         limits: message.limits.iter().map(|it| numbers(&it.limit)).collect(),
         keys: keys.collect(),
     }

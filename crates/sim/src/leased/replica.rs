@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use leasehold_cache::{Config, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{self as core, Decided, Instant, Limit, Reason, Request, Status};
-use leasehold_sync::{Away, Batch, Call, NamedLimit, Purpose, RequestPath, Step, Syncer, Waiter};
+use leasehold_sync::{
+    Batch, Call, NamedLimit, Purpose, RequestPath, Step, StoreStatus, Syncer, Waiter,
+};
 
 use crate::leased::Leased;
 use crate::leased::books::Books;
@@ -23,7 +25,7 @@ pub(crate) type Message = Rc<Batch>;
 #[derive(Debug)]
 pub struct LeasedReplica {
     cache: Arc<QuotaCache>,
-    away: Arc<Away>,
+    status: Arc<StoreStatus>,
     syncer: Syncer<Caller>,
     limits: Arc<[NamedLimit]>,
     /// The clock that tells callers whether their time is over.
@@ -78,7 +80,7 @@ impl LeasedReplica {
         let syncer = Syncer::new(shared, for_syncer, model.tuning, id, !seed);
         Self {
             cache,
-            away: syncer.away(),
+            status: syncer.store_status(),
             syncer,
             limits,
             clock: Rc::new(Cell::new(Instant::ORIGIN)),
@@ -147,7 +149,7 @@ impl LeasedReplica {
         RequestPath {
             cache: &self.cache,
             limits: &self.limits,
-            away: &self.away,
+            status: &self.status,
         }
     }
 

@@ -75,7 +75,7 @@ impl StoreModel for LeasedStore {
             let touched = before.map(|ledger| ledger.bucket.at);
             // Each as a batch of its own, so that each step is checked: they are met alike.
             let calls = [(key, &limit, request)];
-            let (known, hold) = (message.known_birth, message.hold);
+            let (known, hold) = (message.known_birth, message.quarantine);
             let (met, reply) = self.ledgers.execute(known, hold, calls, now);
             let reply = reply[0];
             excuse.excused |= touched.is_some_and(|at| at < met.emptied);
@@ -99,7 +99,7 @@ impl StoreModel for LeasedStore {
             replies.push(reply);
         }
         let birth = birth.unwrap_or_else(|| {
-            let (known, hold) = (message.known_birth, message.hold);
+            let (known, hold) = (message.known_birth, message.quarantine);
             self.ledgers.execute(known, hold, [], now).0
         });
         Rc::new(Answer { birth, replies })

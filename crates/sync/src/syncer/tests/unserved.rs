@@ -59,7 +59,7 @@ fn ask_for_both(
     let (mut alice, mut bob, mut denied) = (0, 0, Vec::new());
     for now in millis.map(|later| NOW + Duration::from_millis(later)) {
         for (key, admitted) in [(ALICE, &mut alice), (BOB, &mut bob)] {
-            match syncer.cache.try_acquire(key, 1, now) {
+            match syncer.keys.cache.try_acquire(key, 1, now) {
                 LocalDecision::Allow { .. } => *admitted += 1,
                 LocalDecision::Deny(_) => {}
                 _ => syncer.acquire(key, 1, Purpose::Spend, Caller::default(), now),
@@ -123,7 +123,7 @@ fn an_open_limit_admits_all_that_is_asked_of_the_key_and_owes_it() {
     let (alice, bob, _) = ask_for_both(&mut syncer, &mut store, 3000..6000);
     assert_eq!((alice, bob), (3000, 3000));
     assert_eq!(
-        (syncer.owed(), syncer.keys_unserved()),
+        (syncer.uncharged(), syncer.keys_unserved()),
         (0, 0),
         "all is charged"
     );
@@ -133,7 +133,7 @@ fn an_open_limit_admits_all_that_is_asked_of_the_key_and_owes_it() {
 #[test]
 fn a_local_limit_goes_by_this_replicas_part_of_it() {
     let mut syncer = replica("100/s burst 100", FailurePolicy::Local, 8);
-    syncer.tuning.max_replicas = std::num::NonZeroU32::new(4);
+    syncer.limits.tuning.max_replicas = std::num::NonZeroU32::new(4);
     let mut store = Partial::refusing(Status::Unreadable);
     store.others = 3;
     let (alice, _, denied) = ask_for_both(&mut syncer, &mut store, 0..1000);
@@ -149,7 +149,7 @@ fn a_local_limit_goes_by_this_replicas_part_of_it() {
 
     store.status = None;
     ask_for_both(&mut syncer, &mut store, 1000..4000);
-    assert_eq!((syncer.owed(), syncer.keys_unserved()), (0, 0));
+    assert_eq!((syncer.uncharged(), syncer.keys_unserved()), (0, 0));
 }
 
 /// The policy is for a store that is away; this one is there, and full.

@@ -1,9 +1,9 @@
-//! What a replica knows of one lease record at the store: the counts that it reports.
+//! The account of one lease: the counts that a replica keeps of it and reports to the store.
 //!
 //! # Invariant
 //!
 //! `granted = spent + released + held + pending`, where held tokens are in the cell and pending
-//! ones are with requests that may yet be undone. Only what is none of the other three is
+//! ones are with requests that may yet be undone. Only tokens that are none of the other three are
 //! reported as spent, so a report never claims more than was truly spent; and no count ever
 //! shrinks.
 
@@ -11,7 +11,7 @@ use leasehold_cache::Account;
 use leasehold_core::{Instant, RecordId, StoreTime};
 
 #[derive(Clone, Debug)]
-pub(crate) struct Books {
+pub(crate) struct LeaseAccount {
     pub(crate) record: RecordId,
     /// Tokens granted, as far as is known here.
     granted: u64,
@@ -19,6 +19,10 @@ pub(crate) struct Books {
     released: u64,
     /// The largest number ever found spent.
     spent: u64,
+    /// Of `spent`, what the demand has been told of.
+    metered: u64,
+    /// Of `spent`, what is in the replica's count.
+    counted: u64,
     /// Of `spent`, what the store has confirmed.
     confirmed: u64,
     /// Of `released`, what the store has confirmed.
@@ -29,13 +33,15 @@ pub(crate) struct Books {
     pub(crate) deadline: Instant,
 }
 
-impl Books {
+impl LeaseAccount {
     pub(crate) fn open(record: RecordId) -> Self {
         Self {
             record,
             granted: 0,
             released: 0,
             spent: 0,
+            metered: 0,
+            counted: 0,
             confirmed: 0,
             confirmed_released: 0,
             expiry: StoreTime::ZERO,
@@ -51,11 +57,11 @@ impl Books {
         self.released
     }
 
-    /// Learns of a grant; returns how many tokens are new.
+    /// Notes a grant. Returns how many of its tokens are new.
     ///
-    /// A reply is taken whole or not at all. Tokens of one and the deadline of another would be a
-    /// lease that the store never gave: if it forgot the longer one in between, they would be
-    /// spent beyond the expiry that it knows.
+    /// A reply is taken whole or not at all. Tokens of one reply and the deadline of another would
+    /// be a lease that the store never gave: if the store forgot the longer one in between, the
+    /// tokens would be spent beyond the expiry that it knows.
     pub(crate) fn grant(&mut self, granted: u64, expiry: StoreTime, deadline: Instant) -> u64 {
         if granted < self.granted || deadline < self.deadline {
             return 0;
@@ -73,11 +79,23 @@ impl Books {
     }
 
     /// Tokens spent for good, given what the cell holds.
-    pub(crate) fn spent(&mut self, account: Account) -> u64 {
+    pub(crate) fn spent(&mut self, cell: Account) -> u64 {
         let gone = self.granted - self.released;
-        let spent = gone.saturating_sub(u64::from(account.unspent()));
+        let spent = gone.saturating_sub(u64::from(cell.unspent()));
         self.spent = self.spent.max(spent);
         self.spent
+    }
+
+    /// Tokens spent that the demand has not been told of, given what the cell holds.
+    pub(crate) fn take_metered(&mut self, cell: Account) -> u64 {
+        let spent = self.spent(cell);
+        spent - std::mem::replace(&mut self.metered, spent)
+    }
+
+    /// Tokens spent that are not in the replica's count, given what the cell holds.
+    pub(crate) fn take_counted(&mut self, cell: Account) -> u64 {
+        let spent = self.spent(cell);
+        spent - std::mem::replace(&mut self.counted, spent)
     }
 
     /// Notes that the store has heard of these counts.
@@ -86,15 +104,14 @@ impl Books {
         self.confirmed_released = self.confirmed_released.max(released);
     }
 
-    /// Whether the store has heard before of tokens spent of this lease: it was asked for, and asked
-    /// for again.
-    pub(crate) fn are_renewed(&self) -> bool {
+    /// Whether the lease has been renewed: the store has heard before of tokens spent of it.
+    pub(crate) fn is_renewed(&self) -> bool {
         self.confirmed > 0
     }
 
-    /// Whether the store knows all there is to know and nothing is outstanding: the record says
-    /// nothing any more, and may expire there unattended.
-    pub(crate) fn are_settled(&self) -> bool {
+    /// Whether the store has heard of every count and nothing is outstanding: the record says
+    /// nothing more, and may expire there.
+    pub(crate) fn is_settled(&self) -> bool {
         self.granted == self.confirmed + self.confirmed_released
     }
 
@@ -120,8 +137,8 @@ mod tests {
         })
     }
 
-    fn books() -> Books {
-        Books::open(RecordId {
+    fn account() -> LeaseAccount {
+        LeaseAccount::open(RecordId {
             replica: 1,
             generation: 1,
         })
@@ -129,32 +146,32 @@ mod tests {
 
     #[test]
     fn spent_is_what_is_neither_held_nor_pending_nor_released() {
-        let (entry, mut books) = (entry(), books());
+        let (entry, mut account) = (entry(), account());
         let deadline = Instant::from_millis(1000);
-        assert_eq!(books.grant(10, StoreTime::from_micros(5), deadline), 10);
-        let again = books.grant(10, StoreTime::from_micros(5), deadline);
+        assert_eq!(account.grant(10, StoreTime::from_micros(5), deadline), 10);
+        let again = account.grant(10, StoreTime::from_micros(5), deadline);
         assert_eq!(again, 0, "told twice, granted once");
-        let older = books.grant(12, StoreTime::from_micros(4), NOW);
+        let older = account.grant(12, StoreTime::from_micros(4), NOW);
         assert_eq!(
             older, 0,
             "a reply with an earlier deadline is not taken at all"
         );
-        assert_eq!(books.expiry, StoreTime::from_micros(5));
+        assert_eq!(account.expiry, StoreTime::from_micros(5));
         entry.lease.deposit(10, deadline, NOW);
         entry.lease.spend(3, NOW).unwrap();
         let held = entry.hold(2, NOW).unwrap();
         assert_eq!(
-            books.spent(entry.account(NOW)),
+            account.spent(entry.account(NOW)),
             3,
             "a hold may yet be undone"
         );
         assert!(held.refund());
-        assert_eq!(books.spent(entry.account(NOW)), 3);
+        assert_eq!(account.spent(entry.account(NOW)), 3);
         let out = entry.lease.withdraw(0, NOW);
-        books.release(u64::from(out.live));
-        assert_eq!(books.spent(entry.account(NOW)), 3);
-        assert_eq!(books.unsettled(), 10);
-        books.confirm(3, 7);
-        assert!(books.are_settled());
+        account.release(u64::from(out.live));
+        assert_eq!(account.spent(entry.account(NOW)), 3);
+        assert_eq!(account.unsettled(), 10);
+        account.confirm(3, 7);
+        assert!(account.is_settled());
     }
 }
