@@ -367,7 +367,8 @@ fn believable(reader: &mut Reader<'_>, lie: Reply, request: &Request) -> Reply {
             (reply.granted, reply.expiry) = (0, StoreTime::ZERO);
             reply.status = match request {
                 Request::Charge { .. } => Status::Charged,
-                Request::Forgive => Status::Forgiven,
+                Request::Forgive if reply.wait == Wait::None => Status::Forgiven,
+                Request::Forgive => Status::Denied,
                 _ if reader.below(2) == 0 => Status::Denied,
                 _ => Status::Spent,
             };

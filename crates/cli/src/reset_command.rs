@@ -13,8 +13,8 @@ use crate::ending::Ending;
 use crate::output::print;
 
 /// Resets keys: what is charged on each is forgiven, as if it had drained, and its burst can be had
-/// again. What replicas hold on lease stays theirs. Replicas that deny a key look again while the
-/// key is asked for, about a second after they last heard of it.
+/// again. What replicas hold on lease stays theirs. Replicas that deny a key look again once a
+/// second while the key is asked for, or when a wait of at most fifteen ends.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ResetArguments {

@@ -37,7 +37,7 @@ use alloc::vec::Vec;
 use crate::birth::Birth;
 use crate::bucket::Bucket;
 use crate::limit::Limit;
-use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
+use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, WAIT_MAX, Wait};
 use crate::scale::LEVEL_END;
 use crate::time::{Micros, StoreTime};
 
@@ -119,10 +119,7 @@ impl Ledger {
                 self.charge(*tokens, limit);
                 self.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, now)
             }
-            Request::Forgive => {
-                self.bucket.level = 0;
-                self.reply(Status::Forgiven, 0, StoreTime::ZERO, Wait::None, now)
-            }
+            Request::Forgive => self.forgive(now),
             Request::Lease(request) => self.lease(request, limit, now),
         }
     }
@@ -244,6 +241,20 @@ impl Ledger {
         }
         let status = if fits { Status::Spent } else { Status::Denied };
         let wait = self.wait_for(if fits { 0 } else { cost }, limit, now);
+        self.reply(status, 0, StoreTime::ZERO, wait, now)
+    }
+
+    /// Forgives what is charged; but not while all counts as spent, because leases that the store
+    /// has forgotten may be spent until then, and nobody knows how much that is.
+    fn forgive(&mut self, now: StoreTime) -> Reply {
+        let frozen = self.bucket.at.as_micros().saturating_sub(now.as_micros());
+        let (status, wait) = match frozen {
+            0 => (Status::Forgiven, Wait::None),
+            frozen => (Status::Denied, Wait::For(Micros(frozen.min(WAIT_MAX)))),
+        };
+        if status == Status::Forgiven {
+            self.bucket.level = 0;
+        }
         self.reply(status, 0, StoreTime::ZERO, wait, now)
     }
 

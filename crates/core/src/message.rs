@@ -51,7 +51,8 @@ pub enum Request {
         tokens: u64,
     },
     /// Forgive all that is charged, as if it had drained: the bucket is full but for what is
-    /// outstanding on leases. Whoever sends this for a key resets the limit for it.
+    /// outstanding on leases. Whoever sends this for a key resets the limit for it. Denied while
+    /// all buckets count as spent because the store was emptied.
     Forgive,
 }
 
@@ -139,7 +140,10 @@ impl Reply {
                 status => status == Status::Denied && unleased,
             },
             Request::Charge { .. } => self.status == Status::Charged && unleased && !waits,
-            Request::Forgive => self.status == Status::Forgiven && unleased && !waits,
+            Request::Forgive => match self.status {
+                Status::Forgiven => unleased && !waits,
+                status => status == Status::Denied && unleased && waits,
+            },
             Request::Lease(request) => match self.status {
                 Status::Over => request.granted > 0 && unleased && !waits,
                 Status::Left => {

@@ -15,7 +15,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use leasehold_cache::{Entry, KeyRef, LimitId};
-use leasehold_core::{Decided, Estimate, Instant, Limit, Reason, Request, Retry, Verdict};
+use leasehold_core::{
+    Decided, Estimate, Instant, Limit, Reason, Request, Retry, Status, Verdict, Wait,
+};
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, Counted, FailurePolicy, Heard, Joint, NamedLimit, Purpose,
     RequestPath, Step, Tuning, central_verdict, free, reset,
@@ -366,13 +368,15 @@ impl Limiter {
     /// more than the burst and the rate are admitted.
     ///
     /// The next request here finds the tokens. Another replica that remembers a denial of the key
-    /// looks again, while the key is asked for, about a second after it last heard of it; later if
-    /// it denies more than a hundred keys at once.
+    /// looks at the store once a second while the key is asked for, or when the wait that it was
+    /// told ends, if that is within fifteen. If it denies more than a hundred keys at once,
+    /// they share a hundred looks a second.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store does not answer within the budget, and if what is stored under
-    /// the key cannot be read: that is left as it is.
+    /// [`StoreError`] if the store does not answer within the budget; if what is stored under the
+    /// key cannot be read, which is left as it is; and for some seconds after the store lost its
+    /// memory, because leases that it forgot may be spent until then.
     ///
     /// # Panics
     ///
@@ -399,12 +403,22 @@ impl Limiter {
         if let Some(reason) = reply.status.refusal() {
             return Err(StoreError::new(reason));
         }
+        if let Wait::For(wait) = reply.wait {
+            let wait = wait.as_duration();
+            return Err(StoreError::new(format_args!(
+                "the store lost its memory, and no key can be reset for another {wait:.1?}: leases \
+                 that it forgot may be spent until then"
+            )));
+        }
+        if reply.status != Status::Forgiven {
+            return Err(StoreError::new("the store did not reset the key"));
+        }
         if let Some(entry) = self.inner.shared.cache.get(key) {
             entry.denial.clear();
         }
         // If the task ends meanwhile, nothing is denied any more by what it remembers.
         let command = Command::Forgiven { key: key.into() };
-        let _ = self.inner.commands.send(command).await;
+        let _ = self.within_budget(self.inner.commands.send(command)).await;
         Ok(())
     }
 

@@ -37,8 +37,10 @@ struct Row {
     not_local: AtomicU64,
     /// Allowed, and never told to the sync task.
     uncharged: AtomicU64,
-    /// Tokens that the cache counts as denied, and that were denied for another reason.
+    /// Tokens that the cache counts as denied for want of tokens, or of keys in fallback for want
+    /// of the store, and that were denied for another reason.
     not_exhausted: AtomicU64,
+    not_unavailable: AtomicU64,
 }
 
 /// The tokens of requests under one limit, by verdict: see [`Stats::by_limit`](crate::Stats).
@@ -106,8 +108,10 @@ impl VerdictCounts {
             None => add(&row.allowed[verdict.decided().index()], cost),
             Some(denial) => {
                 add(&row.denied[denial.reason.index()], cost);
-                if counted == Counted::AsExhausted {
-                    add(&row.not_exhausted, cost);
+                match counted {
+                    Counted::AsExhausted => add(&row.not_exhausted, cost),
+                    Counted::AsUnavailable => add(&row.not_unavailable, cost),
+                    Counted::Yes | Counted::No => {}
                 }
             }
         }
@@ -153,7 +157,9 @@ impl VerdictCounts {
         let exhausted = leased.denied;
         let exhausted = exhausted.saturating_sub(row.not_exhausted.load(Relaxed));
         row.exhausted_here.fetch_max(exhausted, Relaxed);
-        (row.unavailable_here).fetch_max(granted_here.denied, Relaxed);
+        let unavailable = granted_here.denied;
+        let unavailable = unavailable.saturating_sub(row.not_unavailable.load(Relaxed));
+        row.unavailable_here.fetch_max(unavailable, Relaxed);
     }
 
     /// The counts of all limits, and last those of requests that no limit decided.

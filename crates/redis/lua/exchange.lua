@@ -5,9 +5,11 @@
 -- KEYS   1: the marker; then the bucket of each request, all in one slot
 -- ARGV   1: known, hold, and how many buckets, from the first, may be strings
 --        2: of each limit: drain, weight, tick, capacity
---        3: of each request: limit (counted from 0), cost (-1: a lease is asked for; -2: tokens are
---           charged, fit they or not; -3: what is charged is forgiven); then of a charge the tokens, of a lease record id (16 bytes),
---           granted, spent, released, wanted, needed, lease, expiry, demand
+--        3: of each request: limit (counted from 0), cost; or in place of a cost
+--           -1, a lease is asked for: record id (16 bytes), granted, spent, released, wanted,
+--               needed, lease, expiry, demand
+--           -2, tokens are charged, fit they or not: how many
+--           -3, what is charged is forgiven
 --        4: the run id of this server
 -- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
 --        level, outstanding, replicas, demand. All but the status are 0 of a request that was not
@@ -509,7 +511,12 @@ local function exchange(key, in_hash)
   elseif cost == CHARGE then
     charge(tokens)
   elseif cost == FORGIVE then
-    level, status = 0, FORGIVEN
+    -- Ledger::forgive
+    if at > now then
+      status, wait = DENIED, min(at - now, FOREVER)
+    else
+      level, status = 0, FORGIVEN
+    end
   else
     status, granted, expiry, wait, record = lease_out()
   end

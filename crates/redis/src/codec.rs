@@ -472,10 +472,10 @@ mod tests {
     #[test]
     fn an_unknown_status_is_refused() {
         let mut numbers = GOOD;
-        numbers[3] = 8.0;
+        numbers[3] = 9.0;
         assert_eq!(
             call().decode(&answer(&numbers)),
-            Err(DecodeError::Status(8))
+            Err(DecodeError::Status(9))
         );
     }
 

@@ -72,7 +72,7 @@ pub enum LinkError {
 pub enum Executed {
     /// It has not, and never will.
     No,
-    /// It may have, or may yet. Books must allow for both.
+    /// It may have, or may yet. Accounts must allow for both.
     Maybe,
 }
 

@@ -34,6 +34,10 @@ use crate::unserved::Unserved;
 use crate::wait_queue::{Purpose, WaitQueue, Waiter, Waiting};
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations occur"
+)]
 pub(crate) struct KeyState<W> {
     pub(crate) entry: Arc<Entry>,
     /// The part of the store that keeps the key.
@@ -41,6 +45,9 @@ pub(crate) struct KeyState<W> {
     /// Whether the key is in the queue of keys that want a call.
     pub(crate) queued: bool,
     pub(crate) in_flight: bool,
+    /// Whether the store has forgiven what was charged while a call was under way, which may have
+    /// been answered before.
+    forgiven_in_flight: bool,
     /// When the key's alarm rings, unless it rings before for a look.
     alarm_at: Instant,
     /// Whether anybody has asked since the last alarm that was not for a look.
@@ -125,6 +132,7 @@ impl<W: Waiter> KeyState<W> {
             partition,
             queued: false,
             in_flight: false,
+            forgiven_in_flight: false,
             alarm_at: Instant::ORIGIN,
             asked: false,
             account: None,
@@ -423,7 +431,7 @@ impl<W: Waiter> KeyState<W> {
             return Next::Alarm(context.sizing.interval);
         }
         self.in_flight = false;
-        match request {
+        let next = match request {
             Request::Spend { cost: 0 } => self.handle_looked(reply, context, now),
             Request::Spend { cost } => self.handle_spent(*cost, reply, context, verdicts, now),
             Request::Charge { tokens } => self.handle_charged(*tokens, context, now),
@@ -431,7 +439,9 @@ impl<W: Waiter> KeyState<W> {
             Request::Lease(request) => {
                 self.handle_leased(request, reply, sent, context, verdicts, now)
             }
-        }
+        };
+        self.forgive_again(context);
+        next
     }
 
     /// Whether the store does not serve the key, and is not to be asked about it now.
@@ -484,14 +494,14 @@ impl<W: Waiter> KeyState<W> {
 
     /// Denies all requests that wait.
     fn deny_all(&mut self, denial: Verdict, verdicts: &mut Verdicts<W>) {
-        self.queue.clear_stock();
+        self.queue.clear_wish();
         let waiting = self.queue.drain_all();
         verdicts.extend(waiting.map(|waiting| (waiting.waiter, denial)));
     }
 
     /// Denies all requests that wait, because the limiter is shutting down.
     pub(crate) fn dismiss(&mut self) -> Vec<(W, Verdict)> {
-        self.queue.clear_stock();
+        self.queue.clear_wish();
         let denial = Verdict::deny(Decided::Local, Reason::ShutDown, Retry::Never);
         let waiting = self.queue.drain();
         waiting.map(|waiting| (waiting.waiter, denial)).collect()
@@ -499,7 +509,7 @@ impl<W: Waiter> KeyState<W> {
 
     fn call(&mut self, request: Request) -> Request {
         self.in_flight = true;
-        self.queue.clear_stock();
+        self.queue.clear_wish();
         request
     }
 

@@ -119,10 +119,9 @@ impl Looks {
 /// who resets a key sees the effect.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A denial that ends within this time is not looked at. It is about as long as a replica stays
-/// away by default from a bucket that it found short, and a look each second would turn one call
-/// into several.
-const ENDS_SOON: Duration = Duration::from_secs(6);
+/// A denial that ends within this time is not looked at: of a limit such as five a minute, whose
+/// tokens come every twelve seconds, looks would be most of the calls.
+const ENDS_SOON: Duration = Duration::from_secs(15);
 
 /// How long a denied key is kept that nobody asks for, and the longest time between two checks.
 /// Until then the calls of a key that is asked for less often than once a second are looks, and so
@@ -190,7 +189,7 @@ mod tests {
     fn a_denial_that_ends_soon_is_not_looked_at() {
         assert_eq!(looks_in_ten_minutes(Duration::from_secs(5), 1), 0);
         let looks = looks_in_ten_minutes(Duration::from_secs(20), 1);
-        assert_eq!(looks, 14, "until it ends soon");
+        assert_eq!(looks, 5, "until it ends soon");
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub enum Counted {
     /// Its tokens count as denied because the key has none. The verdict has another reason, so the
     /// caller counts it under that one, and takes it from the other.
     AsExhausted,
+    /// As [`AsExhausted`](Self::AsExhausted), of a key in fallback: its tokens count as denied
+    /// because the store is away.
+    AsUnavailable,
 }
 
 impl<'a> RequestPath<'a> {
@@ -129,10 +132,10 @@ impl<'a> RequestPath<'a> {
             LocalDecision::Deny(denial) if self.needs_tokens(key(), cost) => {
                 Step::exhausted(key().limit, denial, now)
             }
-            LocalDecision::Deny(_) => {
+            LocalDecision::Deny(denial) => {
                 let KeyRef { limit, subject } = key();
                 self.not_here(limit, subject, cost, closed(), now)
-                    .counted_as_exhausted()
+                    .counted_as_denied(denial.is_alone)
             }
             LocalDecision::Allow { .. } | LocalDecision::Short { .. } | LocalDecision::Unknown => {
                 let KeyRef { limit, subject } = key();
@@ -342,11 +345,16 @@ impl<Lacking> Step<Lacking> {
         }
     }
 
-    /// This step, of a request that the cache has counted among those denied for want of tokens.
+    /// This step, of a request that the cache has counted among those denied for want of tokens;
+    /// of a key in fallback, for want of the store.
     #[cold]
-    fn counted_as_exhausted(mut self) -> Self {
+    fn counted_as_denied(mut self, is_in_fallback: bool) -> Self {
         if let Self::Decided { counted, .. } = &mut self {
-            *counted = Counted::AsExhausted;
+            *counted = if is_in_fallback {
+                Counted::AsUnavailable
+            } else {
+                Counted::AsExhausted
+            };
         }
         self
     }
@@ -605,7 +613,7 @@ mod tests {
         assert_eq!(all, decided(verdict, false));
 
         let too_costly = replica.acquire(ALICE, 4_000_000_001);
-        assert_eq!(too_costly, deny(Reason::TooCostly).counted_as_exhausted());
+        assert_eq!(too_costly, deny(Reason::TooCostly).counted_as_denied(false));
 
         let just_before = Instant::from_nanos(until.as_nanos() - 1);
         let path = replica.path();

@@ -28,6 +28,7 @@ use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Decided, Instant, Reason, Request, Retry, SplitMix64, Verdict};
 
 use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
+use crate::central::RETRY_AFTER_MIN;
 use crate::clock_drift::ClockDrift;
 use crate::fallback::FailurePolicy;
 use crate::key_state::{Context, KeyState, Next, Verdicts, in_fallback};
@@ -402,6 +403,7 @@ impl<W: Waiter> Syncer<W> {
         self.status.set(batch.partition, part.word());
         let retry_after = part.breaker.blocked_until(now);
         let retry_after = retry_after.map_or(Duration::ZERO, |until| until.since(now));
+        let retry_after = retry_after.max(RETRY_AFTER_MIN);
         for call in &batch.calls {
             let slot = slot_in(call.entry());
             let (state, context, verdicts) = self.parts(slot);
@@ -859,6 +861,7 @@ impl<W: Waiter> Syncer<W> {
         let unserved = state.unserved.and_then(|it| it.blocked_until(now));
         let waiting = state.give_up(&mut context, now);
         let until = self.away_until(partition, now).or(unserved).unwrap_or(now);
+        let until = until.max(now + RETRY_AFTER_MIN);
         for waiting in waiting {
             let (cost, purpose) = (waiting.cost, waiting.purpose);
             let verdict = self.decide_untracked(limit, policy, cost, purpose, until, now);

@@ -32,7 +32,7 @@ pub(crate) struct WaitQueue<W> {
     /// The request that the central call under way is for.
     central: Option<Waiting<W>>,
     /// Tokens to have in stock for requests that did not wait.
-    stock: u64,
+    wished: u64,
 }
 
 impl<W: Waiter> WaitQueue<W> {
@@ -40,7 +40,7 @@ impl<W: Waiter> WaitQueue<W> {
         Self {
             queue: VecDeque::new(),
             central: None,
-            stock: 0,
+            wished: 0,
         }
     }
 
@@ -54,21 +54,21 @@ impl<W: Waiter> WaitQueue<W> {
 
     /// Wishes for `tokens` to be in stock, for a request that did not wait.
     pub(crate) fn wish(&mut self, tokens: u64) {
-        self.stock = self.stock.max(tokens);
+        self.wished = self.wished.max(tokens);
     }
 
-    /// A call has been made, which asks for the stock too.
-    pub(crate) fn clear_stock(&mut self) {
-        self.stock = 0;
+    /// The tokens that were wished for have been asked for, or cannot be had now.
+    pub(crate) fn clear_wish(&mut self) {
+        self.wished = 0;
     }
 
-    pub(crate) fn has_stock_wish(&self) -> bool {
-        self.stock > 0
+    pub(crate) fn has_wish(&self) -> bool {
+        self.wished > 0
     }
 
     /// Whether a request waits, or tokens are wished for in stock.
     pub(crate) fn is_waited_for(&self) -> bool {
-        !self.is_empty() || self.has_stock_wish()
+        !self.is_empty() || self.has_wish()
     }
 
     /// The call for one request did not decide it: it waits for another, before all others.
@@ -101,15 +101,19 @@ impl<W: Waiter> WaitQueue<W> {
     /// Tokens needed by all together, and in stock.
     pub(crate) fn needed(&self) -> u64 {
         let costs = self.queue.iter().map(|waiting| u64::from(waiting.cost));
-        costs.sum::<u64>() + self.stock
+        costs.sum::<u64>() + self.wished
     }
 
     /// Takes out the first request for a central spend, if one can answer it: the request is alone,
     /// or too costly for a lease. Returns its cost.
-    pub(crate) fn begin_central(&mut self, alone: bool, cost_leased_max: u32) -> Option<u32> {
+    pub(crate) fn begin_central(
+        &mut self,
+        may_be_central: bool,
+        cost_leased_max: u32,
+    ) -> Option<u32> {
         let first = self.queue.front()?;
         let spend = first.purpose == Purpose::Spend;
-        let lone = alone && self.queue.len() == 1 && !self.has_stock_wish();
+        let lone = may_be_central && self.queue.len() == 1 && !self.has_wish();
         if !(spend && (lone || first.cost > cost_leased_max)) {
             return None;
         }

@@ -49,8 +49,8 @@ pub(crate) struct DemoArguments {
     /// How long load is offered.
     #[arg(long, default_value = "10s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub(crate) duration: Duration,
-    /// Requests to admit while the store does not answer, or cannot read what is stored under a
-    /// key, once leases have ended.
+    /// How to decide once leases have ended and the store does not answer, or cannot read what is
+    /// stored under a key. The centralised limiter of --compare denies then, whatever this says.
     #[arg(long, value_enum, default_value_t = Policy::Closed)]
     pub(crate) policy: Policy,
     /// Time an exchange with the embedded store takes.

@@ -74,8 +74,12 @@ async fn a_hundred_thousand_limits_with_policies_are_built_and_found_in_no_time(
         assert_eq!(limiter.limit_id(name), Some(LimitId(index)));
     }
     let took = clock().since(start);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < LINEAR, "{took:?}");
 }
+
+/// Time for work that takes a second or two on an idle machine, and minutes if each limit looks at
+/// all others.
+const LINEAR: Duration = Duration::from_secs(30);
 
 /// All limits' bounds were worked out at every turn of the background task.
 #[tokio::test]
@@ -91,7 +95,7 @@ async fn a_request_is_no_slower_for_a_hundred_thousand_other_limits() {
         assert!(verdict.is_allowed(), "{verdict:?}");
     }
     let took = clock().since(start);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < LINEAR, "{took:?}");
 }
 
 #[tokio::test]

@@ -161,6 +161,8 @@ async fn what_is_decided_without_the_store_is_counted_as_it_was_told() {
             heard.hear(limiter.acquire("alice", 1).await, &[(0, 1)]);
             heard.hear(limiter.try_acquire("alice", 1), &[(0, 1)]);
         }
+        // Denied here as others are, and for another reason.
+        heard.hear(limiter.acquire("alice", 21).await, &[(0, 21)]);
         counted(&limiter, &heard).await;
     }
 }

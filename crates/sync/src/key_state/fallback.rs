@@ -55,7 +55,7 @@ impl<W: Waiter> KeyState<W> {
     /// `context` is of the store.
     pub(crate) fn give_up(&mut self, context: &mut Context<'_>, now: Instant) -> Vec<Waiting<W>> {
         self.close_account(context, now);
-        self.queue.clear_stock();
+        self.queue.clear_wish();
         self.queue.drop_gone();
         self.queue.drain().collect()
     }
@@ -72,6 +72,15 @@ impl<W: Waiter> KeyState<W> {
     /// nothing. `context` is of the store.
     pub(crate) fn handle_forgiven(&mut self, context: &Context<'_>) {
         if !self.is_in_fallback() {
+            self.start_over(context);
+            self.forgiven_in_flight = self.in_flight;
+        }
+    }
+
+    /// After the reply to a call that may have been made before the store forgave what was charged:
+    /// if it denies, the denial tells nothing.
+    pub(super) fn forgive_again(&mut self, context: &Context<'_>) {
+        if std::mem::take(&mut self.forgiven_in_flight) && !self.is_in_fallback() {
             self.start_over(context);
         }
     }

@@ -112,9 +112,9 @@ impl<W: Waiter> KeyState<W> {
         verdicts: &mut Verdicts<W>,
         now: Instant,
     ) -> Next {
-        let alone = self.is_in_fallback();
+        let is_in_fallback = self.is_in_fallback();
         let Some(account) = &mut self.account else {
-            unreachable!("account stay open while a call about them is under way");
+            unreachable!("the account stays open while a call about it is under way");
         };
         // The lease is over, or counted almost as far as the store can count. The store charges
         // what is left of it when it expires, and a new lease begins.
@@ -132,7 +132,7 @@ impl<W: Waiter> KeyState<W> {
         // or granted it when the limit was larger, it gets the rest back. An open policy knows no
         // capacity.
         let held = account.granted() - request.spent - request.released;
-        let most = if alone {
+        let most = if is_in_fallback {
             u64::MAX
         } else {
             context.sizing.limit.capacity()
@@ -234,6 +234,9 @@ impl<W: Waiter> KeyState<W> {
             self.asked_here = self.asked_here.saturating_add(u64::from(waiting.cost));
             verdicts.push_back((waiting.waiter, verdict));
         }
+        // Nor is a wish for stock granted now: requests that come meanwhile are denied in place,
+        // and looks go on.
+        self.queue.clear_wish();
         self.next_in_backoff(context, now)
     }
 

@@ -495,6 +495,60 @@ fn a_bucket_that_was_deleted_is_found_full_by_a_look_though_the_told_wait_was_lo
     }
 }
 
+/// A replica that has spent all ten tokens of Alice's and knows of no denial, and its store.
+fn used_up() -> (Syncer<Caller>, Store) {
+    let mut syncer = replica("10/h burst 10", FailurePolicy::Closed, 4);
+    let mut store = Store::default();
+    for turn in 0..10 {
+        let now = NOW + Duration::from_millis(100 * turn);
+        syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), now);
+        store.serve(&mut syncer, now);
+    }
+    let verdicts = verdicts(&mut syncer);
+    assert_eq!(verdicts.len(), 10);
+    assert!(verdicts.iter().all(Verdict::is_allowed));
+    (syncer, store)
+}
+
+/// Then it is used up.
+const LATER: Instant = Instant::from_millis(2000);
+
+/// The wish outlived the denial, and while it was there no look was made.
+#[test]
+fn tokens_that_are_wished_for_while_the_store_is_asked_prevent_no_look() {
+    let (mut syncer, mut store) = used_up();
+    syncer.acquire(ALICE, 1, Purpose::Stock, Caller::default(), LATER);
+    let batch = syncer.poll_batch(LATER).expect("it is asked for");
+    let answer = store.answer(&batch, LATER);
+    syncer.prefetch(ALICE, 1, LATER);
+    syncer.handle_answer(&batch, &answer, LATER).unwrap();
+    assert!(!verdicts(&mut syncer)[0].is_allowed());
+    store.0.clear();
+    let start = LATER + Duration::from_millis(1);
+    let (millis, calls) = ask_until_allowed(&mut syncer, &mut store, start, 10);
+    assert!(millis <= 2_000, "{millis} ms");
+    assert!(calls <= 6, "{calls} calls");
+}
+
+/// The reply of before the reset denied the key after it, for as long as it told.
+#[test]
+fn a_reply_from_before_a_reset_denies_nothing_after_it() {
+    let (mut syncer, mut store) = used_up();
+    syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), LATER);
+    let batch = syncer.poll_batch(LATER).expect("it is asked for");
+    let answer = store.answer(&batch, LATER);
+    store.0.clear();
+    syncer.handle_forgiven(ALICE, LATER);
+    syncer.handle_answer(&batch, &answer, LATER).unwrap();
+    assert!(!verdicts(&mut syncer)[0].is_allowed());
+    let said = syncer.keys.cache.try_acquire(ALICE, 1, LATER);
+    assert!(!matches!(said, LocalDecision::Deny(_)), "{said:?}");
+    let now = LATER + Duration::from_millis(100);
+    syncer.acquire(ALICE, 10, Purpose::Spend, Caller::default(), now);
+    store.serve(&mut syncer, now);
+    assert!(verdicts(&mut syncer)[0].is_allowed());
+}
+
 /// A thousand calls a second would be made for it, and none of them could be of use.
 #[test]
 fn looks_at_denied_keys_are_one_a_second_for_each_and_a_hundred_a_second_for_all() {
