@@ -198,6 +198,10 @@ impl Clock {
     }
 
     /// A request waits, until what this returns is dropped.
+    #[cfg_attr(
+        not(feature = "test-util"),
+        expect(clippy::unused_self, reason = "for a test's clock")
+    )]
     pub(crate) fn request(&self) -> Waits {
         Waits {
             #[cfg(feature = "test-util")]
@@ -209,6 +213,10 @@ impl Clock {
     }
 
     /// A task asks a store, from now until what this returns and its clones are dropped.
+    #[cfg_attr(
+        not(feature = "test-util"),
+        expect(clippy::unused_self, reason = "for a test's clock")
+    )]
     pub(crate) fn call(&self) -> Call {
         Call {
             #[cfg(feature = "test-util")]
@@ -223,7 +231,7 @@ impl Clock {
     /// `TestClock`. Any other clock goes on by itself, and this waits for ever.
     #[cfg_attr(
         not(feature = "test-util"),
-        expect(unused_variables, clippy::unused_self, reason = "for a test's clock")
+        expect(unused_variables, reason = "for a test's clock")
     )]
     pub(crate) async fn go_on(&self, somebody_waits: bool) {
         #[cfg(feature = "test-util")]
@@ -244,6 +252,12 @@ impl Clock {
 pub(crate) struct Waits {
     #[cfg(feature = "test-util")]
     _request: Option<test_clock::RequestWaits>,
+}
+
+impl Waits {
+    /// The request has its verdict.
+    #[expect(clippy::unused_self, reason = "what it holds ends with it")]
+    pub(crate) fn end(self) {}
 }
 
 /// A call to a store: a test's clock stands still until the task has handled what came of it.

@@ -237,7 +237,7 @@ impl SyncTask {
             self.under_way.insert(id, (batch, call));
         }
         while let Some((caller, verdict)) = self.syncer.poll_verdict() {
-            drop(caller.waits);
+            caller.waits.end();
             if let Some((limit, cost)) = caller.spends {
                 let verdicts = &self.shared.counters.verdicts;
                 verdicts.expect_from_task(limit, &verdict, cost);
