@@ -132,16 +132,33 @@ impl<'a> RequestPath<'a> {
             LocalDecision::Deny(denial) if self.needs_tokens(key(), cost) => {
                 Step::exhausted(key().limit, denial, now)
             }
-            LocalDecision::Deny(denial) => {
+            LocalDecision::Deny(_) => {
                 let KeyRef { limit, subject } = key();
-                self.not_here(limit, subject, cost, closed(), now)
-                    .counted_as_denied(denial.is_alone)
+                self.denied_otherwise(limit, subject, cost, closed(), now)
             }
             LocalDecision::Allow { .. } | LocalDecision::Short { .. } | LocalDecision::Unknown => {
                 let KeyRef { limit, subject } = key();
                 self.not_here(limit, subject, cost, closed(), now)
             }
         }
+    }
+
+    /// Decides a request that the cache has denied and that has another verdict, such as one that
+    /// costs more than the burst.
+    #[cold]
+    #[inline(never)]
+    fn denied_otherwise(
+        self,
+        limit: LimitId,
+        subject: &[u8],
+        cost: u32,
+        closed: Option<Reason>,
+        now: Instant,
+    ) -> Step<()> {
+        let entry = self.cache.get(KeyRef { limit, subject });
+        let is_in_fallback = entry.is_some_and(|entry| entry.is_alone());
+        self.not_here(limit, subject, cost, closed, now)
+            .counted_as_denied(is_in_fallback)
     }
 
     /// Decides a request for which the cache has no tokens and no denial. The key comes in parts,
