@@ -71,8 +71,8 @@ use leasehold_cache::{KeyRef, LimitId};
 /// }
 /// ```
 ///
-/// What has no exact text is no key, and neither is an address with a port, because the port is
-/// another for each connection:
+/// A value without an exact text is no key, and neither is an address with a port, because the port
+/// is another for each connection:
 ///
 /// ```compile_fail,E0277
 /// # async fn no(limiter: leasehold::Limiter) {

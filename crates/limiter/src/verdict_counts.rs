@@ -61,9 +61,9 @@ pub struct LimitStats {
 impl LimitStats {
     /// Tokens of requests that were allowed, by where they were decided.
     ///
-    /// What request threads decide by themselves ([`Decided::Local`]) is counted when the sync task
-    /// next looks at the key: within [`Tuning::idle_after`](crate::Tuning) at the latest. The other
-    /// requests are counted at once.
+    /// A request that its thread decides by itself ([`Decided::Local`]) is counted when the sync
+    /// task next looks at the key: within [`Tuning::idle_after`](crate::Tuning) at the latest. The
+    /// other requests are counted at once.
     pub const fn allowed(&self, decided: Decided) -> u64 {
         self.allowed[decided.index()]
     }

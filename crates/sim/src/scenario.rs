@@ -208,7 +208,7 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// What cannot be run, and the mend.
+    /// The part that cannot be run, and the mend.
     pub fn check(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
             return Err(format!(

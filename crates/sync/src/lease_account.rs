@@ -19,11 +19,11 @@ pub(crate) struct LeaseAccount {
     released: u64,
     /// The largest number ever found spent.
     spent: u64,
-    /// Of `spent`, what the demand has been told of.
+    /// The part of `spent` that the demand has been told of.
     metered: u64,
-    /// Of `spent`, what is in the replica's count.
+    /// The part of `spent` that is in the replica's count.
     counted: u64,
-    /// Of `spent`, what the store has confirmed.
+    /// The part of `spent` that the store has confirmed.
     confirmed: u64,
     /// Of `released`, what the store has confirmed.
     confirmed_released: u64,

@@ -19,7 +19,7 @@ pub(crate) type Answered = Rc<Answer>;
 #[derive(Clone, Debug)]
 pub struct LeasedStore {
     ledgers: Ledgers<Key>,
-    /// Of the ledgers whose sum may exceed the capacity, though not by a grant, and of the others.
+    /// Excuses of the ledgers whose sum may exceed the capacity, though not by a grant.
     excuses: BTreeMap<Key, Excuse>,
 }
 
