@@ -351,7 +351,7 @@ pub enum UrlFault {
     )]
     Scheme,
     /// It asks for TLS, and this program was built without the feature `tls`.
-    #[error("this program was built without TLS; build leasehold-redis with the feature `tls`")]
+    #[error("this program was built without TLS; build it with `--features tls`")]
     Tls,
     /// An `@` stands behind what must be the end of the host.
     #[error(

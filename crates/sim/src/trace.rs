@@ -23,8 +23,8 @@
 
 use std::collections::HashMap;
 
-use ahash::RandomState;
 use csv::ByteRecord;
+use foldhash::fast::FixedState;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -247,7 +247,7 @@ impl Trace {
 /// Reads line by line.
 struct Reader {
     columns: Vec<Column>,
-    numbers: HashMap<Vec<u8>, u32, RandomState>,
+    numbers: HashMap<Vec<u8>, u32, FixedState>,
     trace: Trace,
 }
 
@@ -280,7 +280,7 @@ impl Reader {
         let unit_ns = columns.iter().find_map(unit);
         Ok(Self {
             // Never iterated, so the numbers depend on the text alone.
-            numbers: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
+            numbers: HashMap::with_hasher(FixedState::default()),
             trace: Trace {
                 requests: Vec::new(),
                 keys: 0,

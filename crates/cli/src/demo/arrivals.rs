@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use leasehold_sim::stream::{Stream, stream};
 use rand_distr::{Distribution, Exp, Zipf};
 
 use crate::demo::plan::Plan;
@@ -11,7 +10,7 @@ use crate::demo::plan::Plan;
 /// The requests of one replica, in order. The same plan and replica give the same requests for
 /// ever, whatever the limiter does with them.
 pub(crate) struct Arrivals {
-    random: ChaCha8Rng,
+    random: Stream,
     gap: Option<Exp<f64>>,
     key: Zipf<f64>,
     at: f64,
@@ -28,10 +27,8 @@ pub(crate) struct Arrival {
 
 impl Arrivals {
     pub(crate) fn new(plan: &Plan, replica: u32) -> Self {
-        let mut random = ChaCha8Rng::seed_from_u64(plan.seed);
-        random.set_stream(u64::from(replica));
         Self {
-            random,
+            random: stream(plan.seed, "demo", u64::from(replica)),
             // A replica without load has no arrivals at all.
             gap: Exp::new(plan.offered_to(replica))
                 .ok()

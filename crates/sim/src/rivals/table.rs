@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use ahash::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::model::Demand;
 
@@ -51,14 +51,15 @@ impl Slot {
 /// States by key.
 #[derive(Clone, Debug)]
 pub(super) struct Table<V> {
-    states: HashMap<u64, V, RandomState>,
+    // One hash on every machine and in every run; no attacker chooses the keys of a simulation.
+    states: HashMap<u64, V, FixedState>,
     sweep_at: usize,
 }
 
 impl<V> Table<V> {
     pub(super) fn new() -> Self {
         Self {
-            states: HashMap::with_hasher(hasher()),
+            states: HashMap::default(),
             sweep_at: SWEEP_FIRST,
         }
     }
@@ -97,11 +98,6 @@ impl<V> Table<V> {
     pub(super) fn len(&self) -> usize {
         self.states.len()
     }
-}
-
-/// One hash on every machine and in every run; no attacker chooses the keys of a simulation.
-fn hasher() -> RandomState {
-    RandomState::with_seeds(1, 2, 3, 4)
 }
 
 /// Smaller tables are not worth a sweep.
