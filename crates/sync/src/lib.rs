@@ -24,6 +24,7 @@ mod limits;
 mod looks;
 mod pace;
 mod partition;
+mod partitions;
 mod plan;
 mod request_path;
 mod store_status;

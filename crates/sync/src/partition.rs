@@ -26,12 +26,13 @@ pub(crate) struct Partition {
     pub(crate) calling: CallQueue,
     /// Slots of keys that want a call and are answered in fallback, because the store is away or
     /// does not serve them.
-    pub(crate) falling: VecDeque<u32>,
+    pub(crate) answered_here: VecDeque<u32>,
     /// Slots of keys in fallback.
     pub(crate) in_fallback: BTreeSet<u32>,
     /// The slot in fallback whose key tried last whether the store is back.
-    looked: u32,
-    pub(crate) flights: usize,
+    last_tried: u32,
+    /// How many batches are in flight.
+    pub(crate) in_flight: usize,
     pub(crate) pace: Pace,
     pub(crate) breaker: Breaker,
     pub(crate) clock: ClockDrift,
@@ -41,16 +42,16 @@ impl Partition {
     /// The time until which no request is to wait for the store, if it is away: while the wait
     /// after a failure lasts, and while the one call that tries the store is in flight.
     pub(crate) fn away_until(&self, round_trip: Duration, now: Instant) -> Option<Instant> {
-        let probing = self.breaker.is_open() && self.flights > 0;
+        let probing = self.breaker.is_open() && self.in_flight > 0;
         self.breaker
             .blocked_until(now)
             .or(probing.then(|| now + round_trip))
     }
 
-    /// The time until which this part is away, as [`StoreStatus`](crate::store_status::StoreStatus)
-    /// tells the request path.
-    pub(crate) fn word(&self) -> Option<Instant> {
-        match (self.breaker.is_open(), self.flights) {
+    /// The time until which the request path is told that this part is away, as
+    /// [`StoreStatus`](crate::store_status::StoreStatus) tells it.
+    pub(crate) fn told_away_until(&self) -> Option<Instant> {
+        match (self.breaker.is_open(), self.in_flight) {
             (false, _) => None,
             (true, 0) => Some(self.breaker.until()),
             (true, _) => Some(Instant::FAR_FUTURE),
@@ -64,7 +65,7 @@ impl Partition {
         } else {
             tuning.batches_in_flight
         };
-        self.flights < most
+        self.in_flight < most
     }
 
     /// Whether a batch may go now to a store that is not away. A full one does not wait.
@@ -75,11 +76,11 @@ impl Partition {
 
     /// The time at which there is something to send, or to answer in fallback.
     pub(crate) fn poll_timeout(&self, tuning: &Tuning, now: Instant) -> Option<Instant> {
-        if !self.falling.is_empty() {
+        if !self.answered_here.is_empty() {
             return Some(self.pace.next());
         }
-        let looks = self.breaker.is_open() && !self.in_fallback.is_empty();
-        let waits = !self.calling.is_empty() || looks;
+        let tries = self.breaker.is_open() && !self.in_fallback.is_empty();
+        let waits = !self.calling.is_empty() || tries;
         (waits && self.has_room(tuning)).then(|| {
             let paced = self.pace.next();
             self.breaker
@@ -97,28 +98,30 @@ impl Partition {
         if !self.breaker.is_open() {
             return None;
         }
-        if let Some(slot) = self.falling.pop_front() {
+        if let Some(slot) = self.answered_here.pop_front() {
             return Some(slot);
         }
         let after = self
             .in_fallback
-            .range(self.looked.saturating_add(1)..)
+            .range(self.last_tried.saturating_add(1)..)
             .next();
         let slot = *after.or_else(|| self.in_fallback.first())?;
-        self.looked = slot;
+        self.last_tried = slot;
         Some(slot)
     }
 
     /// Takes out the slots of all queued keys, to be queued anew.
     pub(crate) fn take_queued(&mut self) -> impl Iterator<Item = u32> + use<> {
         let calling = mem::take(&mut self.calling);
-        calling.into_slots().chain(mem::take(&mut self.falling))
+        calling
+            .into_slots()
+            .chain(mem::take(&mut self.answered_here))
     }
 
     /// The store has answered. Keys that would have been answered in fallback may ask it, once they
     /// are queued anew.
     pub(crate) fn handle_answer(&mut self) {
-        self.flights -= 1;
+        self.in_flight -= 1;
         self.breaker.handle_success();
     }
 }

@@ -35,7 +35,7 @@ use crate::key_state::{Context, KeyState, Next, Verdicts, in_fallback};
 use crate::keys::{Keys, Tracked, count_denied, slot_in};
 use crate::limits::Limits;
 use crate::looks::Looks;
-use crate::partition::{Partition, partition_of};
+use crate::partitions::Partitions;
 use crate::store_status::{StoreStatus, unavailable};
 use crate::tokens::{Counts, Tokens, add};
 use crate::tuning::{Sizing, Tuning};
@@ -51,13 +51,7 @@ pub struct Syncer<W> {
     jitter: SplitMix64,
     looks: Looks,
     keys: Keys<W>,
-    /// The parts of the store.
-    partitions: Vec<Partition>,
-    /// The status of the parts, which the request path reads.
-    status: Arc<StoreStatus>,
-    /// The part that the next batch is for, if it has calls: each in turn.
-    turn: usize,
-    round_trip: Duration,
+    partitions: Partitions,
     verdicts: VecDeque<(W, Verdict)>,
     closing: bool,
     counts: Counts,
@@ -92,10 +86,7 @@ impl<W: Waiter> Syncer<W> {
             generations: 0,
             jitter: SplitMix64::new(seed),
             looks: Looks::default(),
-            partitions: vec![Partition::default()],
-            status: Arc::new(StoreStatus::new(1)),
-            turn: 0,
-            round_trip: FIRST_ROUND_TRIP,
+            partitions: Partitions::new(1),
             verdicts: VecDeque::new(),
             closing: false,
         }
@@ -105,10 +96,7 @@ impl<W: Waiter> Syncer<W> {
     /// before its first key.
     #[must_use]
     pub fn with_partitions(mut self, partitions: u32) -> Self {
-        self.status = Arc::new(StoreStatus::new(partitions));
-        self.partitions = (0..partitions.max(1))
-            .map(|_| Partition::default())
-            .collect();
+        self.partitions = Partitions::new(partitions);
         self
     }
 
@@ -116,17 +104,13 @@ impl<W: Waiter> Syncer<W> {
     /// reads. The births that are remembered there stay. To be called before its first key.
     #[must_use]
     pub fn in_place_of(mut self, status: Arc<StoreStatus>) -> Self {
-        self = self.with_partitions(status.partitions());
-        for partition in 0..status.partitions() {
-            status.set(partition, None);
-        }
-        self.status = status;
+        self.partitions = Partitions::with_status(status);
         self
     }
 
     /// The status of the store for the request path: which parts are away, and their births.
     pub fn store_status(&self) -> Arc<StoreStatus> {
-        Arc::clone(&self.status)
+        Arc::clone(self.partitions.status())
     }
 
     /// Where this replica's tokens went.
@@ -150,24 +134,19 @@ impl<W: Waiter> Syncer<W> {
 
     /// Mean time from a call to its reply.
     pub fn round_trip(&self) -> Duration {
-        self.round_trip
+        self.partitions.round_trip()
     }
 
     /// Millionths by which the store's clock seems to run faster than ours, negative if slower; of
     /// the part of the store where it differs most.
     pub fn clock_drift_ppm(&self) -> i64 {
-        self.widest(ClockDrift::likely_ppm)
+        self.partitions.widest_drift(ClockDrift::likely_ppm)
     }
 
     /// Millionths by which the store's clock certainly runs faster than ours, negative if slower;
     /// the network may account for the rest. When it is positive, leases are used for less time.
     pub fn certain_clock_drift_ppm(&self) -> i64 {
-        self.widest(ClockDrift::certain_ppm)
-    }
-
-    fn widest(&self, ppm: impl Fn(&ClockDrift) -> i64) -> i64 {
-        let drifts = self.partitions.iter().map(|part| ppm(&part.clock));
-        drifts.max_by_key(|ppm| ppm.unsigned_abs()).unwrap_or(0)
+        self.partitions.widest_drift(ClockDrift::certain_ppm)
     }
 
     /// The entry that a call of this syncer is about, for checks of what it holds.
@@ -187,8 +166,7 @@ impl<W: Waiter> Syncer<W> {
             // Nothing can be given back of a key that the store does not serve.
             !state.in_flight && (done || state.unserved.is_some())
         };
-        let quiet = self.partitions.iter().all(|part| part.flights == 0);
-        self.closing && quiet && self.keys.iter().all(settled)
+        self.closing && self.partitions.is_quiet() && self.keys.iter().all(settled)
     }
 
     /// Handles a request that waits for `cost` tokens of `key`; its verdict will be polled.
@@ -211,7 +189,7 @@ impl<W: Waiter> Syncer<W> {
             return;
         }
         let partition = self.partition_of(key);
-        let away = self.away_until(partition, now);
+        let away = self.partitions.away_until(partition, now);
         let policy = self.policy_of(key.limit, partition);
         if let Some(until) = away.filter(|_| policy == FailurePolicy::Closed) {
             self.verdicts.push_back((waiter, unavailable(until, now)));
@@ -260,7 +238,7 @@ impl<W: Waiter> Syncer<W> {
     /// are to be some for the next.
     pub fn prefetch(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
         let partition = self.partition_of(key);
-        let away = self.away_until(partition, now).is_some();
+        let away = self.partitions.away_until(partition, now).is_some();
         if self.closing || (away && self.policy_of(key.limit, partition) == FailurePolicy::Closed) {
             return;
         }
@@ -342,24 +320,14 @@ impl<W: Waiter> Syncer<W> {
             self.handle_failure(batch, now);
             return Err(miscounted);
         }
-        self.status.handle_answer(batch, answer);
-        let part = &mut self.partitions[batch.partition as usize];
-        let was_away = part.breaker.is_open();
-        part.handle_answer();
-        if let Some(reply) = answer.replies.first() {
-            part.clock.observe(batch.sent, now, reply.now);
-        }
-        if was_away {
+        if self.partitions.handle_answer(batch, answer, now) {
             self.line_up_all(batch.partition, now);
-            self.status.set(batch.partition, None);
             self.call_back(batch.partition, now);
         }
         let pairs = batch.calls.iter().zip(&answer.replies);
         let believed = pairs.filter(|(call, reply)| reply.answers(&call.request));
         let most = believed.map(|(_, reply)| reply.replicas).max();
         self.limits.handle_replicas(most.unwrap_or(0), now);
-        // The mean of about the last eight.
-        self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
         // Replies are read by the limits that travelled with their requests.
         let then = self.limits.sizings_then(&batch.limits);
         for (call, reply) in batch.calls.iter().zip(&answer.replies) {
@@ -388,28 +356,21 @@ impl<W: Waiter> Syncer<W> {
 
     /// Handles a batch that failed, or whose outcome is unknown.
     pub fn handle_failure(&mut self, batch: &Batch, now: Instant) {
-        let part = &mut self.partitions[batch.partition as usize];
-        part.flights -= 1;
-        let was_away = part.breaker.is_open();
-        part.breaker
-            .handle_failure(batch.sent, &mut self.jitter, now);
-        if part.breaker.is_open() {
-            if !was_away {
-                self.limits.divide_all();
-            }
+        let failed = self.partitions.handle_failure(batch, &mut self.jitter, now);
+        if failed.went_away {
+            self.limits.divide_all();
+        }
+        if failed.is_away {
             self.line_up_all(batch.partition, now);
         }
-        let part = &self.partitions[batch.partition as usize];
-        self.status.set(batch.partition, part.word());
-        let retry_after = part.breaker.blocked_until(now);
-        let retry_after = retry_after.map_or(Duration::ZERO, |until| until.since(now));
-        let retry_after = retry_after.max(RETRY_AFTER_MIN);
+        let retry_after = failed.retry_after.max(RETRY_AFTER_MIN);
         for call in &batch.calls {
             let slot = slot_in(call.entry());
             let (state, context, verdicts) = self.parts(slot);
             let next = state.handle_failure(retry_after, &context, verdicts);
             if state.is_in_fallback() {
-                self.partitions[batch.partition as usize]
+                self.partitions
+                    .get_mut(batch.partition)
                     .in_fallback
                     .insert(slot);
             }
@@ -433,9 +394,8 @@ impl<W: Waiter> Syncer<W> {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timeout)> {
         let key = self.keys.next_alarm().map(|at| (at, Timeout::Key));
         let sweep = self.keys.next_sweep().map(|at| (at, Timeout::Sweep));
-        let parts = self.partitions.iter();
-        let batch = parts.filter_map(|part| part.poll_timeout(&self.limits.tuning, now));
-        let batch = batch.min().map(|at| (at, Timeout::Batch));
+        let batch = self.partitions.poll_timeout(&self.limits.tuning, now);
+        let batch = batch.map(|at| (at, Timeout::Batch));
         [key, sweep, batch]
             .into_iter()
             .flatten()
@@ -444,10 +404,8 @@ impl<W: Waiter> Syncer<W> {
 
     /// The next batch to send now, if there is one.
     pub fn poll_batch(&mut self, now: Instant) -> Option<Batch> {
-        for _ in 0..self.partitions.len() {
-            let partition = self.turn;
-            self.turn = (partition + 1) % self.partitions.len();
-            let partition = u32::try_from(partition).expect("partitions are counted in 32 bits");
+        for _ in 0..self.partitions.count() {
+            let partition = self.partitions.take_turn();
             let batch = self.poll_batch_of(partition, now);
             if batch.is_some() {
                 return batch;
@@ -457,30 +415,29 @@ impl<W: Waiter> Syncer<W> {
     }
 
     fn poll_batch_of(&mut self, partition: u32, now: Instant) -> Option<Batch> {
-        let is_away = self.away_until(partition, now).is_some();
+        let is_away = self.partitions.away_until(partition, now).is_some();
         self.answer_in_fallback(partition, is_away, now);
         if is_away {
             return None;
         }
-        if !self.partitions[partition as usize].may_send(&self.limits.tuning, now) {
+        let part = self.partitions.get(partition);
+        if !part.may_send(&self.limits.tuning, now) {
             return None;
         }
         let calls = self.next_calls(partition, now);
         if calls.is_empty() {
             return None;
         }
-        let part = &mut self.partitions[partition as usize];
-        part.flights += 1;
-        part.pace.handle_batch(self.limits.tuning.call_gap, now);
-        self.status.set(partition, part.word());
-        if part.breaker.is_open() {
+        let call_gap = self.limits.tuning.call_gap;
+        self.partitions.handle_sent(partition, call_gap, now);
+        if self.partitions.is_away(partition) {
             // One key tries whether the store is back; the others do not wait for the result.
             self.line_up_all(partition, now);
         }
         Some(Batch {
             replica: self.replica,
             partition,
-            known_birth: self.status.known_birth(partition),
+            known_birth: self.partitions.status().known_birth(partition),
             quarantine: self.limits.tuning.quarantine(),
             limits: Arc::clone(self.limits.all()),
             calls,
@@ -494,7 +451,7 @@ impl<W: Waiter> Syncer<W> {
     }
 
     fn next_calls(&mut self, partition: u32, now: Instant) -> Vec<Call> {
-        let part = &self.partitions[partition as usize];
+        let part = self.partitions.get(partition);
         // The key that tries a store that was away waits for it meanwhile; the others need not.
         let most = if part.breaker.is_open() {
             1
@@ -503,7 +460,7 @@ impl<W: Waiter> Syncer<W> {
         };
         let mut calls = Vec::with_capacity(part.calling.len().min(most));
         while calls.len() < most {
-            let part = &mut self.partitions[partition as usize];
+            let part = self.partitions.get_mut(partition);
             let Some(slot) = part.next_caller() else {
                 break;
             };
@@ -551,9 +508,8 @@ impl<W: Waiter> Syncer<W> {
 
     /// In which part of the store a key lies.
     fn partition_of(&self, key: KeyRef<'_>) -> u32 {
-        let partitions = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
         let name = &self.limits.named(key.limit).name;
-        partition_of(name, key.subject, partitions)
+        self.partitions.of(name, key.subject)
     }
 
     /// A key's state, what it needs to know of the rest, and where its verdicts go.
@@ -571,7 +527,7 @@ impl<W: Waiter> Syncer<W> {
         let policy = self.policy_for(self.keys.live(slot));
         let state = self.keys.live_mut(slot);
         let (limit, partition) = (state.entry.key().limit, state.partition);
-        let part = &self.partitions[partition as usize];
+        let part = self.partitions.get(partition);
         let (away, clock) = (part.breaker.is_open(), part.clock);
         let next_batch = part.pace.next();
         let sizing = then.unwrap_or(self.limits.sizing(limit));
@@ -591,7 +547,7 @@ impl<W: Waiter> Syncer<W> {
             sizing: local.unwrap_or(sizing),
             tuning: &self.limits.tuning,
             replica: self.replica,
-            round_trip: self.round_trip,
+            round_trip: self.partitions.round_trip(),
             next_batch,
             closing: self.closing,
             away,
@@ -679,8 +635,7 @@ impl<W: Waiter> Syncer<W> {
     /// How many parts of the store are away: they failed some times in a row, and were not heard of
     /// since.
     pub fn parts_away(&self) -> usize {
-        let parts = self.partitions.iter();
-        parts.filter(|part| part.breaker.is_open()).count()
+        self.partitions.count_away()
     }
 
     /// The most tokens beyond burst + rate x window that this replica may have caused to be
@@ -693,8 +648,7 @@ impl<W: Waiter> Syncer<W> {
     /// add up to one burst, because their local limits are parts of one limit.
     pub fn overshoot_bound(&self, limit: LimitId, now: Instant) -> Option<u64> {
         let named = self.limits.named(limit);
-        let parts = self.partitions.iter();
-        let away_since = parts.filter_map(|part| part.breaker.open_since());
+        let away_since = self.partitions.away_since();
         let away_since = away_since.chain(self.keys.unserved_since()).min();
         let local_limit = self.limits.local(limit);
         let alone = match (named.policy, away_since) {
@@ -725,14 +679,9 @@ impl<W: Waiter> Syncer<W> {
         self.enqueue(slot, now);
     }
 
-    /// The time until which no request is to wait for a part of the store, if it is away.
-    fn away_until(&self, partition: u32, now: Instant) -> Option<Instant> {
-        self.partitions[partition as usize].away_until(self.round_trip, now)
-    }
-
     /// The failure policy of a limit, as things are with a part of the store.
     fn policy_of(&self, limit: LimitId, partition: u32) -> FailurePolicy {
-        let is_away = self.partitions[partition as usize].breaker.is_open();
+        let is_away = self.partitions.is_away(partition);
         self.limits.policy(limit, is_away)
     }
 
@@ -766,7 +715,7 @@ impl<W: Waiter> Syncer<W> {
         let next = state.handle_unserved(unserved, &context, verdicts, now);
         let (is_in_fallback, partition) = (state.is_in_fallback(), state.partition);
         if is_in_fallback {
-            self.partitions[partition as usize].in_fallback.insert(slot);
+            self.partitions.get_mut(partition).in_fallback.insert(slot);
         }
         // Tokens that cannot be given back expire, so a shut-down does not wait for them.
         if !self.closing {
@@ -777,7 +726,7 @@ impl<W: Waiter> Syncer<W> {
     /// The store is back: keys in fallback report what they admitted, as fast as batches go, and
     /// the replicas do not all report at once.
     fn call_back(&mut self, partition: u32, now: Instant) {
-        let slots = mem::take(&mut self.partitions[partition as usize].in_fallback);
+        let slots = mem::take(&mut self.partitions.get_mut(partition).in_fallback);
         let batches = slots.len().div_ceil(self.limits.tuning.batch_keys);
         let batches = u32::try_from(batches).unwrap_or(u32::MAX);
         let within = self
@@ -795,8 +744,8 @@ impl<W: Waiter> Syncer<W> {
     /// Answers the calls of keys in fallback, in place of the store that is away, or that does not
     /// serve them.
     fn answer_in_fallback(&mut self, partition: u32, is_away: bool, now: Instant) {
-        let part = &mut self.partitions[partition as usize];
-        if part.falling.is_empty() {
+        let part = self.partitions.get_mut(partition);
+        if part.answered_here.is_empty() {
             return;
         }
         // The keys that the store serves do not wait for the others.
@@ -806,7 +755,7 @@ impl<W: Waiter> Syncer<W> {
             }
             part.pace.handle_pause(self.limits.tuning.call_gap, now);
         }
-        for slot in mem::take(&mut part.falling) {
+        for slot in mem::take(&mut part.answered_here) {
             let Some(state) = self.keys.get_mut(slot) else {
                 continue;
             };
@@ -835,7 +784,7 @@ impl<W: Waiter> Syncer<W> {
             return;
         }
         let partition = state.partition;
-        self.partitions[partition as usize].in_fallback.insert(slot);
+        self.partitions.get_mut(partition).in_fallback.insert(slot);
         let (state, mut context, _) = self.parts(slot);
         let Some(request) = state.poll_request(&mut context, now) else {
             self.keys
@@ -860,7 +809,11 @@ impl<W: Waiter> Syncer<W> {
         let limit = state.entry.key().limit;
         let unserved = state.unserved.and_then(|it| it.blocked_until(now));
         let waiting = state.give_up(&mut context, now);
-        let until = self.away_until(partition, now).or(unserved).unwrap_or(now);
+        let until = self
+            .partitions
+            .away_until(partition, now)
+            .or(unserved)
+            .unwrap_or(now);
         let until = until.max(now + RETRY_AFTER_MIN);
         for waiting in waiting {
             let (cost, purpose) = (waiting.cost, waiting.purpose);
@@ -899,27 +852,24 @@ impl<W: Waiter> Syncer<W> {
         };
         let partition = state.partition;
         let closed = self.policy_for(state) == FailurePolicy::Closed;
-        let shut = state.is_unserved(now) || self.away_until(partition, now).is_some();
+        let shut = state.is_unserved(now) || self.partitions.away_until(partition, now).is_some();
         let asks = closed || self.closing || !shut;
         let is_hot = state.is_hot();
-        let part = &mut self.partitions[partition as usize];
+        let part = self.partitions.get_mut(partition);
         if asks {
             part.calling.push(slot, is_hot);
         } else {
-            part.falling.push_back(slot);
+            part.answered_here.push_back(slot);
         }
     }
 
     /// Queues all queued keys of a part anew, because it went away or is back.
     fn line_up_all(&mut self, partition: u32, now: Instant) {
-        for slot in self.partitions[partition as usize].take_queued() {
+        for slot in self.partitions.get_mut(partition).take_queued() {
             self.line_up(slot, now);
         }
     }
 }
-
-/// Taken for the round trip before one has been measured: a store in the same data centre.
-const FIRST_ROUND_TRIP: Duration = Duration::from_millis(1);
 
 /// A key that nobody asks for is charged within this, as one that is asked for is at its next call.
 const CALL_BACK_MAX: Duration = Duration::from_secs(2);
