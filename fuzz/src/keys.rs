@@ -3,7 +3,7 @@
 //! # Invariant
 //!
 //! Keys that differ are different keys, in the cache, at the store and in the choice of its part;
-//! and all keys of a bin have one hash tag, whatever braces are in them.
+//! and all keys of a partition have one hash tag, whatever braces are in them.
 
 use leasehold_cache::{Config, KeyRef, LimitId, LocalDecision, QuotaCache};
 use leasehold_core::Instant;
@@ -17,26 +17,26 @@ pub fn check(input: &[u8]) {
     let mut reader = Reader::new(input);
     let prefix = String::from_utf8_lossy(reader.bytes()).into_owned();
     let keys = [(); 2].map(|()| Key {
-        bin: u32::from(reader.byte()),
+        partition: u32::from(reader.byte()),
         limit: String::from_utf8_lossy(reader.bytes()).into_owned(),
         subject: reader.bytes().to_vec(),
     });
     are_named_apart(&prefix, &keys);
     are_cached_apart(&keys);
     for Key {
-        bin,
+        partition,
         limit,
         subject,
     } in &keys
     {
-        let parts = bin + 1;
+        let parts = partition + 1;
         assert!(partition_of(limit, subject, parts) < parts);
     }
 }
 
 #[derive(Debug, PartialEq)]
 struct Key {
-    bin: u32,
+    partition: u32,
     limit: String,
     subject: Vec<u8>,
 }
@@ -45,8 +45,8 @@ fn are_named_apart(prefix: &str, keys: &[Key; 2]) {
     let names = Names::new(prefix);
     let both = keys.each_ref().map(|key| {
         let (bucket, marker) = (
-            names.bucket(key.bin, &key.limit, &key.subject),
-            names.marker(key.bin),
+            names.bucket(key.partition, &key.limit, &key.subject),
+            names.marker(key.partition),
         );
         let (tag, of_marker) = (hash_tag(&bucket), hash_tag(&marker));
         assert_eq!(tag, of_marker, "{} and its marker", bucket.escape_ascii());
@@ -56,7 +56,10 @@ fn are_named_apart(prefix: &str, keys: &[Key; 2]) {
     });
     let [(first, first_tag), (second, second_tag)] = both;
     assert_eq!(first == second, keys[0] == keys[1]);
-    assert_eq!(first_tag == second_tag, keys[0].bin == keys[1].bin);
+    assert_eq!(
+        first_tag == second_tag,
+        keys[0].partition == keys[1].partition
+    );
 }
 
 /// The part of a key that a cluster hashes: the text between the first brace and the next closing
@@ -78,7 +81,7 @@ fn are_cached_apart(keys: &[Key; 2]) {
         signals: 2,
     });
     let [first, second] = keys.each_ref().map(|key| KeyRef {
-        limit: LimitId(key.bin),
+        limit: LimitId(key.partition),
         subject: &key.subject,
     });
     assert_eq!(cache.try_acquire(first, 1, NOW), LocalDecision::Unknown);

@@ -1,13 +1,13 @@
-//! The permissions that the server's user needs, and the hint that is given when one is missing.
+//! The permissions that the server's user needs, and the advice in an error when one is missing.
 //!
 //! # Invariant
 //!
-//! [`COMMANDS`] is all that we and our script call; a test runs everything under a user who may do
-//! just that.
+//! [`COMMANDS`] has every command that we and our script call; a test runs everything as a user who
+//! may call just these.
 
 use crate::codec::Names;
 
-/// Rules, for `ACL SETUSER`, of a user who may do what a store under `prefix` does, and no more.
+/// Rules, for `ACL SETUSER`, of a user who may do what a store with `prefix` does, and no more.
 ///
 /// ```
 /// let rules = leasehold_redis::acl_rules("leasehold");
@@ -16,7 +16,7 @@ use crate::codec::Names;
 pub fn acl_rules(prefix: &str) -> String {
     let mut pattern = String::new();
     for character in Names::new(prefix).stem().chars() {
-        // What a pattern would take for something else.
+        // These characters have a meaning in a pattern.
         if "*?[]\\".contains(character) {
             pattern.push('\\');
         }
@@ -25,7 +25,7 @@ pub fn acl_rules(prefix: &str) -> String {
     format!("resetchannels ~{pattern}* -@all {COMMANDS}")
 }
 
-/// The rule that would allow the command that the server refused with `detail`.
+/// Advice for an error: the rule that allows the command which the server refused with `detail`.
 pub(crate) fn mend(code: &str, detail: &str) -> String {
     if code != "NOPERM" {
         return String::new();
@@ -35,7 +35,7 @@ pub(crate) fn mend(code: &str, detail: &str) -> String {
         Some("info") => "+info".to_owned(),
         Some(command) => format!("+{command}"),
         None if detail.contains("key") => "~{PREFIX:*".to_owned(),
-        // Redis 7.0 does not say what a script was kept from.
+        // Redis 7.0 does not say which command of a script was refused.
         None => COMMANDS.to_owned(),
     };
     format!(
@@ -43,9 +43,9 @@ pub(crate) fn mend(code: &str, detail: &str) -> String {
     )
 }
 
-/// Advice on the URL where the server did not accept the login, for the reason it gave.
+/// Advice for an error: how to write the URL after the server refused the login.
 pub(crate) fn login_mend(code: &str, detail: &str) -> &'static str {
-    // Redis 6 and later; before.
+    // The first is the text of Redis 6 and later, the second that of earlier versions.
     if detail.contains("without any password") || detail.contains("no password is set") {
         return "the server has no password for its default user: leave `:password@` out of the \
                 URL, or name the user that it belongs to: redis://user:password@host";
@@ -68,7 +68,7 @@ pub(crate) fn login_mend(code: &str, detail: &str) -> &'static str {
     }
 }
 
-/// Whether a script was kept from something: the server does not call that `NOPERM` by itself.
+/// Whether a script lacked a permission. The server's code is not `NOPERM` in this case.
 pub(crate) fn kept_from(detail: &str) -> bool {
     detail.starts_with("ACL failure in script")
         || detail.starts_with("The user executing the script can't")
@@ -79,10 +79,13 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     rest.split_once(after).map(|(found, _)| found)
 }
 
-/// The script calls from `get` to `pexpireat`. `select` is for URLs that name a database, `role`
-/// for sentinels, `wait` for acknowledgements, what follows it for clusters; `info` beyond its
-/// section `server`, `ping` and `cluster|info` are not missed. Nor are `config|get` and
-/// `client|setinfo`, which are not here: old servers do not know the latter.
+/// The permissions. The script needs those from `get` to `pexpireat`. `select` is for URLs that
+/// name a database, `role` for sentinels, `wait` for acknowledgements, and those after it for
+/// clusters.
+///
+/// Sections of `info` other than `server`, `ping` and `cluster|info` may be missing. So may
+/// `config|get` and `client|setinfo`, which are not in the list because old servers do not know the
+/// latter.
 const COMMANDS: &str = "+evalsha +script|load +get +set +time +mget +mset +del +hget \
                         +hmget +hgetall +hset +hdel +pexpireat +info +ping +select +role \
                         +wait +cluster|slots +cluster|info +asking";
@@ -122,7 +125,7 @@ mod tests {
         assert_eq!(mend("OOM", "User x has no 'y'"), "");
     }
 
-    /// Some commands come late in the life of a bucket, after any test has ended.
+    /// Some commands are called so late in the life of a bucket that no test reaches them.
     #[test]
     fn what_the_script_calls_is_allowed() {
         let calls = crate::codec::EXCHANGE.split("call('").skip(1);

@@ -3,9 +3,9 @@
 //! # Invariant
 //!
 //! A delay is drawn evenly from zero to a ceiling that doubles with each attempt, from `min` up to
-//! `max`. The draw differs between replicas, so those that lost one server together do not come
-//! back together. A connection that dies young does not bring the ceiling down: a server that
-//! greets and then refuses every request is not asked more often than one that is gone.
+//! `max`. The draw differs between replicas, so replicas that lost one server together do not come
+//! back together. A connection that is lost early does not bring the ceiling down, so a server that
+//! greets and then refuses every request is not asked more often than a server that is gone.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -52,7 +52,7 @@ impl Backoff {
     }
 }
 
-/// A seed from the system's randomness, by way of the keys std draws for its maps.
+/// A seed from the system's randomness, which std uses for the keys of its hash maps.
 pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }

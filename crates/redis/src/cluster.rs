@@ -1,15 +1,16 @@
-//! The nodes of a cluster, each with a connection of its own, and who of them serves what.
+//! The nodes of a cluster, each with a connection of its own, and which node serves which
+//! partition.
 //!
 //! # Invariant
 //!
-//! An exchange goes to one node, that which serves its bin, and waits for no other: a node that
-//! hangs or is gone fails the exchanges of its own bins and of no others. A node that says that it
-//! is another is believed, and that one is asked, once: so an exchange ends within two response
-//! timeouts, and one connect timeout if it leads to a node that is new to us.
+//! An exchange goes to the node that serves its partition, and waits for no other: a node that
+//! hangs or is gone fails the exchanges of its own partitions and of no others. If the node
+//! redirects the exchange, it is sent to the node named, and to no third one. So an exchange ends
+//! within two response timeouts, plus one connect timeout if the second node is new to us.
 //!
 //! The client library's own cluster client is not used. It retries and repairs inside a call, for
-//! seconds, with requests queueing behind it; here a call that fails now is sent again later, as a
-//! newer one, and [`Link`] is what mends a connection anyway.
+//! seconds, while requests queue behind it. Here a call fails at once, the sync task sends a newer
+//! one later, and [`Link`] repairs the connection.
 
 mod map;
 mod redirect;
@@ -31,10 +32,11 @@ use self::map::Map;
 use self::redirect::{Redirect, is_doubtful};
 use self::scout::Scout;
 use self::view::View;
+use crate::context::StoreContext;
 use crate::error::{ConnectError, ConnectFault, DownReason, LinkError};
 use crate::link::Link;
+use crate::server::Server;
 use crate::settings::{Place, Settings};
-use crate::shop::{Server, Shop};
 
 /// A cluster that is followed wherever its slots go. Dropping it ends its connections.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub(crate) struct Node {
     pub(crate) place: Place,
     pub(crate) link: Arc<Link>,
     pub(crate) server: Arc<Server>,
-    /// When we were last sent to it: it may be needed before any map names it.
+    /// When a redirect last named the node: it may be needed before any map names it.
     sent: Mutex<Option<Instant>>,
 }
 
@@ -57,7 +59,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
-    shop: Arc<Shop>,
+    context: Arc<StoreContext>,
     state: Mutex<State>,
     /// Wakes the scout.
     suspicion: Notify,
@@ -66,13 +68,13 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     map: Option<Map>,
-    /// Those that serve us, and those that we were sent to of late.
+    /// The nodes that serve partitions, and those that a redirect named lately.
     nodes: BTreeMap<Place, Arc<Node>>,
-    /// Since when, and why, there is no map.
+    /// Since when there is no map, and why.
     lacking: (Instant, DownReason),
 }
 
-/// An exchange that failed, and where.
+/// An exchange that failed, and at which node.
 #[derive(Debug)]
 pub(crate) struct Failure {
     at: Option<Place>,
@@ -80,22 +82,22 @@ pub(crate) struct Failure {
 }
 
 impl Cluster {
-    /// Learns who serves what, and connects to them all; those that cannot be reached are tried
-    /// again in the background.
+    /// Learns which node serves which partition, and connects to all of these nodes. Those that
+    /// cannot be reached are tried again in the background.
     pub(crate) async fn connect(
         settings: Settings,
-        shop: &Arc<Shop>,
+        context: &Arc<StoreContext>,
     ) -> Result<Self, ConnectError> {
-        let shared = Arc::new(Shared::new(settings, shop));
+        let shared = Arc::new(Shared::new(settings, context));
         let mut scout = Scout::new(&shared);
         scout.learn().await?;
         shared.tried().await?;
         Ok(Self::scouted(shared, scout))
     }
 
-    /// Looks at the map again in the background.
-    pub(crate) fn lazy(settings: Settings, shop: &Arc<Shop>) -> Self {
-        let shared = Arc::new(Shared::new(settings, shop));
+    /// Learns which node serves which partition in the background, and connects there.
+    pub(crate) fn lazy(settings: Settings, context: &Arc<StoreContext>) -> Self {
+        let shared = Arc::new(Shared::new(settings, context));
         let scout = Scout::new(&shared);
         Self::scouted(shared, scout)
     }
@@ -115,10 +117,11 @@ impl Cluster {
         result
     }
 
-    /// Sends `batch` to the node that serves it and, if that one sends us on, to one more.
+    /// Sends `batch` to the node that serves its partition and, if that node redirects it, to one
+    /// more.
     async fn followed(&self, batch: &Batch) -> Result<Answer, Failure> {
-        let bin = batch.partition;
-        let node = self.shared.owner(bin)?;
+        let partition = batch.partition;
+        let node = self.shared.owner(partition)?;
         let error = match node.exchange(batch, false).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
@@ -126,23 +129,23 @@ impl Cluster {
         let Some(redirect) = Redirect::of(&error, &node.place) else {
             return Err(node.failure(error));
         };
-        let node = self.shared.follow(bin, &redirect);
-        // Only if it is new to us is there anything to wait for.
+        let node = self.shared.follow(partition, &redirect);
+        // This waits only if the node is new to us.
         let _ = node.link.tried().await;
         let answer = node.exchange(batch, redirect.asking).await;
         answer.map_err(|error| node.failure(error))
     }
 
-    pub(crate) fn node_of(&self, bin: u32) -> Option<Arc<Node>> {
-        self.shared.owner(bin).ok()
+    pub(crate) fn node_of(&self, partition: u32) -> Option<Arc<Node>> {
+        self.shared.owner(partition).ok()
     }
 
-    /// Those that serve us.
+    /// The nodes that serve partitions.
     pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.shared.nodes()
     }
 
-    /// Why there is nobody to ask.
+    /// The error of an exchange while no map is known.
     pub(crate) fn down(&self) -> LinkError {
         self.shared.state().down()
     }
@@ -173,10 +176,10 @@ impl Node {
 }
 
 impl Shared {
-    fn new(settings: Settings, shop: &Arc<Shop>) -> Self {
+    fn new(settings: Settings, context: &Arc<StoreContext>) -> Self {
         Self {
             settings,
-            shop: Arc::clone(shop),
+            context: Arc::clone(context),
             state: Mutex::new(State {
                 map: None,
                 nodes: BTreeMap::new(),
@@ -186,15 +189,18 @@ impl Shared {
         }
     }
 
-    /// The node that serves `bin`.
-    fn owner(&self, bin: u32) -> Result<Arc<Node>, Failure> {
+    /// The node that serves `partition`.
+    fn owner(&self, partition: u32) -> Result<Arc<Node>, Failure> {
         let state = self.state();
         let error = match &state.map {
             None => state.down(),
-            Some(map) => match map.owner(bin).and_then(|place| state.nodes.get(place)) {
+            Some(map) => match map
+                .owner(partition)
+                .and_then(|place| state.nodes.get(place))
+            {
                 Some(node) => return Ok(Arc::clone(node)),
                 None => LinkError::Unserved {
-                    slot: self.shop.names.slot(bin),
+                    slot: self.context.names.slot(partition),
                 },
             },
         };
@@ -204,13 +210,13 @@ impl Shared {
         })
     }
 
-    /// Goes where we were sent.
-    fn follow(&self, bin: u32, to: &Redirect) -> Arc<Node> {
+    /// The node that the redirect `to` names for `partition`, connected to if it is new.
+    fn follow(&self, partition: u32, to: &Redirect) -> Arc<Node> {
         let mut state = self.state();
         if let Some(map) = &mut state.map
             && !to.asking
         {
-            map.handle_moved(bin, &to.place);
+            map.handle_moved(partition, &to.place);
             self.suspicion.notify_one();
         }
         let node = Arc::clone(self.entered(&mut state.nodes, &to.place));
@@ -231,7 +237,7 @@ impl Shared {
         {
             return false;
         }
-        let map = Map::new(view, &self.shop.names, now);
+        let map = Map::new(view, &self.context.names, now);
         let moved = state
             .map
             .as_ref()
@@ -254,7 +260,7 @@ impl Shared {
         self.state().lacking.1 = error.into();
     }
 
-    /// Whether there is somebody to serve each bin, and a connection to him.
+    /// Whether each partition has a node that serves it, and a connection to that node.
     fn is_whole(&self) -> bool {
         let state = self.state();
         let Some(map) = &state.map else { return false };
@@ -270,7 +276,7 @@ impl Shared {
         self.state().map.is_some()
     }
 
-    /// Those that serve us.
+    /// The nodes that serve partitions.
     fn nodes(&self) -> Vec<Arc<Node>> {
         let state = self.state();
         let owners: BTreeSet<_> = state.map.iter().flat_map(Map::owners).flatten().collect();
@@ -280,7 +286,7 @@ impl Shared {
         nodes.cloned().collect()
     }
 
-    /// All that the cluster has, as far as known: those that we are connected to, and the others.
+    /// All known nodes of the cluster: those that we are connected to, and the others.
     fn known(&self) -> (Vec<Place>, Vec<Place>) {
         let state = self.state();
         let nodes = state
@@ -299,14 +305,14 @@ impl Shared {
         self.state().nodes.get(place).cloned()
     }
 
-    /// The node at `place`, connected to from now on if it is new.
+    /// The node at `place`. If it is new, a connection to it is begun.
     fn entered<'a>(
         &self,
         nodes: &'a mut BTreeMap<Place, Arc<Node>>,
         place: &Place,
     ) -> &'a Arc<Node> {
         nodes.entry(place.clone()).or_insert_with(|| {
-            let server = Arc::new(Server::new(&self.shop));
+            let server = Arc::new(Server::new(&self.context));
             let link = Link::lazy(self.settings.at(place), Arc::clone(&server));
             Arc::new(Node {
                 place: place.clone(),
@@ -317,7 +323,7 @@ impl Shared {
         })
     }
 
-    /// Waits until all have been tried to connect to, and says why none is there, if none is.
+    /// Waits until the first attempt to connect to each node has ended. Fails if none succeeded.
     async fn tried(&self) -> Result<(), ConnectError> {
         let (mut any, mut failed) = (false, None);
         for node in self.nodes() {
@@ -363,5 +369,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A node that is being given its first slots is in nobody's map until it has one.
+/// How long a node that no map names is remembered after a redirect to it. A node that is being
+/// given its first slots appears in maps only once it has one.
 const NODE_REMEMBERED: Duration = Duration::from_secs(60);

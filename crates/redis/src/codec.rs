@@ -2,14 +2,14 @@
 //!
 //! # Invariant
 //!
-//! Every number is whole and below 2^52 when we send it, and whole and below 2^53 when we take it:
-//! a double, Lua's only number, holds it exactly. What we are told and send back, times and grants,
-//! is below 2^52 both ways, or one bad answer would be the last that we can ask for. What a server
-//! answers is input: whatever it is, decoding ends in a value or in a [`DecodeError`], never in a
-//! panic.
+//! Every number is whole, and below 2^52 when we send it and below 2^53 when we receive it, so that
+//! a double, Lua's only number, holds it exactly. Times and grants, which we receive and send back,
+//! are below 2^52 in both directions: otherwise a bad answer would give a number that cannot be
+//! sent back. A server's answer is input: decoding it ends in a value or in a [`DecodeError`],
+//! never in a panic.
 //!
-//! One [`Call`] carries many requests and shares its birth marker. All its keys lie in one slot of
-//! a cluster, for their names begin with one hash tag; [`Names`] makes them.
+//! One [`Call`] carries many requests, which share a birth marker. All its keys lie in one slot of
+//! a cluster, because their names begin with the same hash tag; [`Names`] makes them.
 
 use leasehold_core::{Birth, Limit, Micros, Reply, Request, Scale, Status, StoreTime, Wait};
 
@@ -88,7 +88,7 @@ impl Call {
             return Err(error);
         }
         self.keys.push(key);
-        // A lease that the store has granted something on made a hash of its bucket.
+        // The bucket of a lease with a grant is a hash.
         let may_be_string = !matches!(request, Request::Lease(lease) if lease.granted > 0);
         if may_be_string {
             self.birth.truncate(BIRTH_SENT * NUMBER);
@@ -138,7 +138,7 @@ impl Call {
     /// The place of `limit` in the table of limits, where it is entered if it is new.
     fn place_of(&mut self, limit: &Limit) -> u64 {
         let entry = (*limit.scale(), limit.capacity());
-        // Few limits share a call, and neighbours mostly share one: searched from the end.
+        // A call has few limits, and neighbours mostly share one, so the search begins at the end.
         let known = self.scales.iter().rposition(|known| *known == entry);
         let place = known.unwrap_or_else(|| {
             put_limit(&mut self.limits, limit).expect("the numbers of a limit are exact");
@@ -149,13 +149,15 @@ impl Call {
     }
 }
 
-/// The name a server process gave itself when it started; another after each restart.
+/// The run id of a server process: it chooses one when it starts, so it has another after each
+/// restart.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunId(Vec<u8>);
 
 impl RunId {
-    /// The run id in the answer to `INFO server`. Servers that tell none are all taken for the
-    /// same: a restart is then noticed only by what it forgot.
+    /// The run id in the answer to `INFO server`, empty if the server gives none. All servers
+    /// without a run id look the same: a restart is then noticed only if the server has lost its
+    /// keys.
     pub fn from_info(info: &[u8]) -> Self {
         let line = info
             .split(|byte| *byte == b'\n')
@@ -164,7 +166,7 @@ impl RunId {
     }
 }
 
-/// A number that would not be exact in the store.
+/// An error of encoding: a number that would not be exact in the store.
 #[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[error("{field} is {value}, which is more than the store can count exactly")]
 pub struct EncodeError {
@@ -174,11 +176,11 @@ pub struct EncodeError {
     pub value: u64,
 }
 
-/// An answer that no version of our script gives.
+/// An error of decoding: an answer that no version of our script gives.
 #[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// It is too long or too short.
+    /// The answer is too long or too short.
     #[error("the script answered {found} bytes where {expected} belong")]
     Length {
         /// Bytes that belong there.
@@ -186,7 +188,7 @@ pub enum DecodeError {
         /// Bytes that came.
         found: usize,
     },
-    /// A number is negative, broken, or too large to be exact.
+    /// A number is negative, not whole, or too large to be exact.
     #[error("the script answered {value} as {field}, which is no whole number that can be")]
     Number {
         /// The field that the number stands in.
@@ -194,7 +196,7 @@ pub enum DecodeError {
         /// The number.
         value: f64,
     },
-    /// A status that we do not know.
+    /// The status is unknown.
     #[error("the script answered the unknown status {0}")]
     Status(u64),
 }
@@ -249,7 +251,7 @@ fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(),
     Ok(())
 }
 
-/// The rest of an answer whose length is right.
+/// The numbers of an answer that have not been read yet. Its length was checked.
 struct Numbers<'a>(&'a [u8]);
 
 impl<'a> Numbers<'a> {
@@ -297,7 +299,7 @@ impl<'a> Numbers<'a> {
         self.returned(field).map(StoreTime::from_micros)
     }
 
-    /// A number that we shall send back.
+    /// A number that will be sent back.
     fn returned(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         let value = self.double();
         let number = whole(field, value)?;
@@ -360,13 +362,14 @@ const BIRTH_NUMBERS: usize = 3;
 const REPLY_NUMBERS: usize = 8;
 /// In place of the cost in a request for a lease.
 const NO_COST: f64 = -1.0;
-/// In place of the cost where tokens are charged that were admitted without leave.
+/// In place of the cost in a request to charge tokens that were admitted without the store.
 const CHARGE: f64 = -2.0;
-/// In place of the cost where all that is charged is forgiven.
+/// In place of the cost in a request to forgive all that is charged.
 const FORGIVE: f64 = -3.0;
-/// In place of a wait that no draining ends.
+/// In place of a wait, if draining alone does not end it.
 const HELD: f64 = -1.0;
-/// A bit less than is exact, so that the sum of two numbers we send is exact as well.
+/// The end of the numbers that we send: half of those that are exact, so that the sum of two of
+/// them is exact as well.
 const SENT_END: u64 = 1 << 52;
 /// 2^53: whole numbers below it are exact.
 const TAKEN_END: f64 = 9_007_199_254_740_992.0;

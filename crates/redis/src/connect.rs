@@ -2,12 +2,12 @@
 //!
 //! # Invariant
 //!
-//! The attempt ends by its deadline, and a [`Wire`] comes out only if the server answered as Redis
-//! does and let us in. Over TLS nothing is said before the server has shown who it is.
+//! The attempt ends by its deadline. A [`Wire`] comes out only if the server answered as Redis does
+//! and accepted the login. Over TLS nothing is sent before the server has shown its certificate.
 //!
-//! The handshake is ours and not the client library's, which swallows what the server said about a
-//! password. The socket is ours so that we may drive the connection ourselves: the driver ends when
-//! the peer closes, so that a loss is noticed at once and not by the next request.
+//! The handshake is ours and not the client library's, because the library hides the server's
+//! message about a password. We open the socket so that we may drive the connection ourselves: the
+//! driver ends when the peer closes, so a loss is noticed at once and not by the next request.
 
 use std::future::Future;
 use std::io;
@@ -66,8 +66,8 @@ pub(crate) async fn reach(
     let shaken = within(deadline, Stage::Handshake, settings, shake).await;
     match shaken {
         Ok(()) => Ok((wire, driver)),
-        // TLS 1.3 lets a server look at our certificate after we are done with the handshake. What
-        // it says when it hangs up mostly is lost to the end of the connection.
+        // With TLS 1.3 the server may look at our certificate after our part of the handshake is
+        // done. If it then closes the connection, its reason mostly does not reach us.
         Err(ConnectFault::NotRedis { what }) if settings.secure && wire.alive().is_err() => {
             Err(TlsFault::Unwelcome { what }.into())
         }
@@ -88,7 +88,7 @@ pub(crate) async fn greet(
     within(deadline, Stage::Greeting, settings, greet).await
 }
 
-/// Where to.
+/// The address to connect to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target<'a> {
     Tcp(&'a Place),
@@ -116,7 +116,7 @@ pub(crate) async fn driven<T>(
     tokio::select! {
         done = &mut step => done,
         () = driver => {
-            // All answers that came are delivered by now; the step tells best what went wrong.
+            // All answers that came are delivered by now; the error of the step is the most exact.
             step.await?;
             let what = "it closed the connection".to_owned();
             Err(ConnectFault::NotRedis { what })
@@ -172,8 +172,8 @@ async fn secure(
     }
 }
 
-/// Tries all addresses of `host` at once and takes the first that answers: one that swallows
-/// packets must not use up the time of the others.
+/// Connects to all addresses of `host` at once and takes the first that answers, because an address
+/// that swallows packets must not use up the time of the others.
 async fn open_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectFault> {
     let unresolved = |what: String| ConnectFault::Name { what };
     let addresses = lookup_host((host, port)).await;
@@ -201,13 +201,13 @@ fn tune(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts the protocol over `socket`. Sends nothing yet.
+/// Makes a wire over `socket`. Sends nothing yet.
 async fn start(
     settings: &Settings,
     socket: Box<dyn Socket>,
 ) -> Result<(Wire, Driver), ConnectFault> {
     let nothing = RedisConnectionInfo::default().set_skip_set_lib_name();
-    // No timeout of its own: the wire keeps the time.
+    // No timeout in the library: the wire has one.
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None)
         .set_concurrency_limit(REQUESTS_MAX)
@@ -222,7 +222,7 @@ async fn start(
     Ok((wire, Box::pin(driver)))
 }
 
-/// Logs in, chooses the database, says who we are and asks for a sign of life, in one round trip.
+/// Logs in, selects the database, names this client and sends a `PING`, in one round trip.
 async fn shake_hands(login: &RedisConnectionInfo, wire: &Wire) -> Result<(), ConnectFault> {
     let steps = handshake(login);
     let mut pipeline = Pipeline::new();
@@ -243,7 +243,7 @@ async fn shake_hands(login: &RedisConnectionInfo, wire: &Wire) -> Result<(), Con
             (step, Err(LinkError::Refused { code, detail })) => refused(step, code, detail)?,
             (_, Err(error)) => return Err(not_redis(&error)),
             (Step::Ping, Ok(redis::Value::SimpleString(pong))) if pong == "PONG" => {}
-            // What echoes the password is no answer to show.
+            // The answer is not shown, because it may repeat the password.
             (Step::LogIn, Ok(_)) => return Err(not_redis(&"its answer to AUTH is not OK")),
             (_, Ok(answer)) => return Err(not_redis(&format!("it said {answer:?}"))),
         }
@@ -255,7 +255,7 @@ async fn shake_hands(login: &RedisConnectionInfo, wire: &Wire) -> Result<(), Con
 enum Step {
     LogIn,
     Select,
-    /// Old servers do not know it, and none needs it.
+    /// `CLIENT SETINFO`, which old servers do not know and no server needs.
     Introduce,
     Ping,
 }
@@ -281,7 +281,7 @@ fn handshake(login: &RedisConnectionInfo) -> Vec<(Step, Cmd)> {
 
 fn refused(step: Step, code: String, detail: String) -> Result<(), ConnectFault> {
     match (step, code.as_str()) {
-        // It lives, it just does not let us ping.
+        // The server is there; its user just may not ping.
         (Step::Ping, "NOPERM") => Ok(()),
         (Step::LogIn, _) | (_, "NOAUTH" | "WRONGPASS") => Err(ConnectFault::Password {
             code,
@@ -291,8 +291,8 @@ fn refused(step: Step, code: String, detail: String) -> Result<(), ConnectFault>
     }
 }
 
-/// `detail` without what a server repeats of a command that it does not know: AUTH has the
-/// password.
+/// `detail` without the arguments that a server repeats of a command it does not know: those of
+/// AUTH have the password.
 fn without_arguments(detail: &str) -> String {
     let shown = detail
         .split_once("with args")
@@ -311,7 +311,7 @@ fn not_redis(what: &impl ToString) -> ConnectFault {
 
 fn socket_fault(error: &io::Error) -> ConnectFault {
     match error.kind() {
-        // A Unix socket that is not there is a server that is not there.
+        // A missing Unix socket means that no server runs.
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ConnectFault::Refused,
         _ => ConnectFault::Unreachable {
             what: error.to_string(),
@@ -323,8 +323,8 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-/// Requests on their way at once. The sync task needs a handful; what is over waits, within its own
-/// timeout, and does not pile up at a server that is slow already.
+/// The most requests in flight at once. The sync task needs a handful. Further requests wait,
+/// within their timeout, so that they do not pile up at a server that is slow already.
 const REQUESTS_MAX: usize = 64;
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //!
 //! # Invariant
 //!
-//! What comes out is greeted. With sentinels it also says itself that it is a primary: they learn
-//! of a fail-over one after the other, and one that was cut off may name the old primary for ever.
-//! So one sentinel's word is never enough to use a server, and never enough to leave one.
+//! A connection that comes out is greeted. With sentinels, its server has also said that it is a
+//! primary: sentinels learn of a failover one after the other, and a sentinel that was cut off may
+//! name the old primary for ever. So the word of one sentinel is never enough to use a server, and
+//! never enough to leave one.
 
 use tokio::time::{Instant, sleep};
 
@@ -15,12 +16,12 @@ use crate::sentinel::{self, Told};
 use crate::settings::{Endpoint, Place, Settings};
 use crate::wire::Wire;
 
-/// Connects, as often as it is told to.
+/// Makes one connection each time it is asked to.
 #[derive(Debug)]
 pub(crate) struct Connector<G> {
     settings: Settings,
     greeting: G,
-    /// The sentinel to ask first: the last that was right.
+    /// The sentinel to ask first: the last one that led to a primary.
     preferred: usize,
 }
 
@@ -28,7 +29,7 @@ pub(crate) struct Connector<G> {
 pub(crate) struct Live {
     pub(crate) wire: Wire,
     pub(crate) driver: Driver,
-    /// Of the server it leads to, without credentials.
+    /// The address of the server, without credentials.
     pub(crate) address: String,
 }
 
@@ -53,12 +54,12 @@ impl<G: Greeting> Connector<G> {
             Endpoint::Tcp(place) => (Target::Tcp(place), self.settings.to_string()),
             Endpoint::Unix(path) => (Target::Unix(path), self.settings.to_string()),
         };
-        // Boxed: it is 25 kB, and callers would carry it in futures of their own.
+        // Boxed: the future takes 25 kB, which the callers' futures would contain.
         let connected = Box::pin(self.connect_to(target, &address, false)).await;
         connected.map_err(|fault| ConnectError { address, fault })
     }
 
-    /// Asks one sentinel after the other, until what one says leads to a primary.
+    /// Asks one sentinel after the other, until one names a server that says it is a primary.
     async fn connect_by_sentinels(&mut self) -> Result<Live, ConnectError> {
         let Endpoint::Sentinels { sentinels, master } = &self.settings.endpoint else {
             unreachable!("there are sentinels")
@@ -129,7 +130,7 @@ impl<G: Greeting> Connector<G> {
         })
     }
 
-    /// Connects to one server, which `must_be_primary` or else what it likes.
+    /// Connects to one server. If it `must_be_primary`, it is asked for its role.
     async fn connect_to(
         &self,
         target: Target<'_>,
@@ -150,9 +151,9 @@ impl<G: Greeting> Connector<G> {
         })
     }
 
-    /// Waits until sentinels name another server than that at `address`, and it agrees; returns
-    /// where it is. A primary that was cut off from its sentinels does not know that it is none any
-    /// more, and goes on answering us.
+    /// Waits until a sentinel names another server than the one at `address`, and that server says
+    /// that it is a primary; returns its address. A primary that was cut off from its sentinels
+    /// goes on answering us, because it does not know that it was replaced.
     pub(crate) async fn moved(&self, address: &str) -> String {
         let Endpoint::Sentinels { sentinels, master } = &self.settings.endpoint else {
             return std::future::pending().await;
@@ -184,7 +185,7 @@ impl<G: Greeting> Connector<G> {
     }
 }
 
-/// A fault of a sentinel, and its mend.
+/// A message: what is wrong with the sentinel at `place`, and how to mend it.
 fn complaint(place: &Place, fault: &ConnectFault) -> String {
     match fault {
         ConnectFault::Password { code, detail } => format!(

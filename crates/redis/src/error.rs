@@ -7,19 +7,20 @@ use crate::acl::{kept_from, login_mend, mend};
 use crate::tls::TlsFault;
 use crate::url::{UrlError, UrlFault};
 
-/// A request without an answer to use.
+/// An error of a request to a server: there is no answer, or none that may be used.
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// There is no connection. The request failed at once; nothing was sent.
     #[error("no connection since {down_for:.1?}: {reason}")]
     Down {
-        /// How long there has been none.
+        /// How long there has been no connection.
         down_for: Duration,
-        /// Why, as far as known: the last failed attempt, or else how the connection ended.
+        /// Why: the last attempt to connect that failed or, before the first attempt has ended,
+        /// how the connection was lost.
         reason: DownReason,
     },
-    /// No answer came in time. It may still be on its way.
+    /// No answer came within the response timeout. The server may still execute the request.
     #[error("no answer within {after:?}")]
     TimedOut {
         /// The response timeout.
@@ -31,8 +32,8 @@ pub enum LinkError {
         /// The system's error.
         what: String,
     },
-    /// The server answered with an error. Where a permission is missing, it is named, with the line
-    /// that grants it.
+    /// The server answered with an error. If a permission is missing, the message names it and the
+    /// command that grants it.
     #[error("the server refused: {code} {detail}{}", mend(code, detail))]
     Refused {
         /// Redis' word for it, as in `NOSCRIPT`, `READONLY`, `OOM`, `NOPERM`.
@@ -40,17 +41,17 @@ pub enum LinkError {
         /// The rest of the server's message.
         detail: String,
     },
-    /// The answer came, but too few replicas of the server have what it changed. It is not to be
-    /// used: the server may be one that was cut off and replaced.
+    /// The answer came, but too few replicas of the server acknowledged the change. The answer must
+    /// not be used, because the server may be a primary that was cut off and replaced.
     #[error("{acknowledged} of {wanted} replicas of the server acknowledged the exchange in time")]
     Unacknowledged {
-        /// How many had to.
+        /// How many replicas had to acknowledge.
         wanted: u32,
-        /// How many did.
+        /// How many replicas acknowledged.
         acknowledged: u64,
     },
-    /// The server is a node of a cluster, and the URL says that it is a server by itself. It would
-    /// keep all keys until its part of them moves.
+    /// The server is a node of a cluster, but the URL names it as a single server. All keys would
+    /// be asked of this node, until the cluster moves their slot to another one.
     #[error("it is a node of a cluster; write redis+cluster:// in the URL, with any of its nodes")]
     InCluster,
     /// No node of the cluster is known to serve the slot; nothing was sent.
@@ -59,7 +60,7 @@ pub enum LinkError {
         /// The slot in which the keys lie.
         slot: u16,
     },
-    /// The answer is not one to this question.
+    /// The answer does not fit the request, or the request cannot be encoded.
     #[error("the answer makes no sense: {what}")]
     Garbled {
         /// The part that does not fit.
@@ -70,13 +71,20 @@ pub enum LinkError {
 /// Whether the server may have executed a request that failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Executed {
-    /// It has not, and never will.
+    /// The server has not executed the request, and never will.
     No,
-    /// It may have, or may yet. Accounts must allow for both.
+    /// The server may have executed the request, or may do so later.
     Maybe,
 }
 
 impl LinkError {
+    /// The error of an answer, or of a request, that `error` says makes no sense.
+    pub(crate) fn garbled(error: impl std::fmt::Display) -> Self {
+        Self::Garbled {
+            what: error.to_string(),
+        }
+    }
+
     /// Whether the request may have been executed. In doubt, [`Executed::Maybe`].
     pub fn executed(&self) -> Executed {
         match self {
@@ -94,8 +102,8 @@ impl LinkError {
         }
     }
 
-    /// The meaning of the server's error `reply`. Redis before 7 wraps the error that ended a
-    /// script in an `ERR` of its own; the code is that of the inner one then.
+    /// The error that the server answered with, `reply`. Redis before 7 wraps the error that ended
+    /// a script in an `ERR` of its own; the code is then that of the inner error.
     pub(crate) fn refused(reply: &redis::ServerError) -> Self {
         let detail = reply.details().unwrap_or_default();
         let inner = detail.split_once(" -").and_then(|(_, inner)| {
@@ -143,21 +151,22 @@ pub enum DownReason {
     /// The peer, or the system, closed the connection.
     #[error("the connection was closed")]
     Closed,
-    /// The sentinels name another server now, which agrees.
+    /// A sentinel names another server, and that server says that it is the primary.
     #[error("the sentinels moved the primary from {from} to {to}")]
     Moved {
-        /// Where we were.
+        /// The address of the server that was in use.
         from: String,
-        /// Where it is.
+        /// The address of the primary.
         to: String,
     },
-    /// The connection went quiet and was given up.
+    /// Several requests in a row got no answer, so the connection was given up.
     #[error("{timeouts} requests in a row got no answer")]
     Silent {
         /// Requests without an answer, one begun after the other.
         timeouts: u32,
     },
-    /// The server said that it is of no use to us now, as with `READONLY` after a failover.
+    /// The server answered with an error that makes it useless for now, as `READONLY` after a
+    /// failover.
     #[error("the server is of no use: {code} {detail}")]
     Useless {
         /// Redis' word for it.
@@ -171,13 +180,13 @@ pub enum DownReason {
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[error("cannot connect to {address}: {fault}")]
 pub struct ConnectError {
-    /// Where to, without credentials.
+    /// The address, without credentials.
     pub address: String,
     /// The fault.
     pub fault: ConnectFault,
 }
 
-/// A fault while connecting and, where there is one, its mend.
+/// A fault while connecting. Its message says how to mend it where that is known.
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectFault {
@@ -187,7 +196,7 @@ pub enum ConnectFault {
         /// The system's error.
         what: String,
     },
-    /// Nobody listens there.
+    /// No process listens at the address.
     #[error("nothing listens there; is the server running?")]
     Refused,
     /// The system could not open the connection.
@@ -196,7 +205,7 @@ pub enum ConnectFault {
         /// The system's error.
         what: String,
     },
-    /// It took too long.
+    /// The attempt took too long.
     #[error("timed out after {after:?} {stage}")]
     TimedOut {
         /// The timeout that ended it: the connect timeout, or the response timeout if shorter.
@@ -204,7 +213,7 @@ pub enum ConnectFault {
         /// How far it got.
         stage: Stage,
     },
-    /// The server wants a password, or another one, or none.
+    /// The server wants a password, or another password, or none.
     #[error("{code} {detail} ({})", login_mend(code, detail))]
     Password {
         /// `NOAUTH`, `WRONGPASS`, or what else the server calls it.
@@ -212,7 +221,7 @@ pub enum ConnectFault {
         /// The rest of the server's message.
         detail: String,
     },
-    /// The server does not want us, or not now.
+    /// The server refused a command of the handshake.
     #[error("the server refused: {code} {detail}{}", mend(code, detail))]
     Rejected {
         /// Redis' word for it, as in `LOADING`.
@@ -220,22 +229,22 @@ pub enum ConnectFault {
         /// The rest of the server's message.
         detail: String,
     },
-    /// The listener at that address does not speak the protocol of Redis.
+    /// The process that listens at the address does not speak the protocol of Redis.
     #[error("no Redis answers there ({what}); if it wants TLS, write rediss:// in the URL")]
     NotRedis {
         /// Its answer.
         what: String,
     },
-    /// The URL does not say where to.
+    /// The URL cannot be read.
     #[error("{0}")]
     Url(UrlFault),
-    /// There is no trust over TLS.
+    /// TLS failed, or the server is not trusted.
     #[error("TLS: {0}")]
     Tls(#[from] TlsFault),
-    /// Sentinels sent us to a server that does not take itself for a primary.
+    /// A sentinel names a server as the primary, and that server says that it is none.
     #[error("the sentinels call it the primary, but its own word for its role is {role:?}")]
     NotPrimary {
-        /// Its message.
+        /// The role that the server reports.
         role: String,
     },
     /// The sentinels watch no primary of that name.
@@ -249,19 +258,19 @@ pub enum ConnectFault {
     /// No sentinel could be asked.
     #[error("no sentinel answers: {what}")]
     Sentinels {
-        /// Each, and what is wrong with it.
+        /// Each sentinel, and what is wrong with it.
         what: String,
     },
-    /// The URL says that it is a node of a cluster, and it is none.
+    /// The URL names a cluster, and the server is not a node of one.
     #[error("it is no node of a cluster ({detail}); write redis:// in the URL")]
     NotCluster {
-        /// Its message.
+        /// The server's message.
         detail: String,
     },
-    /// No node of the cluster told who serves what.
+    /// No node of the cluster told which node serves which slot.
     #[error("no node of the cluster says who serves what: {what}")]
     Nodes {
-        /// Each, and what is wrong with it.
+        /// Each node, and what is wrong with it.
         what: String,
     },
     /// The server is there but the owner's [`Greeting`](crate::Greeting) failed.
@@ -290,13 +299,14 @@ impl From<Infallible> for ConnectError {
 pub enum Stage {
     /// The connection was not open yet.
     Opening,
-    /// Open, but TLS was not agreed upon yet.
+    /// The connection was open, but the TLS handshake had not ended yet.
     Securing,
-    /// Open, but the server had not answered yet.
+    /// The connection was open, but the server had not answered yet.
     Handshake,
-    /// The server answered, but had not told its role or, a sentinel, where the primary is.
+    /// The server answered, but had not told its role yet; or a sentinel answered, but had not
+    /// told yet where the primary is.
     Routing,
-    /// The node answered, but had not told who serves what.
+    /// The node answered, but had not told yet which node serves which slot.
     Mapping,
     /// The server answered, but the greeting had not ended yet.
     Greeting,
@@ -317,8 +327,8 @@ impl std::fmt::Display for Stage {
     }
 }
 
-/// Whether the server refuses with this before it runs anything. A script may get an error from its
-/// second command, so what a script ended with says nothing about its first.
+/// Whether the server refuses with this error before it executes anything. An error from inside a
+/// script may be that of its second command, after the first was executed.
 fn refused_before_running(code: &str, detail: &str) -> bool {
     BEFORE_RUNNING.contains(&code) && !detail.contains(IN_SCRIPT)
 }

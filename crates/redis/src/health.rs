@@ -3,15 +3,16 @@
 //!
 //! # Invariant
 //!
-//! Nothing here keeps a connection from being used: what a server does not say, or does not let us
-//! ask, is unknown. An answer is input and never a panic.
+//! A connection can be used whatever its server reports here: what a server does not say, or what
+//! we may not ask, is unknown. An answer is input and never causes a panic.
 
 use redis::{Pipeline, Value};
 
 use crate::error::LinkError;
 use crate::wire::Wire;
 
-/// A server, by its own account. [`RedisStore::health`](crate::RedisStore::health) has it.
+/// A server's health, as the server reports it; see
+/// [`RedisStore::health`](crate::RedisStore::health).
 ///
 /// What the server does not tell, or the user may not ask, is `None`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -19,7 +20,7 @@ use crate::wire::Wire;
 pub struct Health {
     /// The server's kind: `redis`, `valkey`.
     pub server: Option<String>,
-    /// Its version. Valkey's own, not that of the Redis it stands in for.
+    /// The server's version. For Valkey its own, not that of the Redis it is compatible with.
     pub version: Option<String>,
     /// The id of this run of the server's process; empty if it tells none. Another id is another
     /// server, or the same one restarted.
@@ -37,7 +38,7 @@ pub struct Health {
     pub evicted_keys: Option<u64>,
 }
 
-/// That a server may throw keys away when its memory is full, and how it chooses them.
+/// How a server chooses the keys that it deletes when its memory is full.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Eviction {
@@ -55,7 +56,7 @@ impl Health {
             pipeline.cmd("INFO").arg(section);
         }
         let answers = wire.pipeline(&pipeline).await?;
-        // Refusals are no news: whoever may not ask does not know.
+        // A section that our user may not ask for stays unknown.
         let known: Vec<String> = answers.into_iter().flatten().filter_map(text).collect();
         let known = format!("{}\n{}", String::from_utf8_lossy(server), known.join("\n"));
         let mut policy = field(&known, "maxmemory_policy");
@@ -87,8 +88,8 @@ impl Health {
     }
 }
 
-/// Without a bound on its memory a server evicts nothing; one that has evicted has a bound,
-/// whatever it says.
+/// The eviction that a server with these settings does. A server without a bound on its memory
+/// evicts nothing; a server that has evicted keys has a bound, whatever it reports.
 fn eviction(
     policy: Option<String>,
     memory_max_bytes: Option<u64>,
@@ -102,10 +103,10 @@ fn eviction(
     })
 }
 
-/// Whether the server takes itself for a node of a cluster, by its answer to `INFO server`.
+/// Whether the server is a node of a cluster, by its answer to `INFO server`.
 pub(crate) fn is_node(server: &[u8]) -> bool {
     let server = String::from_utf8_lossy(server);
-    // The second is what Valkey calls it.
+    // Valkey calls the field `server_mode`.
     let mode = field(&server, "redis_mode").or_else(|| field(&server, "server_mode"));
     mode.as_deref() == Some("cluster")
 }

@@ -1,11 +1,11 @@
 //! A store for [`leasehold`] over Redis or Valkey: replicas of a service share their limits through
 //! it.
 //!
-//! Use this crate if more than one process has to keep to the same limit, and a Redis 7 or a Valkey
-//! 9 is there or may be set up. A service of one process needs no store but the one that is built
-//! into [`leasehold`]. Redis is asked by the background task of each replica, for many keys at a
-//! time: a few exchanges per second and replica, whatever the number of requests. One ledger per
-//! key lies in Redis, a hash that expires by itself.
+//! Use this crate if more than one process has to keep to the same limit, and you have, or can set
+//! up, a Redis 7 or a Valkey 9. A service of one process needs only the store that is built into
+//! [`leasehold`]. The background task of each replica asks Redis for many keys at a time: a few
+//! exchanges per second and replica, whatever the number of requests. Redis keeps one ledger per
+//! key, which expires by itself.
 //!
 //! # Example
 //!
@@ -27,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! Limiters share a limit if they reach the same server or cluster, with the same prefix
-//! ([`RedisStore::connect_as`]) and the same name of the limit.
+//! Limiters share a limit if they use the same server or cluster, the same prefix
+//! ([`RedisStore::connect_as`]) and the same name for the limit.
 //!
 //! # Servers
 //!
@@ -39,25 +39,26 @@
 //! | `redis://` | one server |
 //! | `redis+unix://` | one server, over a Unix socket |
 //! | `redis+sentinel://` | the primary that sentinels name, and the next one after a failover |
-//! | `redis+cluster://` | a cluster: keys lie in 64 partitions, which fail and come back apart |
+//! | `redis+cluster://` | a cluster: keys lie in 64 partitions, each of which can fail alone |
 //!
 //! `rediss://`, `rediss+sentinel://` and `rediss+cluster://` are the same over TLS, and `valkey`
-//! may stand for `redis` in each of them. [`TlsSettings`] has the authorities to trust and a
-//! certificate of one's own; without them, those of the system are trusted.
+//! may stand for `redis` in each of them. [`TlsSettings`] names the authorities to trust beside the
+//! system's, and a certificate for servers that ask for one.
 //!
 //! The server must not evict keys ([`Health::eviction`] says whether it may), because an evicted
 //! ledger is a bucket that is full again. [`acl_rules`] lists the permissions that the store needs.
 //!
 //! # Errors
 //!
-//! - [`ConnectError`]: the first connection failed. It names the address, the [`ConnectFault`] and
-//!   how to mend it, also when it is shown by `Debug`, as the error of a `main` is.
-//!   [`RedisStore::lazy`] does not connect at once, and so does not fail.
+//! - [`ConnectError`]: the first connection failed. The message names the address, the
+//!   [`ConnectFault`] and how to mend it. `Debug` shows the same message, because a `main` that
+//!   returns the error prints it by `Debug`. [`RedisStore::lazy`] connects in the background, so it
+//!   does not fail.
 //! - [`UrlError`]: a URL that cannot be read. No error shows a password.
-//! - A server that fails later is no error to the callers of the limiter. The store reconnects by
-//!   itself, with a growing pause; meanwhile leases are spent, and then the failure policy of each
-//!   limit decides. [`RedisStore::link`] gives the state of the connection, [`LinkError`] why it
-//!   is down.
+//! - A server that fails later causes no error to callers of the limiter. The store reconnects by
+//!   itself, with growing delays. Meanwhile replicas spend what they have leased, and then the
+//!   failure policy of each limit decides. [`RedisStore::link`] gives the state of the connection,
+//!   [`LinkError`] why it is down.
 //!
 //! # Features
 //!
@@ -71,14 +72,15 @@ mod cluster;
 pub mod codec;
 mod connect;
 mod connector;
+mod context;
 mod error;
 mod health;
 mod link;
 mod names;
 mod script;
 mod sentinel;
+mod server;
 mod settings;
-mod shop;
 mod slot;
 mod store;
 mod tls;

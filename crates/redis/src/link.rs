@@ -1,4 +1,4 @@
-//! The connection to the store, made again whenever it is lost.
+//! The connection to the store, which is made again whenever it is lost.
 //!
 //! # Invariant
 //!
@@ -6,9 +6,9 @@
 //! why. One task connects, so there is one attempt at a time, and only it changes the state that
 //! requests read. A connection is up only after its [`Greeting`].
 //!
-//! The task is in one of three places: *connected*, until its [`Wire`] is condemned or the peer
-//! closes it; *backing off*, for a random delay; *connecting*. Requests see the latter two as one:
-//! down.
+//! The task is in one of three states: *connected*, until its [`Wire`] is condemned or the peer
+//! closes it; *backing off*, for a random delay; *connecting*. For requests the link is down in the
+//! latter two.
 
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::error::{ConnectError, DownReason, LinkError};
 use crate::settings::Settings;
 use crate::wire::Wire;
 
-/// A connection to the store that mends itself. Dropping it ends it.
+/// A connection to the store that reconnects by itself. Dropping the link closes it.
 #[derive(Debug)]
 pub struct Link {
     state: watch::Receiver<State>,
@@ -35,11 +35,11 @@ pub struct Link {
 
 impl Link {
     /// Connects, within the connect timeout, and keeps the connection up from then on. With
-    /// sentinels, each server that is asked on the way has the connect timeout.
+    /// sentinels, the connect timeout applies to each server that is asked.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if this first attempt fails. Nothing goes on in the background then.
+    /// [`ConnectError`] if this first attempt fails. No further attempt is made then.
     pub async fn connect(
         settings: Settings,
         greeting: impl Greeting,
@@ -119,13 +119,13 @@ impl Link {
         self.reaches(|state| state.wire().is_ok()).await;
     }
 
-    /// Waits until there is none.
+    /// Waits until there is no connection.
     pub async fn down(&self) {
         self.reaches(|state| state.wire().is_err()).await;
     }
 
-    /// Waits until the first attempt to connect has ended, which takes no longer than the connect
-    /// timeout, and says why there is no connection if there is none by now.
+    /// Waits until the first attempt to connect has ended, no longer than the connect timeout.
+    /// Returns the reason if there is no connection then.
     pub(crate) async fn tried(&self) -> Result<(), DownReason> {
         self.reaches(|state| !state.is_starting()).await;
         match &*self.state.borrow() {
@@ -164,7 +164,7 @@ impl State {
         *reason == DownReason::Starting
     }
 
-    /// The wire, unless it was condemned and the supervisor has yet to say so.
+    /// The wire; an error if it is condemned, even if the supervisor has not published that yet.
     fn wire(&self) -> Result<&Wire, LinkError> {
         match self {
             Self::Up(wire) => wire.alive().map(|()| wire),
@@ -176,23 +176,23 @@ impl State {
     }
 }
 
-/// The last log line about the connection. One that comes and goes for the same reason is told
-/// of twice a minute; one that stays away is told of in the end.
+/// The last log lines about the connection. If it comes and goes for the same reason, that is
+/// logged twice a minute; if it stays away, that is logged in any case.
 #[derive(Default)]
 struct News {
-    /// The kind of reason that was told last, and when.
+    /// The kind of reason that was logged last, and when.
     down: Option<(Discriminant<DownReason>, Instant)>,
-    /// Whether what was told last is that the connection is up.
+    /// Whether the last line says that the connection is up.
     up: Option<bool>,
 }
 
 impl News {
-    /// The connection is up: whether to tell it.
+    /// The connection is up. Returns whether to log it.
     fn is_up(&mut self) -> bool {
         self.up.replace(true) != Some(true)
     }
 
-    /// It is down, for this reason: whether to tell it.
+    /// The connection is down, for this reason. Returns whether to log it.
     fn is_down(&mut self, reason: &DownReason, now: Instant) -> bool {
         if self.up == Some(false) {
             return false;
@@ -245,7 +245,7 @@ impl<G: Greeting> Supervisor<G> {
         }
     }
 
-    /// Tries until there is a connection.
+    /// Connects, and tries again until that succeeds.
     async fn connected(&mut self) -> Live {
         loop {
             match self.connector.connect().await {
@@ -256,7 +256,7 @@ impl<G: Greeting> Supervisor<G> {
         }
     }
 
-    /// Tells requests why there is no connection, and the log if that is news there.
+    /// Publishes to requests why there is no connection, and logs it unless that was logged lately.
     fn handle_down(&mut self, reason: &DownReason) {
         self.publish.send_if_modified(|state| match state {
             State::Down {

@@ -2,9 +2,9 @@
 //!
 //! # Invariant
 //!
-//! A function of the prefix, the bin, the limit's name and the subject, and of nothing else: all
-//! replicas, of any version, must find the same bucket, or each would have a limit of its own.
-//! Different keys have different names.
+//! A name depends on the prefix, the partition, the limit's name and the subject, and on nothing
+//! else: all replicas, of any version, must find the same bucket, or each would have a limit of its
+//! own. Different keys have different names.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -13,20 +13,23 @@ use crate::slot::{SLOTS, slot_of};
 
 /// The names of our keys in one store.
 ///
-/// A store's buckets lie in bins. The keys of a bin share a hash tag, and with it a slot, so that
-/// one call can carry them. A store that is not a cluster needs only bin 0; a cluster has
-/// [`BINS`](Self::BINS), which its nodes share as they share the slots.
+/// A store's buckets lie in partitions. The keys of a partition share a hash tag, and with it a
+/// slot, so that one call can carry them. A store that is not a cluster has only partition 0; a
+/// cluster has [`PARTITIONS`](Self::PARTITIONS), and the node that serves the slot of a partition
+/// serves the partition.
 #[derive(Clone, Debug)]
 pub struct Names {
     prefix: String,
-    /// The text of each bin's hash tag; for a store that is not a cluster, the number of the bin.
+    /// The number in each partition's hash tag; none for a store that is not a cluster, whose tags
+    /// have the number of the partition.
     spread: Option<Arc<[u32]>>,
 }
 
 impl Names {
-    /// Bins of a cluster. Fixed for ever: replicas that disagreed would each keep buckets of their
-    /// own. A node with less than a sixty-fourth of the slots may get none of the load.
-    pub const BINS: u16 = 64;
+    /// Partitions of a cluster. The number is fixed for ever: replicas that disagreed would each
+    /// keep buckets of their own. A node with less than a sixty-fourth of the slots may get none of
+    /// the load.
+    pub const PARTITIONS: u16 = 64;
 
     /// Names that begin with `prefix`, for a store that is not a cluster.
     pub fn new(prefix: &str) -> Self {
@@ -36,50 +39,55 @@ impl Names {
         }
     }
 
-    /// Names that begin with `prefix`, for a cluster: the slot of each bin lies in another
-    /// sixty-fourth of the slots, the first bin's in the first.
+    /// Names that begin with `prefix`, for a cluster: the slot of each partition lies in another
+    /// sixty-fourth of the slots, the first partition's in the first.
     pub fn spread(prefix: &str) -> Self {
         let plain = Self::new(prefix);
-        let mut spread = [None; Self::BINS as usize];
-        // Among numbers of three digits there is one for each bin, whatever the prefix: it changes
-        // the checksum of what follows by one and the same difference, which swaps bins for bins.
+        let mut spread = [None; Self::PARTITIONS as usize];
+        // Among the numbers below a thousand there is one for each partition, whatever the prefix:
+        // another prefix changes the checksums of all numbers by one and the same difference, which
+        // only permutes the partitions.
         for number in 0..1000 {
-            let bin = plain.slot(number) / (SLOTS / Self::BINS);
-            spread[usize::from(bin)].get_or_insert(number);
+            let partition = plain.slot(number) / (SLOTS / Self::PARTITIONS);
+            spread[usize::from(partition)].get_or_insert(number);
         }
-        let found = spread.map(|number| number.expect("a thousand numbers fall into every bin"));
+        let found =
+            spread.map(|number| number.expect("a thousand numbers fall into every partition"));
         Self {
             spread: Some(found.into()),
             ..plain
         }
     }
 
-    /// How many bins there are.
-    pub fn bins(&self) -> u32 {
-        self.spread.as_ref().map_or(1, |_| u32::from(Self::BINS))
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u32 {
+        self.spread
+            .as_ref()
+            .map_or(1, |_| u32::from(Self::PARTITIONS))
     }
 
-    /// The birth marker of a bin. It holds no colon after the tag, so it is no bucket's name.
-    pub fn marker(&self, bin: u32) -> Vec<u8> {
-        format!("{{{}}}birth", self.tag(bin)).into_bytes()
+    /// The birth marker of a partition. It holds no colon after the tag, so it is no bucket's name.
+    pub fn marker(&self, partition: u32) -> Vec<u8> {
+        format!("{{{}}}birth", self.tag(partition)).into_bytes()
     }
 
     /// The bucket that the limit named `limit` keeps for `subject`, which may be any bytes.
-    pub fn bucket(&self, bin: u32, limit: &str, subject: &[u8]) -> Vec<u8> {
-        self.buckets(bin, limit).of(subject)
+    pub fn bucket(&self, partition: u32, limit: &str, subject: &[u8]) -> Vec<u8> {
+        self.buckets(partition, limit).of(subject)
     }
 
-    /// The buckets of the limit named `limit` in one bin, for whoever names many.
-    pub fn buckets(&self, bin: u32, limit: &str) -> BucketNames {
+    /// The names of the buckets of the limit named `limit` in one partition, for a caller that
+    /// names many.
+    pub fn buckets(&self, partition: u32, limit: &str) -> BucketNames {
         let limit = escaped(limit, &[':', '%']);
         BucketNames {
-            stem: format!("{{{}}}{limit}:", self.tag(bin)).into_bytes(),
+            stem: format!("{{{}}}{limit}:", self.tag(partition)).into_bytes(),
         }
     }
 
-    /// The slot of a cluster in which all keys of a bin lie.
-    pub fn slot(&self, bin: u32) -> u16 {
-        slot_of(self.tag(bin).as_bytes())
+    /// The slot of a cluster in which all keys of a partition lie.
+    pub fn slot(&self, partition: u32) -> u16 {
+        slot_of(self.tag(partition).as_bytes())
     }
 
     /// The prefix of all keys.
@@ -87,15 +95,16 @@ impl Names {
         format!("{{{}:", self.prefix)
     }
 
-    /// A bin that there is none of has a tag like any other, and nobody asks for it.
-    fn tag(&self, bin: u32) -> String {
+    /// The hash tag of a partition. A partition that the store does not have gets a tag as well; it
+    /// is never sent.
+    fn tag(&self, partition: u32) -> String {
         let numbers = self.spread.as_deref().unwrap_or_default();
-        let number = numbers.get(bin as usize).unwrap_or(&bin);
+        let number = numbers.get(partition as usize).unwrap_or(&partition);
         format!("{}:{number}", self.prefix)
     }
 }
 
-/// The names of the buckets of one limit in one bin.
+/// The names of the buckets of one limit in one partition.
 #[derive(Clone, Debug)]
 pub struct BucketNames {
     /// The prefix.
@@ -114,7 +123,7 @@ fn escaped(text: &str, special: &[char]) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if special.contains(&character) {
-            write!(escaped, "%{:02X}", u32::from(character)).expect("a string takes all");
+            write!(escaped, "%{:02X}", u32::from(character)).expect("a string takes any text");
         } else {
             escaped.push(character);
         }
@@ -147,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn all_names_of_a_bin_have_its_hash_tag() {
+    fn all_names_of_a_partition_have_its_hash_tag() {
         let names = Names::new("a}{b");
         let bucket = names.bucket(3, "{x}", b"{y}\0\xff");
         let tag = b"{a%7D%7Bb:3}";
@@ -156,12 +165,16 @@ mod tests {
     }
 
     #[test]
-    fn the_bins_of_a_cluster_lie_evenly_over_its_slots_whatever_the_prefix() {
+    fn the_partitions_of_a_cluster_lie_evenly_over_its_slots_whatever_the_prefix() {
         for prefix in ["leasehold", "", "{}", "x", "über", &"long".repeat(100)] {
             let names = Names::spread(prefix);
-            assert_eq!(names.bins(), 64);
-            for bin in 0..names.bins() {
-                assert_eq!(u32::from(names.slot(bin)) / 256, bin, "{prefix:?}");
+            assert_eq!(names.partitions(), 64);
+            for partition in 0..names.partitions() {
+                assert_eq!(
+                    u32::from(names.slot(partition)) / 256,
+                    partition,
+                    "{prefix:?}"
+                );
             }
         }
     }

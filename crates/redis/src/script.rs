@@ -10,7 +10,7 @@ use crate::link::Link;
 use crate::settings::Acknowledgement;
 use crate::wire::Wire;
 
-/// A script, and how often it cost a round trip.
+/// A script, and the number of round trips made for it.
 #[derive(Debug)]
 pub struct Script {
     body: String,
@@ -34,13 +34,14 @@ impl Script {
         &self.sha
     }
 
-    /// Round trips so far: each run, load and second run is one, whether or not its answer came.
+    /// The number of round trips so far: each run, each load and each second run is one, whether or
+    /// not its answer came.
     pub fn round_trips(&self) -> u64 {
         self.round_trips.load(Relaxed)
     }
 
-    /// Runs the script with `keys` as `KEYS` and `arguments` as `ARGV`. A server that does not know
-    /// it is sent it and asked once more: it has not run anything then.
+    /// Runs the script with `keys` as `KEYS` and `arguments` as `ARGV`. If the server does not know
+    /// the script, it has not run anything: it is sent the script and asked once more.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl Script {
         keys: &[impl AsRef<[u8]>],
         arguments: &[impl AsRef<[u8]>],
     ) -> Result<Value, LinkError> {
-        // One wire for all, so that the server that is sent the script is the one asked again.
+        // One wire for all steps: a connection that was made meanwhile may lead to another server.
         self.run_on(&link.wire()?, keys, arguments).await
     }
 
@@ -66,7 +67,8 @@ impl Script {
         keys: &[impl AsRef<[u8]>],
         arguments: &[impl AsRef<[u8]>],
     ) -> Result<Value, LinkError> {
-        self.run_as(wire, keys, arguments, Manner::default()).await
+        self.run_as(wire, keys, arguments, ExtraCommands::default())
+            .await
     }
 
     /// Runs the script with the commands that travel beside it.
@@ -75,7 +77,7 @@ impl Script {
         wire: &Wire,
         keys: &[impl AsRef<[u8]>],
         arguments: &[impl AsRef<[u8]>],
-        manner: Manner,
+        extra: ExtraCommands,
     ) -> Result<Value, LinkError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.sha).arg(keys.len());
@@ -85,20 +87,22 @@ impl Script {
         for argument in arguments {
             command.arg(argument.as_ref());
         }
-        match self.asked(wire, &command, manner).await {
+        match self.asked(wire, &command, extra).await {
             Err(error) if error.code() == Some("NOSCRIPT") => {
                 self.load(wire).await?;
-                self.asked(wire, &command, manner).await
+                self.asked(wire, &command, extra).await
             }
             answer => answer,
         }
     }
 
-    /// Sends the script, so that the next run need not. For a [`Greeting`](crate::Greeting).
+    /// Loads the script into the server, so that the next run need not. For a
+    /// [`Greeting`](crate::Greeting).
     ///
     /// # Errors
     ///
-    /// [`LinkError`]; [`LinkError::Garbled`] if the server knows it by another name than we do.
+    /// [`LinkError`]; [`LinkError::Garbled`] if the server answers with another hash than
+    /// [`sha`](Self::sha).
     pub async fn load(&self, wire: &Wire) -> Result<(), LinkError> {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(&self.body);
@@ -110,16 +114,21 @@ impl Script {
         }
     }
 
-    async fn asked(&self, wire: &Wire, command: &Cmd, manner: Manner) -> Result<Value, LinkError> {
-        if manner == Manner::default() {
+    async fn asked(
+        &self,
+        wire: &Wire,
+        command: &Cmd,
+        extra: ExtraCommands,
+    ) -> Result<Value, LinkError> {
+        if extra == ExtraCommands::default() {
             return self.counted(wire, command).await;
         }
         let mut pipeline = Pipeline::new();
-        if manner.asking {
+        if extra.asking {
             pipeline.cmd("ASKING");
         }
         pipeline.add_command(command.clone());
-        if let Some(wanted) = manner.acknowledgement {
+        if let Some(wanted) = extra.acknowledgement {
             pipeline
                 .cmd("WAIT")
                 .arg(wanted.replicas)
@@ -128,17 +137,17 @@ impl Script {
         self.round_trips.fetch_add(1, Relaxed);
         let mut answers = wire.pipeline(&pipeline).await?.into_iter();
         let mut next = || answers.next().expect("as many answers as commands");
-        if manner.asking {
+        if extra.asking {
             next()?;
         }
         let answer = next()?;
-        match manner.acknowledgement {
+        match extra.acknowledgement {
             None => Ok(answer),
             Some(wanted) => acknowledged(wanted.replicas, &next()?).map(|()| answer),
         }
     }
 
-    /// One command, which counts as a round trip of this script.
+    /// Sends one command and counts it as a round trip of this script.
     pub(crate) async fn counted(&self, wire: &Wire, command: &Cmd) -> Result<Value, LinkError> {
         self.round_trips.fetch_add(1, Relaxed);
         wire.query(command).await
@@ -147,14 +156,15 @@ impl Script {
 
 /// Commands that travel beside a script, in the same pipeline.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Manner {
-    /// Before it: that the node is to answer though the keys are still on their way to it.
+pub(crate) struct ExtraCommands {
+    /// `ASKING` before the script: the node is to answer although the partition is still being
+    /// moved to it.
     pub(crate) asking: bool,
-    /// Behind it: to wait until replicas have what it changed.
+    /// `WAIT` after the script: wait until replicas have what the script changed.
     pub(crate) acknowledgement: Option<Acknowledgement>,
 }
 
-/// Whether as many replicas as `wanted` have it, as `WAIT` was answered.
+/// Checks the answer to `WAIT`: at least `wanted` replicas must have acknowledged.
 fn acknowledged(wanted: u32, answer: &Value) -> Result<(), LinkError> {
     match *answer {
         Value::Int(acknowledged) if acknowledged >= i64::from(wanted) => Ok(()),

@@ -15,9 +15,9 @@ use crate::wire::Wire;
 /// A sentinel's answer about a primary.
 #[derive(Debug)]
 pub(crate) enum Told {
-    /// It is there.
+    /// The primary is at this place.
     Primary(Place),
-    /// The sentinel does not watch it, but watches these.
+    /// The sentinel does not watch this primary, but watches those in `known`.
     Unknown { known: String },
 }
 
@@ -40,7 +40,7 @@ async fn asking(wire: &Wire, master: &str) -> Result<Told, ConnectFault> {
     match said(wire, &command).await? {
         Value::Nil => {
             let mut command = redis::cmd("SENTINEL");
-            // It helps to know, and is no reason to fail.
+            // The names only make the error clearer.
             let known = said(wire, command.arg("MASTERS")).await.ok();
             Ok(Told::Unknown {
                 known: known.map_or_else(|| "they do not say".to_owned(), |known| names(&known)),
@@ -54,7 +54,7 @@ async fn asking(wire: &Wire, master: &str) -> Result<Told, ConnectFault> {
     }
 }
 
-/// Whether the server takes itself for a primary.
+/// Checks that the server says that it is a primary.
 pub(crate) async fn check_role(
     settings: &Settings,
     wire: &Wire,

@@ -1,4 +1,4 @@
-//! Where the store is, how to reach it and how long to wait for it.
+//! The settings of a store: where it is, how to reach it and how long to wait for it.
 //!
 //! # Invariant
 //!
@@ -29,8 +29,8 @@ use crate::url::{self, UrlError};
 /// A user comes with a password; write `user:@` for one that needs none (`nopass`). An IPv6
 /// address stands in brackets: `redis://[::1]:6379`. `valkey` may stand for `redis`. `rediss://`,
 /// `rediss+sentinel://` and `rediss+cluster://` (`valkeys…`) are the same over TLS;
-/// [`tls`](Self::tls) says whom to trust. User and password are those of the servers, not of the
-/// sentinels, which have [their own](Self::sentinel_credentials).
+/// [`tls`](Self::tls) says which servers to trust. User and password are those of the servers, not
+/// of the sentinels, which have [their own](Self::sentinel_credentials).
 ///
 /// A user of the server's needs no more than this, with the prefix of the store
 /// ([`acl_rules`](crate::acl_rules) makes the rules for any):
@@ -57,8 +57,8 @@ use crate::url::{self, UrlError};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The longest one attempt to connect to one server may take: name look-up, connection,
-    /// handshakes and greeting together. 250 ms by default, 500 ms over TLS. Each sentinel that is
-    /// asked has as long.
+    /// handshakes and greeting together. 250 ms by default, 500 ms over TLS. It applies to each
+    /// sentinel that is asked, too.
     pub connect_timeout: Duration,
     /// The longest a request may wait for its answer.
     pub response_timeout: Duration,
@@ -73,28 +73,29 @@ pub struct Settings {
     pub backoff_max: Duration,
     /// Timeouts in a row, each of a request begun after the one before, that end a connection.
     pub timeouts_before_drop: NonZeroU32,
-    /// How many replicas of the server must have what an exchange changed before its answer
-    /// counts: 0 by default, and not asked then. An exchange that fewer have counts as failed, and
-    /// nothing of it is used.
+    /// How many replicas of the server must acknowledge an exchange before its answer counts. By
+    /// default 0: replicas are not asked. An exchange that fewer replicas acknowledge has failed,
+    /// and nothing of its answer is used.
     ///
-    /// With sentinels, 1 keeps a primary that was cut off from its replicas from leasing out what
-    /// the one promoted in its place leases out too. It costs each exchange the time of the
-    /// slowest replica needed, and all leases while too few are there.
+    /// With sentinels, 1 prevents that a primary which was cut off from its replicas and the
+    /// primary promoted in its place lease out the same tokens. Each exchange then takes as long as
+    /// the slowest replica that is needed, and nothing is leased while too few replicas are there.
     pub replicas_acknowledged: u32,
     /// How long an exchange may wait for its replicas: 50 ms by default, at least 1 ms, and at most
     /// half the response timeout.
     pub acknowledge_timeout: Duration,
-    /// Whom to trust over TLS, and what to show. Says nothing unless the URL asks for TLS.
+    /// Which servers to trust over TLS, and the certificate to show. For URLs that ask for TLS
+    /// only.
     pub tls: TlsSettings,
     /// Credentials for the sentinels. None by default: the URL's user and password are
     /// those of the servers behind them.
     pub sentinel_credentials: Option<Credentials>,
-    /// While connected, a sentinel is asked this often whether the primary has moved: one that was
-    /// cut off from them all goes on answering us. 1 s by default.
+    /// While connected, a sentinel is asked this often whether the primary has moved, because a
+    /// primary that was cut off from all sentinels goes on answering us. 1 s by default.
     pub sentinel_interval: Duration,
-    /// While all is well, a node of a cluster is asked this often who serves what: one that was cut
-    /// off from the others goes on answering us for a while. 2 s by default. It is asked at once
-    /// when a node is lost or says that it does not serve what it was asked for.
+    /// While all is well, a node of a cluster is asked this often which node serves which slot,
+    /// because a node that was cut off from the others goes on answering us for a while. 2 s by
+    /// default. A node is also asked at once when another is lost or redirects an exchange.
     pub cluster_interval: Duration,
     pub(crate) endpoint: Endpoint,
     /// Whether the connections go over TLS.
@@ -131,7 +132,7 @@ pub(crate) enum Endpoint {
         master: String,
     },
     Cluster {
-        /// At least one: nodes to ask first.
+        /// The nodes to ask first, at least one.
         seeds: Vec<Place>,
     },
 }
@@ -144,8 +145,8 @@ pub(crate) struct Place {
 }
 
 impl Settings {
-    /// How long the kernel lets sent bytes go unacknowledged before it gives the connection up:
-    /// twice the response timeout. Linux only.
+    /// How long sent bytes may stay unacknowledged before the kernel closes the connection: twice
+    /// the response timeout. Linux only.
     pub fn user_timeout(&self) -> Duration {
         self.response_timeout * 2
     }
@@ -314,14 +315,13 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest a replica may take to notice that the store is back.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// To ask a sentinel or a node costs little, and a fail-over should not last longer for our
-/// waiting.
+/// Asking a sentinel or a node costs little, and our waiting should not lengthen a failover.
 const BACKOFF_MAX_ELSEWHERE: Duration = Duration::from_millis(500);
-/// Sentinels take at least as long to notice a primary that is gone; a connection each time is
-/// cheap.
+/// Sentinels take at least as long to notice that a primary is gone, and asking one costs only a
+/// short connection.
 const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
-/// A cluster takes many times as long to replace a node; the answer costs the node that is asked
-/// some 100 us.
+/// A cluster takes many times as long to replace a node, and the answer costs the asked node about
+/// 100 us.
 const CLUSTER_INTERVAL: Duration = Duration::from_secs(2);
 /// Many times what a replica in the same region takes.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_millis(50);

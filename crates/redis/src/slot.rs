@@ -2,8 +2,8 @@
 //!
 //! # Invariant
 //!
-//! As every node computes it: CRC-16 (XMODEM) of what stands between the first `{` and the `}`
-//! behind it, modulo 16384. We only make keys with such a tag, so only tags are hashed here.
+//! A slot is computed as every node computes it: the CRC-16 (XMODEM) of the text between the first
+//! `{` and the next `}`, modulo 16384. All our keys have such a tag, so only tags are hashed here.
 
 /// Slots in a cluster.
 pub(crate) const SLOTS: u16 = 16384;
@@ -13,8 +13,8 @@ pub(crate) fn slot_of(tag: &[u8]) -> u16 {
     tag.iter().fold(0, |crc, byte| take(crc, *byte)) % SLOTS
 }
 
-/// One byte more of the checksum, bit by bit: a table pays for long texts that are hashed often,
-/// and tags are short and hashed once.
+/// Adds one byte to the checksum, bit by bit. A table would pay only for long texts that are hashed
+/// often, and tags are short and hashed once.
 fn take(crc: u16, byte: u8) -> u16 {
     let shifted = |crc: u16, _| match crc & 0x8000 {
         0 => crc << 1,
@@ -23,7 +23,7 @@ fn take(crc: u16, byte: u8) -> u16 {
     (0..8).fold(crc ^ (u16::from(byte) << 8), shifted)
 }
 
-/// Of CRC-16/XMODEM.
+/// The polynomial of CRC-16/XMODEM.
 const POLYNOMIAL: u16 = 0x1021;
 
 #[cfg(test)]

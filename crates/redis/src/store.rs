@@ -6,11 +6,12 @@ use leasehold::StoreError;
 use leasehold::store::{Answer, Batch, Store, StoreFuture, key_hash};
 
 use crate::cluster::Cluster;
+use crate::context::StoreContext;
 use crate::error::{ConnectError, LinkError};
 use crate::health::Health;
 use crate::link::Link;
+use crate::server::Server;
 use crate::settings::{Endpoint, Settings};
-use crate::shop::{Server, Shop};
 
 /// The shared second tier in Redis: one ledger per key, one script call per batch.
 ///
@@ -40,14 +41,14 @@ use crate::shop::{Server, Shop};
 #[derive(Debug)]
 pub struct RedisStore {
     address: String,
-    shop: Arc<Shop>,
+    context: Arc<StoreContext>,
     way: Way,
 }
 
 /// How servers are reached.
 #[derive(Debug)]
 enum Way {
-    /// One at a time.
+    /// One server at a time.
     One {
         link: Arc<Link>,
         server: Arc<Server>,
@@ -66,8 +67,8 @@ impl RedisStore {
     /// # Errors
     ///
     /// [`ConnectError`] says what failed: the URL, the address, the password, or what answered. A
-    /// cluster is connected to once one of its nodes says who serves what, and one that serves is
-    /// reached.
+    /// cluster is connected to once one node has told which node serves which slot, and one of the
+    /// nodes that serve is reached.
     pub async fn connect<S>(server: S) -> Result<Self, ConnectError>
     where
         S: TryInto<Settings>,
@@ -88,39 +89,53 @@ impl RedisStore {
         S::Error: Into<ConnectError>,
     {
         let settings: Settings = server.try_into().map_err(Into::into)?;
-        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix, &settings)));
+        let (address, context) = (
+            settings.to_string(),
+            Arc::new(StoreContext::new(prefix, &settings)),
+        );
         let way = if matches!(settings.endpoint, Endpoint::Cluster { .. }) {
-            Way::Cluster(Cluster::connect(settings, &shop).await?)
+            Way::Cluster(Cluster::connect(settings, &context).await?)
         } else {
-            let server = Arc::new(Server::new(&shop));
+            let server = Arc::new(Server::new(&context));
             let link = Link::connect(settings, Arc::clone(&server)).await?;
             let link = Arc::new(link);
             Way::One { link, server }
         };
-        Ok(Self { address, shop, way })
+        Ok(Self {
+            address,
+            context,
+            way,
+        })
     }
 
-    /// Connects in the background, so that a service can start while its store is away. Until
-    /// it is there, exchanges fail at once.
+    /// Connects in the background, so that a service can start while its store is away. Exchanges
+    /// fail at once until there is a connection.
     ///
     /// # Panics
     ///
     /// If called outside a tokio runtime.
     pub fn lazy(prefix: &str, settings: Settings) -> Self {
-        let (address, shop) = (settings.to_string(), Arc::new(Shop::new(prefix, &settings)));
+        let (address, context) = (
+            settings.to_string(),
+            Arc::new(StoreContext::new(prefix, &settings)),
+        );
         let way = if matches!(settings.endpoint, Endpoint::Cluster { .. }) {
-            Way::Cluster(Cluster::lazy(settings, &shop))
+            Way::Cluster(Cluster::lazy(settings, &context))
         } else {
-            let server = Arc::new(Server::new(&shop));
+            let server = Arc::new(Server::new(&context));
             let link = Arc::new(Link::lazy(settings, Arc::clone(&server)));
             Way::One { link, server }
         };
-        Self { address, shop, way }
+        Self {
+            address,
+            context,
+            way,
+        }
     }
 
-    /// The connection that exchanges of a partition travel on now, to await its state. One server
-    /// has only partition 0. A cluster may move a partition to another node and with it to another
-    /// connection; none if no node is known to serve it.
+    /// The connection that exchanges of a partition travel on now, to await its state. A single
+    /// server has only partition 0. A cluster may move a partition to another node, and so to
+    /// another connection; none if no node is known to serve the partition.
     pub fn link(&self, partition: u32) -> Option<Arc<Link>> {
         match &self.way {
             Way::One { link, .. } => Some(Arc::clone(link)),
@@ -131,8 +146,8 @@ impl RedisStore {
     /// The server's health when it was connected to, or at the last
     /// [`examine`](Self::examine); none before the first connection.
     ///
-    /// Of a cluster, what that node said which serves us worst: one that may evict keys, if there
-    /// is one. [`healths`](Self::healths) has them all.
+    /// For a cluster, the worst health of its nodes: that of a node which may evict keys, if there
+    /// is one. [`healths`](Self::healths) has those of all nodes.
     ///
     /// A server that may evict keys also causes one warning per connection: see
     /// [`Health::eviction`].
@@ -167,14 +182,14 @@ impl RedisStore {
         }
     }
 
-    /// Asks the server what it says of itself now: two or three round trips, off the path of
-    /// exchanges but on their connection. For a metrics layer, every minute or so. Of a cluster
-    /// each node is asked in turn, and the answer is as for [`health`](Self::health).
+    /// Asks the server for its health now, for a metrics layer, every minute or so. It takes two or
+    /// three round trips on the connection of the exchanges, which do not wait for them. In a
+    /// cluster each node is asked in turn, and the result is as for [`health`](Self::health).
     ///
     /// # Errors
     ///
     /// [`LinkError`] if there is no answer, or `INFO server` is not allowed; in a cluster, if that
-    /// is so at every node. What else may not be asked is left open.
+    /// is so at every node. Other commands that are not allowed leave their fields unknown.
     pub async fn examine(&self) -> Result<Health, LinkError> {
         let cluster = match &self.way {
             Way::One { link, server } => return server.examine(link).await,
@@ -194,7 +209,7 @@ impl RedisStore {
     async fn answer(&self, batch: &Batch) -> Result<Answer, StoreError> {
         let address = &self.address;
         let partition = batch.partition;
-        if partition >= self.shop.names.bins() {
+        if partition >= self.context.names.partitions() {
             let what = format_args!("{address}: there is no partition {partition}");
             return Err(StoreError::new(what));
         }
@@ -217,24 +232,24 @@ impl Store for RedisStore {
     }
 
     fn partitions(&self) -> u32 {
-        self.shop.names.bins()
+        self.context.names.partitions()
     }
 
-    /// Script calls and script loads. What else is said when connecting, and asked of sentinels and
-    /// nodes in the background, is not counted.
+    /// Script calls and script loads. Other commands, of handshakes and of the background, are not
+    /// counted.
     fn round_trips(&self) -> u64 {
-        self.shop.round_trips()
+        self.context.round_trips()
     }
 }
 
-/// An error without the keys of `batch`, of which a server's own words may name one: a log keeps
-/// it.
+/// The error `message` without the keys of `batch`, because errors are logged and a server's own
+/// message may contain a key.
 fn without_keys(batch: &Batch, message: String) -> StoreError {
     let mut message = message;
     for call in &batch.calls {
         let subject = call.key().subject;
         let text = String::from_utf8_lossy(subject);
-        // Shorter ones are in every sentence.
+        // A shorter key would match parts of ordinary words.
         if text.len() >= KEY_TOLD_MIN && message.contains(&*text) {
             let hash = key_hash(&batch.limit_of(call).name, subject);
             message = message.replace(&*text, &format!("[key {hash:016x}]"));
@@ -243,10 +258,10 @@ fn without_keys(batch: &Batch, message: String) -> StoreError {
     StoreError::new(message)
 }
 
-/// Bytes of a key that is looked for in an error.
+/// The least length of a key that is searched for in an error, in bytes.
 const KEY_TOLD_MIN: usize = 4;
 
-/// One that may lose our keys, if there is one.
+/// The worst of these: that of a server which may evict keys, if there is one.
 fn worst(healths: impl Iterator<Item = Health>) -> Option<Health> {
     healths.max_by_key(|health| (health.eviction.is_some(), health.evicted_keys))
 }

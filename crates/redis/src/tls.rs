@@ -1,11 +1,11 @@
-//! A connection that nobody can read or pose as the server on.
+//! TLS: nobody on the way can read a connection, or pose as the server.
 //!
 //! # Invariant
 //!
-//! Over TLS, not a byte of ours travels before the server has shown a certificate that a trusted
-//! authority signed for the name we asked for, unless the operator switched that off by a name
-//! that cannot be overlooked. The cryptography is `ring`'s, chosen here: whatever provider the
-//! process has or has not installed plays no part, and we install none.
+//! Over TLS, no byte of a command is sent before the server has shown a certificate that a trusted
+//! authority signed for the expected name, unless `dangerously_trust_any_server` is set. The
+//! cryptography is `ring`'s, chosen here: a provider that the process has installed is not used,
+//! and we install none.
 //!
 //! Files are read for each connection, so that a certificate that was replaced is used from the
 //! next one on.
@@ -15,10 +15,11 @@ use std::path::PathBuf;
 #[cfg(feature = "tls")]
 pub(crate) use self::session::secured;
 
-/// Whom to trust over TLS, and what to show. For URLs that begin with `rediss` or `valkeys`.
+/// Which servers to trust over TLS, and the certificate to show. For URLs that begin with `rediss`
+/// or `valkeys`.
 ///
-/// The default trusts the authorities that the system does (`SSL_CERT_FILE` and `SSL_CERT_DIR`
-/// name others) and shows no certificate.
+/// By default the authorities that the system trusts are trusted (`SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name others), and no certificate is shown.
 ///
 /// ```
 /// use leasehold_redis::{ClientCertificate, Settings};
@@ -41,21 +42,21 @@ pub struct TlsSettings {
     /// The name that the server's certificate must be for, in place of the host of the URL. For
     /// servers that are reached by an address, or as sentinels know them, and certified by name.
     pub server_name: Option<String>,
-    /// Takes whatever certificate the server shows, so that anybody on the way can pose as it and
-    /// read the password. For tests only.
+    /// Accepts any certificate, so that anybody on the way can pose as the server and read the
+    /// password. For tests only.
     pub dangerously_trust_any_server: bool,
 }
 
 /// A certificate of our own, for servers that ask their clients for one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientCertificate {
-    /// The certificate and what leads from it to the authority, in PEM.
+    /// The certificate, and the intermediate certificates up to the authority, in PEM.
     pub certificate_file: PathBuf,
     /// Its private key, in PEM: PKCS #8, PKCS #1 or SEC 1, without a password.
     pub key_file: PathBuf,
 }
 
-/// A fault of TLS, and its mend.
+/// A fault of TLS. Its message says how to mend it where that is known.
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFault {
@@ -96,14 +97,14 @@ pub enum TlsFault {
         /// The names it is for.
         presented: String,
     },
-    /// The certificate's time is over.
+    /// The certificate has expired.
     #[error("the server's certificate has expired; replace it (or is this machine's clock wrong?)")]
     Expired,
-    /// The certificate's time has not come.
+    /// The certificate is not valid yet.
     #[error("the server's certificate is not valid yet; is this machine's clock wrong?")]
     NotYetValid,
-    /// The server does not take our certificate, or wants one. Over TLS 1.3 it may hang up without
-    /// a word that reaches us.
+    /// The server does not accept our certificate, or wants one. With TLS 1.3 it may close the
+    /// connection before its reason reaches us.
     #[error(
         "the server refused us ({what}); it may want a certificate of ours, signed by an authority \
          that it trusts: see Settings::tls.client"
@@ -112,7 +113,7 @@ pub enum TlsFault {
         /// The server's alert.
         what: String,
     },
-    /// The listener at that address does not speak TLS.
+    /// The process that listens at the address does not speak TLS.
     #[error(
         "what answers there does not speak TLS ({what}); if it is a plain server, write redis://"
     )]
@@ -150,7 +151,7 @@ mod session {
 
     use super::{ClientCertificate, TlsFault, TlsSettings};
 
-    /// Shakes hands over `stream` with the server called `host`.
+    /// Performs the TLS handshake over `stream` with the server called `host`.
     pub(crate) async fn secured(
         stream: TcpStream,
         host: &str,
@@ -161,7 +162,7 @@ mod session {
             .map_err(|_| other(format!("{name:?} is no name that a certificate can be for")))?;
         let config = {
             let settings = settings.clone();
-            // It reads files, and the system's authorities are many.
+            // In a thread that may block: it reads files, and the system's authorities are many.
             let made = tokio::task::spawn_blocking(move || config(&settings)).await;
             made.map_err(|error| other(error.to_string()))??
         };
@@ -203,7 +204,7 @@ mod session {
         let system = SYSTEM_ROOTS.get_or_init(|| {
             let mut store = RootCertStore::empty();
             let found = rustls_native_certs::load_native_certs();
-            // One that cannot be read is not trusted, which is its owner's concern.
+            // A certificate that cannot be read is not trusted.
             store.add_parsable_certificates(found.certs);
             let errors = found.errors.iter().map(ToString::to_string);
             (store, errors.collect::<Vec<_>>().join("; "))
@@ -229,7 +230,7 @@ mod session {
         Ok(store)
     }
 
-    /// At least one.
+    /// The certificates in a file, at least one.
     fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
         let blame = |error| unread(path, &error, "certificate");
         let found = CertificateDer::pem_file_iter(path).map_err(blame)?;
@@ -256,13 +257,13 @@ mod session {
     fn fault(error: &io::Error, name: &str) -> TlsFault {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         let Some(inner) = inner else {
-            // It hung up: a plain server, put off by what it read, mostly.
+            // The server closed the connection: mostly a plain server that could not read TLS.
             let what = error.to_string();
             return TlsFault::NotTls { what };
         };
         match inner {
             Error::InvalidCertificate(reason) => match reason {
-                // A bad signature is that of another authority of the same name: a new one, say.
+                // A bad signature is that of another authority with the same name.
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     TlsFault::UnknownAuthority
                 }
@@ -307,7 +308,7 @@ mod session {
         TlsFault::Other { what }
     }
 
-    /// Takes any certificate, but still checks that the server has its key.
+    /// A verifier that accepts any certificate, but checks that the server has its key.
     #[derive(Debug)]
     struct Anyone(Arc<CryptoProvider>);
 
@@ -348,7 +349,7 @@ mod session {
         }
     }
 
-    /// Read once: they are some 150 files on some systems, and change with the system.
+    /// The system's authorities, read once: they are some 150 files on some systems.
     static SYSTEM_ROOTS: OnceLock<(RootCertStore, String)> = OnceLock::new();
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn parse(url: &str) -> Result<Target, UrlError> {
     target(url).map_err(|fault| {
         let url = redacted(url);
         let fault = match fault {
-            // So far it has the place alone; what helps is the whole URL.
+            // The fault has the host alone; its message is to show the whole URL.
             UrlFault::Brackets { wrong, right } => UrlFault::Brackets {
                 right: url.replacen(&wrong, &right, 1),
                 wrong,
@@ -33,7 +33,7 @@ pub(crate) fn parse(url: &str) -> Result<Target, UrlError> {
     })
 }
 
-/// In an order in which no fault quotes a part of the password.
+/// Reads the parts of `url`, in an order in which no fault quotes a part of the password.
 fn target(url: &str) -> Result<Target, UrlFault> {
     let (scheme, rest) = url.split_once("://").ok_or(UrlFault::Scheme)?;
     let (secure, form) = match scheme {
@@ -120,7 +120,7 @@ enum Form {
     Cluster,
 }
 
-/// `user:password@places/path`, the first with its `@`.
+/// The parts of `user:password@places/path`. The user's part ends with its `@`.
 struct Parts<'a> {
     user: &'a str,
     places: &'a str,
@@ -142,7 +142,7 @@ impl<'a> Parts<'a> {
         if !matches!(extra, "" | "?") {
             return Err(UrlFault::Parameter(name_of(extra).to_owned()));
         }
-        // Each of several is checked by itself; this one is for the order of faults.
+        // The others are checked later; the first is checked here so that its faults come first.
         check_place(places.split(',').next().unwrap_or_default())?;
         Ok(Self { user, places, path })
     }
@@ -158,7 +158,7 @@ impl<'a> Parts<'a> {
         Ok(parts)
     }
 
-    /// The login that `info` was read to have. The reader drops a password that is empty.
+    /// The login in `info`, with the empty password that the library's reader drops.
     fn login(&self, info: &ConnectionInfo) -> RedisConnectionInfo {
         let login = info.redis_settings().clone();
         if self.user.ends_with(":@") {
@@ -168,7 +168,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Refuses credentials that servers are not asked with: a user without a password, and neither.
+/// Refuses credentials that cannot be used: a user without a password, and neither of both.
 fn check_user(user: &str) -> Result<(), UrlFault> {
     let Some(credentials) = user.strip_suffix('@') else {
         return Ok(());
@@ -261,7 +261,7 @@ fn check_database(database: &str) -> Result<(), UrlFault> {
     Err(UrlFault::Database(database.to_owned()))
 }
 
-/// As sentinels have it.
+/// The characters that sentinels allow in the name of a primary.
 fn may_name_a_master(character: char) -> bool {
     character.is_ascii_alphanumeric() || ".-_".contains(character)
 }
@@ -282,7 +282,7 @@ fn check_unix(rest: &str) -> Result<(), UrlFault> {
     {
         match (name_of(parameter), parameter.split_once('=')) {
             ("db", Some((_, database))) if database.parse::<u32>().is_err() => {
-                // What stands behind a wrong sign may be a password.
+                // The text after an unexpected character may be a password.
                 let shown = database.chars().take_while(|it| it.is_alphanumeric());
                 return Err(UrlFault::Database(shown.collect()));
             }
@@ -309,9 +309,8 @@ fn name_of(parameter: &str) -> &str {
     name.split_once('=').map_or(name, |(name, _)| name)
 }
 
-/// `url` without what may be a password: all before the last `@`, all of the parameters. What
-/// stands before `://` is shown only if it could be a scheme: it may be anything where one is
-/// missing.
+/// `url` without what may be a password: all before the last `@`, and all parameters. The text
+/// before `://` is shown only if it could be a scheme, because without one it may be anything.
 fn redacted(url: &str) -> String {
     let in_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     let (scheme, rest) = match url.split_once("://") {
@@ -340,7 +339,7 @@ pub struct UrlError {
     pub fault: UrlFault,
 }
 
-/// A fault of a URL, and its mend.
+/// A fault of a URL. Its message says how to mend it.
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlFault {
@@ -376,7 +375,7 @@ pub enum UrlFault {
         /// The URL as it should be, with everything that may be a password replaced by `***`.
         right: String,
     },
-    /// The host is where servers listen, which is nowhere to connect to.
+    /// The host is an address that servers listen on, and that no client can connect to.
     #[error("{0} is no address to connect to; write 127.0.0.1, or the server's own address")]
     Wildcard(String),
     /// There is a user, or a password without the `:` before it.
@@ -424,11 +423,11 @@ pub enum UrlFault {
     Malformed,
 }
 
-/// Four digits are a port that people choose more often than the end of an address.
+/// The digits from which on the end of an IPv6 address without brackets is taken for a port.
 const LIKELY_PORT_DIGITS: usize = 4;
-/// Where servers listen by default.
+/// The default port of servers.
 const SERVER_PORT: u16 = 6379;
-/// Where sentinels do.
+/// The default port of sentinels.
 const SENTINEL_PORT: u16 = 26379;
 
 leasehold_core::debug_by_display!(UrlError, UrlFault);

@@ -1,14 +1,14 @@
-//! One connection to the store, and whether it is still any good.
+//! One connection to the store, and whether it may still be used.
 //!
 //! # Invariant
 //!
 //! A request ends within the response timeout, whatever the peer does. A wire that was condemned
-//! stays condemned and sends nothing more; the first reason is the one told.
+//! stays condemned and sends nothing more; it keeps the first reason.
 //!
-//! A connection is condemned when it is closed, when the server says that it is of no use to us,
-//! and when [`timeouts_before_drop`](crate::Settings::timeouts_before_drop) requests in a row got
-//! no answer. Requests that time out together tell no more than one of them: a timeout counts only
-//! if its request began after the timeout counted before it. Any answer starts the count over.
+//! A connection is condemned when it is closed, when the server answers with an error that makes it
+//! useless, and when [`timeouts_before_drop`](crate::Settings::timeouts_before_drop) requests in a
+//! row got no answer. Requests that time out together count once: a timeout counts only if its
+//! request began after the last timeout that was counted. Any answer starts the count over.
 
 use std::fmt;
 use std::future::Future;
@@ -65,12 +65,12 @@ impl Wire {
     }
 
     /// Sends several commands in one round trip and waits for all their answers, which come in the
-    /// order of the commands. One that is refused does not keep the others from being executed.
+    /// order of the commands. The others are executed even if one is refused.
     ///
     /// # Errors
     ///
-    /// [`LinkError`], if the answers did not come. One the server answers with stands in its place
-    /// among the answers.
+    /// [`LinkError`], if the answers did not come. An error that the server answers one command
+    /// with has that command's place among the answers.
     ///
     /// # Panics
     ///
@@ -93,7 +93,7 @@ impl Wire {
         Ok(values.into_iter().map(|value| self.judge(value)).collect())
     }
 
-    /// Waits until the wire is condemned. One waiter only.
+    /// Waits until the wire is condemned, and returns why. Only one task may wait.
     pub(crate) async fn condemned(&self) -> DownReason {
         loop {
             if let Some((_, reason)) = self.0.verdict.get() {
@@ -141,7 +141,8 @@ impl Wire {
         }
     }
 
-    /// Tells an answer from a refusal, and a refusal that only another connection can mend.
+    /// Turns an error of the server into a [`LinkError`], and condemns the wire if only another
+    /// connection can help.
     fn judge(&self, value: Value) -> Result<Value, LinkError> {
         let Value::ServerError(reply) = value else {
             return Ok(value);
@@ -158,7 +159,8 @@ impl Wire {
         Err(error)
     }
 
-    /// Ends the use of the wire, unless it is over already. Returns why it is.
+    /// Condemns the wire for `reason`, unless it is condemned already. Returns the reason that
+    /// holds.
     pub(crate) fn condemn(&self, reason: DownReason) -> DownReason {
         let (_, told) = self.0.verdict.get_or_init(|| (Instant::now(), reason));
         self.0.condemned.notify_one();
@@ -178,7 +180,7 @@ impl fmt::Debug for Wire {
     }
 }
 
-/// Timeouts in a row.
+/// The count of timeouts in a row.
 #[derive(Debug)]
 struct Quiet {
     bound: NonZeroU32,

@@ -221,7 +221,7 @@ impl World {
     /// In which slot of a cluster the one key of the load lies.
     fn key_slot(&self) -> u16 {
         let (names, subject) = (Names::spread(&self.prefix), subject(0));
-        names.slot(partition_of(LIMIT, subject.as_bytes(), names.bins()))
+        names.slot(partition_of(LIMIT, subject.as_bytes(), names.partitions()))
     }
 
     fn cluster(&mut self) -> Result<&mut LocalCluster, FaultsError> {

@@ -1,11 +1,11 @@
-//! Which node serves which bin, as far as we know.
+//! The map: which node serves which partition, as far as we know.
 //!
 //! # Invariant
 //!
-//! A map is not replaced by an older one: a node that was cut off from the others goes on telling,
-//! for as long as that lasts, what was so before. Which is older the nodes' own count of changes
-//! says; it grows with each fail-over. (A cluster that was made anew counts from the beginning. It
-//! is believed when nobody has confirmed the old one for a while.)
+//! A map is not replaced by an older one, because a node that is cut off from the others goes on
+//! telling what was so before. The epoch, the nodes' own count of changes, says which map is older;
+//! it grows with each failover. A cluster that was set up anew begins its epoch again: its map is
+//! taken once no node has confirmed the old one for [`MEMORY`].
 
 use std::time::Duration;
 
@@ -15,53 +15,53 @@ use crate::cluster::view::View;
 use crate::codec::Names;
 use crate::settings::Place;
 
-/// The node that serves each bin.
+/// The node that serves each partition.
 #[derive(Clone, Debug)]
 pub(crate) struct Map {
-    /// Of each bin.
+    /// The node of each partition, in order.
     owners: Vec<Option<Place>>,
-    /// All that could be asked.
+    /// All nodes that the view names.
     nodes: Vec<Place>,
     epoch: u64,
-    /// When a node last said so.
+    /// When a node last gave this map.
     confirmed: Instant,
 }
 
 impl Map {
     pub(crate) fn new(view: &View, names: &Names, now: Instant) -> Self {
-        let owner = |bin| view.owner(names.slot(bin)).cloned();
+        let owner = |partition| view.owner(names.slot(partition)).cloned();
         Self {
-            owners: (0..names.bins()).map(owner).collect(),
+            owners: (0..names.partitions()).map(owner).collect(),
             nodes: view.nodes.clone(),
             epoch: view.epoch.unwrap_or(0),
             confirmed: now,
         }
     }
 
-    /// Whether `view` is from before what this map says.
+    /// Whether `view` is older than this map.
     pub(crate) fn is_newer_than(&self, view: &View, now: Instant) -> bool {
         let older = view.epoch.is_some_and(|epoch| epoch < self.epoch);
         older && now.duration_since(self.confirmed) < MEMORY
     }
 
-    /// The number of bins that have another owner than in `before`.
+    /// The number of partitions that have another owner than in `before`.
     pub(crate) fn moved_since(&self, before: &Self) -> usize {
         let both = self.owners.iter().zip(&before.owners);
         both.filter(|(now, before)| now != before).count()
     }
 
-    /// A node that does not serve `bin` says that this one does.
-    pub(crate) fn handle_moved(&mut self, bin: u32, to: &Place) {
-        if let Some(owner) = self.owners.get_mut(bin as usize) {
+    /// Handles a redirect: another node says that the node at `to` serves `partition`.
+    pub(crate) fn handle_moved(&mut self, partition: u32, to: &Place) {
+        if let Some(owner) = self.owners.get_mut(partition as usize) {
             *owner = Some(to.clone());
         }
     }
 
-    pub(crate) fn owner(&self, bin: u32) -> Option<&Place> {
-        self.owners.get(bin as usize)?.as_ref()
+    pub(crate) fn owner(&self, partition: u32) -> Option<&Place> {
+        self.owners.get(partition as usize)?.as_ref()
     }
 
-    /// Owners, one for each bin; none where nobody serves a bin.
+    /// The owner of each partition, in order; none for a partition that no node serves.
     pub(crate) fn owners(&self) -> impl Iterator<Item = Option<&Place>> {
         self.owners.iter().map(Option::as_ref)
     }
@@ -71,8 +71,8 @@ impl Map {
     }
 }
 
-/// Many times what nodes take to hear of each other again, and no more than an operator who made a
-/// cluster anew will wait.
+/// Many times what nodes take to hear of each other again, and no longer than an operator who set
+/// up a cluster anew will wait.
 const MEMORY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -92,18 +92,18 @@ mod tests {
     }
 
     #[test]
-    fn each_bin_belongs_to_whoever_serves_its_slot() {
+    fn each_partition_belongs_to_the_node_that_serves_its_slot() {
         let names = Names::spread("any");
         let map = Map::new(&view(None, [7, 8]), &names, Instant::now());
-        for bin in 0..64 {
-            let port = map.owner(bin).map(|place| place.port);
-            assert_eq!(port, Some(if bin < 32 { 7 } else { 8 }));
+        for partition in 0..64 {
+            let port = map.owner(partition).map(|place| place.port);
+            assert_eq!(port, Some(if partition < 32 { 7 } else { 8 }));
         }
         assert_eq!(map.owner(64), None);
     }
 
     #[test]
-    fn a_move_is_of_one_bin() {
+    fn a_move_is_of_one_partition() {
         let names = Names::spread("any");
         let before = Map::new(&view(None, [7, 8]), &names, Instant::now());
         let mut map = before.clone();

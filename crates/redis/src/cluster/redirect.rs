@@ -5,16 +5,17 @@ use crate::cluster::view::placed;
 use crate::error::LinkError;
 use crate::settings::Place;
 
-/// Where else to ask.
+/// A redirect: the node to ask instead.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Redirect {
     pub(crate) place: Place,
-    /// `ASK`: only this once, and only if it is said that we were sent. Otherwise for good.
+    /// Whether the redirect is an `ASK`: it holds for this exchange only, which must begin with
+    /// `ASKING`. Otherwise the partition has moved for good.
     pub(crate) asking: bool,
 }
 
 impl Redirect {
-    /// Where the node at `asked` sends us with `error`; none if it does not.
+    /// The redirect in `error`, the answer of the node at `asked`; none if it is no redirect.
     pub(crate) fn of(error: &LinkError, asked: &Place) -> Option<Self> {
         let LinkError::Refused { code, detail } = error else {
             return None;
@@ -24,7 +25,7 @@ impl Redirect {
             "ASK" => true,
             _ => return None,
         };
-        // The slot, then where to; the colons of an IPv6 address do not stand in brackets.
+        // The slot, then the address. An IPv6 address has no brackets.
         let (_, place) = detail.split_once(' ')?;
         let (host, port) = place.trim_end().rsplit_once(':')?;
         let place = placed(host, port.parse().ok()?, asked)?;
@@ -32,7 +33,7 @@ impl Redirect {
     }
 }
 
-/// Whether `error` may mean that another node serves by now.
+/// Whether `error` may mean that another node serves the partition by now.
 pub(crate) fn is_doubtful(error: &LinkError) -> bool {
     match error {
         LinkError::Refused { code, .. } => DOUBTFUL.contains(&code.as_str()),

@@ -1,11 +1,12 @@
-//! The one task that asks who serves what.
+//! The scout: the one task that asks the nodes which of them serves which slot.
 //!
 //! # Invariant
 //!
-//! Nobody waits for it. It asks one node at a time, each for no longer than its timeout, beginning
-//! with another each time and with those that we are connected to; so neither a node that is gone
-//! nor one that has been left behind keeps the truth from us for long. While all is well it asks
-//! now and then; in doubt at once, and then with growing, random delays.
+//! No exchange waits for the scout. It asks one node at a time, for no longer than that node's
+//! timeout. It asks nodes that we are connected to first, and begins with a different one each
+//! round. So neither a node that is gone nor one whose view is old delays a new map for long. While
+//! all is well the scout asks once an interval; in doubt it asks at once, and then after growing,
+//! random delays.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -21,13 +22,13 @@ use crate::connect::{Target, driven, reach, within};
 use crate::error::{ConnectError, ConnectFault, LinkError, Stage};
 use crate::settings::{Endpoint, Place};
 
-/// Asks, and keeps the map.
+/// The state of the scout task.
 pub(crate) struct Scout {
     shared: Arc<Shared>,
     backoff: Backoff,
-    /// How often it was asked around.
+    /// How many rounds there were.
     rounds: usize,
-    /// Whether the last round failed, which was told then.
+    /// Whether the last round failed, of which a warning was logged.
     lost: bool,
 }
 
@@ -47,7 +48,7 @@ impl Scout {
         loop {
             let learnt = self.learn().await;
             let well = learnt.is_ok() && self.shared.is_whole();
-            self.tell(learnt);
+            self.report(learnt);
             let interval = self.shared.settings.cluster_interval;
             if well && timeout(interval, self.doubt()).await.is_err() {
                 self.backoff.start_over();
@@ -57,7 +58,7 @@ impl Scout {
         }
     }
 
-    /// Asks one node after the other, until one knows no less than we do.
+    /// Asks one node after the other, until one gives a view that is not older than our map.
     pub(crate) async fn learn(&mut self) -> Result<(), ConnectError> {
         let mut deaf = Vec::new();
         let mut behind = false;
@@ -65,7 +66,7 @@ impl Scout {
             match Box::pin(self.ask(&place)).await {
                 Ok(view) if self.shared.adopt(&view) => return Ok(()),
                 Ok(_) => behind = true,
-                // One wrong URL is the same wrong URL everywhere.
+                // The other nodes of the URL would say the same.
                 Err(fault @ ConnectFault::NotCluster { .. }) if !self.shared.is_known() => {
                     let address = self.shared.settings.url_of(&place);
                     return Err(ConnectError { address, fault });
@@ -84,7 +85,7 @@ impl Scout {
         })
     }
 
-    /// Whom to ask, in this order: nodes that we are connected to, others we know of, those of the
+    /// The nodes to ask, in order: those that we are connected to, other known ones, those of the
     /// URL.
     fn places(&mut self) -> Vec<Place> {
         let (mut places, mut others) = self.shared.known();
@@ -107,7 +108,7 @@ impl Scout {
         places
     }
 
-    /// Asks the node at `place`, over our connection to it if there is one.
+    /// Asks the node at `place` for its view, over our connection to it if there is one.
     async fn ask(&self, place: &Place) -> Result<View, ConnectFault> {
         let settings = &self.shared.settings;
         let live = self.shared.node(place).map(|node| node.link.wire());
@@ -122,13 +123,13 @@ impl Scout {
             within(deadline, Stage::Mapping, settings, asked).await?
         };
         if view.ranges.is_empty() {
-            let what = "it knows of nobody who serves anything; is the cluster set up?".to_owned();
+            let what = "it knows of no node that serves slots; is the cluster set up?".to_owned();
             return Err(ConnectFault::NotRedis { what });
         }
         Ok(view)
     }
 
-    /// Waits until there is cause to ask.
+    /// Waits until there is doubt: an exchange failed, or a connection was lost.
     async fn doubt(&self) {
         let nodes = self.shared.nodes();
         tokio::select! {
@@ -137,11 +138,11 @@ impl Scout {
         }
     }
 
-    fn tell(&mut self, learnt: Result<(), ConnectError>) {
+    fn report(&mut self, learnt: Result<(), ConnectError>) {
         let failed = learnt.is_err();
         if let Err(error) = learnt {
             if !self.lost {
-                warn!(store = %self.shared.settings, %error, "nobody says who serves what");
+                warn!(store = %self.shared.settings, %error, "no node says who serves what");
             }
             self.shared.handle_trouble(error);
         }
@@ -182,5 +183,5 @@ fn fault(error: LinkError) -> ConnectFault {
     }
 }
 
-/// How every version of Redis and Valkey says that it is a server by itself.
+/// How every version of Redis and Valkey says that it is not a node of a cluster.
 const NO_CLUSTER: &str = "cluster support disabled";

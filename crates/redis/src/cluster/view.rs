@@ -16,11 +16,11 @@ use crate::wire::Wire;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct View {
     /// The cluster's count of changes, as far as this node has heard of them: it grows with each
-    /// fail-over. None if it does not say.
+    /// failover. None if the node does not say.
     pub(crate) epoch: Option<u64>,
-    /// Slots, and where the primary is that serves them.
+    /// Ranges of slots, and the place of the primary that serves each.
     pub(crate) ranges: Vec<(RangeInclusive<u16>, Place)>,
-    /// Primaries and replicas, those of no slots left out.
+    /// The primaries and replicas of all ranges.
     pub(crate) nodes: Vec<Place>,
 }
 
@@ -28,7 +28,7 @@ impl View {
     /// Asks the node at `asked`, at the other end of `wire`.
     pub(crate) async fn of(wire: &Wire, asked: &Place) -> Result<Self, LinkError> {
         let mut pipeline = Pipeline::new();
-        // In this order: slots that are newer than the count do no harm.
+        // In this order: slots that are newer than the epoch do no harm.
         pipeline.cmd("CLUSTER").arg("INFO");
         pipeline.cmd("CLUSTER").arg("SLOTS");
         let mut answers = wire.pipeline(&pipeline).await?.into_iter();
@@ -37,13 +37,13 @@ impl View {
         let mut view = Self::read(&slots, asked).ok_or_else(|| LinkError::Garbled {
             what: format!("CLUSTER SLOTS was answered with {slots:?}"),
         })?;
-        // It helps to know, and is no reason to fail.
+        // A view without an epoch can be used all the same.
         view.epoch = info.ok().as_ref().and_then(epoch);
         Ok(view)
     }
 
-    /// The answer to `CLUSTER SLOTS`: a list of first slot, last slot, primary, replicas. Ranges
-    /// whose primary does not say where it is are left out.
+    /// Reads the answer to `CLUSTER SLOTS`: a list of first slot, last slot, primary, replicas.
+    /// Ranges whose primary has no known place are left out.
     fn read(slots: &Value, asked: &Place) -> Option<Self> {
         let mut view = Self::default();
         for range in list(slots)? {
@@ -64,7 +64,7 @@ impl View {
         Some(view)
     }
 
-    /// Where the primary is that serves `slot`.
+    /// The place of the primary that serves `slot`.
     pub(crate) fn owner(&self, slot: u16) -> Option<&Place> {
         let mut ranges = self.ranges.iter();
         let (_, place) = ranges.find(|(slots, _)| slots.contains(&slot))?;
@@ -72,7 +72,7 @@ impl View {
     }
 }
 
-/// `host`, `port` and what else there is to say of a node.
+/// The place of a node, from a list that begins with its host and port.
 fn place(node: &[Value], asked: &Place) -> Option<Place> {
     let [host, Value::Int(port), ..] = node else {
         return None;
@@ -86,8 +86,8 @@ fn place(node: &[Value], asked: &Place) -> Option<Place> {
     placed(host, u16::try_from(*port).ok()?, asked)
 }
 
-/// The place that the node at `asked` means. Without a host, that is its own; `?` stands for one
-/// that has a name and does not know it.
+/// The place that the node at `asked` means by `host` and `port`. An empty host is the node's own;
+/// `?` is the host of a node whose name is not known.
 pub(crate) fn placed(host: &str, port: u16, asked: &Place) -> Option<Place> {
     let host = match host {
         "?" => return None,

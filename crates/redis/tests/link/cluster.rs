@@ -26,16 +26,22 @@ async fn every_partition_is_reached_and_its_keys_lie_in_a_slot_of_their_own() {
         let store = connect_as("every", &cluster.url()).await;
         assert_eq!(store.partitions(), 64);
         let names = Names::spread("every");
-        for bin in 0..store.partitions() {
+        for partition in 0..store.partitions() {
             let answer = store
-                .exchange(&spend_lasting(bin, NEVER, &["a", "b"]))
+                .exchange(&spend_lasting(partition, NEVER, &["a", "b"]))
                 .await;
             assert_eq!(statuses(&answer.expect("answers")), [Status::Spent; 2]);
-            let owner = cluster.owner(names.slot(bin)).expect("served");
-            for key in [names.marker(bin), names.bucket(bin, "api", b"b")] {
+            let owner = cluster.owner(names.slot(partition)).expect("served");
+            for key in [
+                names.marker(partition),
+                names.bucket(partition, "api", b"b"),
+            ] {
                 let server = &cluster.servers[owner];
                 let slot = server.run(redis::cmd("CLUSTER").arg("KEYSLOT").arg(&key));
-                assert_eq!(slot.expect("answers"), Value::Int(names.slot(bin).into()));
+                assert_eq!(
+                    slot.expect("answers"),
+                    Value::Int(names.slot(partition).into())
+                );
                 let there = server.run(redis::cmd("EXISTS").arg(&key));
                 assert_eq!(there.expect("it is served there"), Value::Int(1));
             }
@@ -53,10 +59,10 @@ async fn every_partition_is_reached_and_its_keys_lie_in_a_slot_of_their_own() {
 async fn a_partition_that_moved_is_followed_within_the_exchange() {
     on_each_cluster(async |cluster| {
         let store = unassisted("moved", cluster).await;
-        let (bin, slot) = (5, Names::spread("moved").slot(5));
+        let (partition, slot) = (5, Names::spread("moved").slot(5));
         let from = cluster.owner(slot).expect("served");
         let to = another_primary(cluster, from);
-        let before = store.exchange(&spend(bin, NEVER, &["a"], 1)).await;
+        let before = store.exchange(&spend(partition, NEVER, &["a"], 1)).await;
         let before = before.expect("answers").birth;
         assert_eq!(before.emptied, NEVER);
 
@@ -64,7 +70,7 @@ async fn a_partition_that_moved_is_followed_within_the_exchange() {
         let moved = Instant::now();
         let calls = store.round_trips();
         let answer = store
-            .exchange(&spend(bin, before.since, &["a", "b"], 1))
+            .exchange(&spend(partition, before.since, &["a", "b"], 1))
             .await;
         let answer = answer.expect("is followed");
         assert_eq!(store.round_trips(), calls + 2, "one to each");
@@ -74,12 +80,12 @@ async fn a_partition_that_moved_is_followed_within_the_exchange() {
 
         // A newcomer learns the same, and the way there is known by now.
         let calls = store.round_trips();
-        let again = store.exchange(&spend(bin, NEVER, &["a"], 1)).await;
+        let again = store.exchange(&spend(partition, NEVER, &["a"], 1)).await;
         let again = again.expect("answers");
         assert_eq!(store.round_trips(), calls + 1, "straight to the right one");
         assert_eq!(again.birth, answer.birth);
         // 1000 in a second, from one hold later on.
-        let waited = spent_at_last(&store, bin, answer.birth.since).await;
+        let waited = spent_at_last(&store, partition, answer.birth.since).await;
         let after = moved.elapsed();
         println!("tokens again {after:.2?} after the move, with a hold of {HOLD:?}");
         assert!(after >= HOLD, "{waited:?}");
@@ -92,34 +98,41 @@ async fn a_partition_that_moved_is_followed_within_the_exchange() {
 async fn a_partition_on_its_way_is_served_where_its_keys_are_or_refused_at_once() {
     on_each_cluster(async |cluster| {
         let store = unassisted("ask", cluster).await;
-        let (bin, slot) = (17, Names::spread("ask").slot(17));
+        let (partition, slot) = (17, Names::spread("ask").slot(17));
         let from = cluster.owner(slot).expect("served");
         // In nobody's map as long as it serves nothing.
         let to = cluster.add_primary().expect("joins");
         let all = ["a", "b", "c"];
-        let before = store.exchange(&spend_lasting(bin, NEVER, &all)).await;
+        let before = store.exchange(&spend_lasting(partition, NEVER, &all)).await;
         let before = before.expect("answers").birth;
 
         cluster.begin_move(slot, to).expect("begins");
         let answer = store
-            .exchange(&spend_lasting(bin, before.since, &all))
+            .exchange(&spend_lasting(partition, before.since, &all))
             .await;
         assert_eq!(answer.expect("nothing has moved").birth, before);
         // Some of its keys here, some there: neither node can run it.
         cluster.move_keys(slot, to, 2).expect("moves");
-        refused(&store, &spend_lasting(bin, before.since, &all), "TRYAGAIN").await;
+        refused(
+            &store,
+            &spend_lasting(partition, before.since, &all),
+            "TRYAGAIN",
+        )
+        .await;
 
         while cluster.move_keys(slot, to, 10).expect("moves") > 0 {}
         let calls = store.round_trips();
         let answer = store
-            .exchange(&spend_lasting(bin, before.since, &all))
+            .exchange(&spend_lasting(partition, before.since, &all))
             .await;
         let there = answer.expect("the other node answers").birth;
         assert!(there.since > before.since && there.emptied > NEVER);
         assert!(store.round_trips() >= calls + 2, "it was asked here first");
         // We are connected by now; the slot still is not there.
         let calls = store.round_trips();
-        let answer = store.exchange(&spend_lasting(bin, there.since, &all)).await;
+        let answer = store
+            .exchange(&spend_lasting(partition, there.since, &all))
+            .await;
         assert_eq!(answer.expect("answers").birth, there);
         assert_eq!(
             store.round_trips(),
@@ -129,14 +142,14 @@ async fn a_partition_on_its_way_is_served_where_its_keys_are_or_refused_at_once(
         // A key that is on neither side.
         refused(
             &store,
-            &spend_lasting(bin, there.since, &["new"]),
+            &spend_lasting(partition, there.since, &["new"]),
             "TRYAGAIN",
         )
         .await;
 
         cluster.end_move(slot, to).expect("ends");
         let answer = store
-            .exchange(&spend_lasting(bin, there.since, &["new"]))
+            .exchange(&spend_lasting(partition, there.since, &["new"]))
             .await;
         assert_eq!(answer.expect("it has arrived").birth, there);
         cluster.move_slot(slot, from).expect("moves back");
@@ -148,8 +161,8 @@ async fn a_partition_on_its_way_is_served_where_its_keys_are_or_refused_at_once(
 async fn a_partition_that_nobody_serves_is_refused_at_once_until_somebody_does() {
     on_each_cluster(async |cluster| {
         let store = unassisted("unserved", cluster).await;
-        let (bin, slot) = (50, Names::spread("unserved").slot(50));
-        let asked = spend(bin, NEVER, &["a"], 1);
+        let (partition, slot) = (50, Names::spread("unserved").slot(50));
+        let asked = spend(partition, NEVER, &["a"], 1);
         store.exchange(&asked).await.expect("answers");
         let owner = cluster.owner(slot).expect("served");
         let change = |how: &str| {
@@ -184,15 +197,15 @@ async fn a_killed_primary_takes_its_own_partitions_with_it_and_no_others() {
         let store = connect_as("killed", &cluster.url()).await;
         let names = Names::spread("killed");
         let mut births = Vec::new();
-        for bin in 0..store.partitions() {
-            let answer = store.exchange(&spend(bin, NEVER, &["a"], 1000)).await;
+        for partition in 0..store.partitions() {
+            let answer = store.exchange(&spend(partition, NEVER, &["a"], 1000)).await;
             births.push(answer.expect("answers").birth);
         }
-        let owners = (0..64).map(|bin| cluster.owner(names.slot(bin)).expect("served"));
+        let owners = (0..64).map(|partition| cluster.owner(names.slot(partition)).expect("served"));
         let owners: Vec<usize> = owners.collect();
         let victim = owners[0];
         let (lost, spared): (Vec<u32>, Vec<u32>) =
-            (0..64).partition(|bin| owners[*bin as usize] == victim);
+            (0..64).partition(|partition| owners[*partition as usize] == victim);
         assert!(lost.len() > 10 && spared.len() > 30);
 
         cluster.servers[victim].kill();
@@ -212,11 +225,11 @@ async fn a_killed_primary_takes_its_own_partitions_with_it_and_no_others() {
         // Until somebody else serves what was lost, the others are served as ever.
         let mut asked = 0;
         let (promoted, answer) = loop {
-            for bin in spared.iter().skip(asked % 8).step_by(8) {
-                let known = births[*bin as usize].since;
-                let answer = store.exchange(&spend(*bin, known, &["b"], 1)).await;
+            for partition in spared.iter().skip(asked % 8).step_by(8) {
+                let known = births[*partition as usize].since;
+                let answer = store.exchange(&spend(*partition, known, &["b"], 1)).await;
                 let answer = answer.expect("another's death is not its own");
-                assert_eq!(answer.birth, births[*bin as usize]);
+                assert_eq!(answer.birth, births[*partition as usize]);
                 assert_eq!(statuses(&answer), [Status::Spent]);
             }
             asked += 1;
@@ -231,9 +244,9 @@ async fn a_killed_primary_takes_its_own_partitions_with_it_and_no_others() {
         assert!(answer.birth.since > births[lost[0] as usize].since);
         assert!(answer.birth.emptied > NEVER, "writes may be lost");
         assert_eq!(statuses(&answer), [Status::Denied]);
-        for bin in &lost[1..] {
-            let known = births[*bin as usize].since;
-            let answer = store.exchange(&spend(*bin, known, &["a"], 1)).await;
+        for partition in &lost[1..] {
+            let known = births[*partition as usize].since;
+            let answer = store.exchange(&spend(*partition, known, &["a"], 1)).await;
             assert!(answer.expect("answers").birth.emptied > NEVER);
         }
         spent_at_last(&store, lost[0], answer.birth.since).await;
@@ -285,14 +298,17 @@ async fn a_fail_over_admits_no_more_than_the_limit() {
 async fn a_frozen_primary_is_left_and_not_gone_back_to() {
     on_each_cluster(async |cluster| {
         let store = connect_as("frozen", &cluster.url()).await;
-        let (bin, slot) = (40, Names::spread("frozen").slot(40));
-        let before = store.exchange(&spend(bin, NEVER, &["a"], 1)).await;
+        let (partition, slot) = (40, Names::spread("frozen").slot(40));
+        let before = store.exchange(&spend(partition, NEVER, &["a"], 1)).await;
         let before = before.expect("answers").birth;
         let victim = cluster.owner(slot).expect("served");
         cluster.servers[victim].pause().expect("freezes");
         let frozen = Instant::now();
         let there = loop {
-            match store.exchange(&spend(bin, before.since, &["a"], 1)).await {
+            match store
+                .exchange(&spend(partition, before.since, &["a"], 1))
+                .await
+            {
                 Ok(answer) => break answer.birth,
                 Err(_) => sleep(Duration::from_millis(10)).await,
             }
@@ -304,7 +320,9 @@ async fn a_frozen_primary_is_left_and_not_gone_back_to() {
         cluster.servers[victim].resume().expect("goes on");
         let resumed = Instant::now();
         while resumed.elapsed() < Duration::from_secs(1) {
-            let answer = store.exchange(&spend(bin, there.since, &["a"], 1)).await;
+            let answer = store
+                .exchange(&spend(partition, there.since, &["a"], 1))
+                .await;
             assert_eq!(answer.expect("answers").birth, there);
             sleep(Duration::from_millis(10)).await;
         }
@@ -322,8 +340,8 @@ async fn nodes_in_the_url_that_are_gone_or_mute_are_passed_over() {
         let port = cluster.servers[4].port().expect("a port");
         let url = format!("redis+cluster://{gone},{mute},127.0.0.1:{port}");
         let store = connect_as("seeds", &url).await;
-        for bin in 0..store.partitions() {
-            let answer = store.exchange(&spend(bin, NEVER, &["a"], 1)).await;
+        for partition in 0..store.partitions() {
+            let answer = store.exchange(&spend(partition, NEVER, &["a"], 1)).await;
             answer.expect("all are known from one");
         }
         let url = format!("redis+cluster://{gone},{mute}");
@@ -388,16 +406,18 @@ async fn the_documented_rules_are_enough_for_a_cluster_and_a_wrong_password_is_n
         let store = store.expect("connects");
         // Not even the name of our connections, which nobody misses.
         everywhere(&["LOG", "RESET"]);
-        let (bin, slot) = (30, Names::spread("rules").slot(30));
+        let (partition, slot) = (30, Names::spread("rules").slot(30));
         store
-            .exchange(&spend_lasting(bin, NEVER, &["a"]))
+            .exchange(&spend_lasting(partition, NEVER, &["a"]))
             .await
             .expect("answers");
         let from = cluster.owner(slot).expect("served");
         let to = another_primary(cluster, from);
         cluster.begin_move(slot, to).expect("begins");
         while cluster.move_keys(slot, to, 10).expect("moves") > 0 {}
-        let asked = store.exchange(&spend_lasting(bin, NEVER, &["a"])).await;
+        let asked = store
+            .exchange(&spend_lasting(partition, NEVER, &["a"]))
+            .await;
         asked.expect("the other node answers");
         cluster.end_move(slot, to).expect("ends");
         cluster.move_slot(slot, from).expect("moves back");
@@ -547,14 +567,14 @@ fn another_primary(cluster: &LocalCluster, than: usize) -> usize {
 /// The slots in which there are keys under `prefix`, and who serves them.
 fn keepers(cluster: &LocalCluster, prefix: &str) -> Vec<(usize, u16)> {
     let names = Names::spread(prefix);
-    let kept = |bin: u32| {
-        let owner = cluster.owner(names.slot(bin)).expect("served");
+    let kept = |partition: u32| {
+        let owner = cluster.owner(names.slot(partition)).expect("served");
         let mut exists = redis::cmd("EXISTS");
-        let there = cluster.servers[owner].run(exists.arg(names.marker(bin)));
+        let there = cluster.servers[owner].run(exists.arg(names.marker(partition)));
         let there = there.expect("it is served there") == Value::Int(1);
-        there.then_some((owner, names.slot(bin)))
+        there.then_some((owner, names.slot(partition)))
     };
-    (0..names.bins()).filter_map(kept).collect()
+    (0..names.partitions()).filter_map(kept).collect()
 }
 
 /// As central mode asks, of all subjects at once. The limit is a thousand tokens, in a second: what
@@ -601,10 +621,10 @@ fn statuses(answer: &Answer) -> Vec<Status> {
 }
 
 /// Waits until a token can be spent.
-async fn spent_at_last(store: &RedisStore, bin: u32, known: StoreTime) -> Duration {
+async fn spent_at_last(store: &RedisStore, partition: u32, known: StoreTime) -> Duration {
     let began = Instant::now();
     loop {
-        let answer = store.exchange(&spend(bin, known, &["a"], 1)).await;
+        let answer = store.exchange(&spend(partition, known, &["a"], 1)).await;
         if statuses(&answer.expect("answers")) == [Status::Spent] {
             return began.elapsed();
         }
