@@ -155,6 +155,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "http", "redis", "sim", "judge", "plot", "testbed", "limiter", "sync", "cache", "core",
         ],
     ),
+    // It runs the program, and so depends on none of its crates.
+    ("acceptance", &["testbed"]),
     ("fuzz", &["redis", "sim", "sync", "cache", "core"]),
     (
         "benches",

@@ -110,6 +110,7 @@ const PLAIN: &[&str] = &[
     "crates/plot",
     "crates/sim",
     "crates/cli",
+    "crates/acceptance",
     "benches",
     "fuzz",
 ];
