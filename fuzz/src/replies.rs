@@ -326,7 +326,8 @@ fn wild_reply(reader: &mut Reader<'_>, truth: Reply) -> Reply {
             2 | 3 => Wait::For(Micros(wild(reader, 1000))),
             _ => truth.wait,
         },
-        level: wild(reader, truth.level),
+        free: wild(reader, truth.free),
+        full_in: Micros(wild(reader, truth.full_in.0)),
         outstanding: wild(reader, truth.outstanding),
         replicas: wild(reader, truth.replicas),
         demand: wild(reader, truth.demand),
@@ -340,6 +341,8 @@ fn believable(reader: &mut Reader<'_>, lie: Reply, request: &Request) -> Reply {
     let mut reply = lie;
     let end = (1 << 52) - 1;
     reply.granted = reply.granted.min(end);
+    reply.free = reply.free.min(end);
+    reply.full_in = reply.full_in.min(Micros(end + 1));
     reply.replicas = reply.replicas.clamp(1, end);
     reply.demand = reply
         .demand
@@ -398,7 +401,7 @@ fn encoded(answer: &Answer) -> Vec<u8> {
     numbers.into_iter().flat_map(f64::to_le_bytes).collect()
 }
 
-fn numbers_of(reply: &Reply) -> [f64; 8] {
+fn numbers_of(reply: &Reply) -> [f64; 9] {
     let status: u8 = match reply.status {
         Status::Leased => 0,
         Status::Reasserted => 1,
@@ -421,7 +424,8 @@ fn numbers_of(reply: &Reply) -> [f64; 8] {
         double(reply.granted),
         double(reply.expiry.as_micros()),
         wait,
-        double(reply.level),
+        double(reply.free),
+        double(reply.full_in.0),
         double(reply.outstanding),
         double(reply.replicas),
         double(reply.demand),

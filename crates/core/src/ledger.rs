@@ -117,9 +117,9 @@ impl Ledger {
             Request::Spend { cost } => self.spend(*cost, limit, now),
             Request::Charge { tokens } => {
                 self.charge(*tokens, limit);
-                self.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, now)
+                self.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, limit, now)
             }
-            Request::Forgive => self.forgive(now),
+            Request::Forgive => self.forgive(limit, now),
             Request::Lease(request) => self.lease(request, limit, now),
         }
     }
@@ -127,11 +127,7 @@ impl Ledger {
     /// How long the ledger may still matter: until every lease has ended and all has drained.
     /// `lease` is the time for which the last request asked for one; zero if for none.
     pub fn lifetime(&self, limit: &Limit, lease: Micros, now: StoreTime) -> Micros {
-        let outstanding = self.outstanding.min(self.exact_ceiling(limit));
-        let outstanding = limit.scale().level(outstanding);
-        let drained = self
-            .bucket
-            .time_to_drain(self.bucket.level + outstanding, limit, now);
+        let drained = self.full_in(limit, now);
         // Nobody is late to speak of a lease that was not asked for: a bucket that has drained is
         // as good as none.
         let lease = match lease {
@@ -139,6 +135,14 @@ impl Ledger {
             Micros(lease) => lease.saturating_add(LIFETIME_MARGIN.0),
         };
         Micros(drained.0.saturating_add(lease))
+    }
+
+    /// The time until nothing is charged or outstanding, if nothing more is granted or charged and
+    /// all that is outstanding is spent.
+    fn full_in(&self, limit: &Limit, now: StoreTime) -> Micros {
+        let outstanding = self.outstanding.min(self.exact_ceiling(limit));
+        let level = self.bucket.level + limit.scale().level(outstanding);
+        self.bucket.time_to_drain(level, limit, now)
     }
 
     /// The ledger of a key of which the store knows nothing.
@@ -241,12 +245,12 @@ impl Ledger {
         }
         let status = if fits { Status::Spent } else { Status::Denied };
         let wait = self.wait_for(if fits { 0 } else { cost }, limit, now);
-        self.reply(status, 0, StoreTime::ZERO, wait, now)
+        self.reply(status, 0, StoreTime::ZERO, wait, limit, now)
     }
 
     /// Forgives what is charged; but not while all counts as spent, because leases that the store
     /// has forgotten may be spent until then, and nobody knows how much that is.
-    fn forgive(&mut self, now: StoreTime) -> Reply {
+    fn forgive(&mut self, limit: &Limit, now: StoreTime) -> Reply {
         let frozen = self.bucket.at.as_micros().saturating_sub(now.as_micros());
         let (status, wait) = match frozen {
             0 => (Status::Forgiven, Wait::None),
@@ -255,12 +259,12 @@ impl Ledger {
         if status == Status::Forgiven {
             self.bucket.level = 0;
         }
-        self.reply(status, 0, StoreTime::ZERO, wait, now)
+        self.reply(status, 0, StoreTime::ZERO, wait, limit, now)
     }
 
     fn lease(&mut self, request: &LeaseRequest, limit: &Limit, now: StoreTime) -> Reply {
         let Some((mut record, status)) = self.record_of(request, now) else {
-            return self.reply(Status::Over, 0, StoreTime::ZERO, Wait::None, now);
+            return self.reply(Status::Over, 0, StoreTime::ZERO, Wait::None, limit, now);
         };
         self.report(&mut record, request, limit);
         let short = self.grant(&mut record, request, limit);
@@ -268,7 +272,14 @@ impl Ledger {
         if record.outstanding() == 0 && request.wanted == 0 {
             self.records.remove(&request.record);
             self.demand -= u64::from(record.demand.0);
-            return self.reply(Status::Left, record.granted, StoreTime::ZERO, wait, now);
+            return self.reply(
+                Status::Left,
+                record.granted,
+                StoreTime::ZERO,
+                wait,
+                limit,
+                now,
+            );
         }
         // Never shortened: the replica counts on what it was told.
         record.expiry = record.expiry.max(now + request.lease);
@@ -277,7 +288,7 @@ impl Ledger {
             earliest => earliest.min(record.expiry),
         };
         self.records.insert(request.record, record);
-        self.reply(status, record.granted, record.expiry, wait, now)
+        self.reply(status, record.granted, record.expiry, wait, limit, now)
     }
 
     /// The record that `request` speaks of, with what the replica knows and the store does not;
@@ -372,6 +383,7 @@ impl Ledger {
         granted: u64,
         expiry: StoreTime,
         wait: Wait,
+        limit: &Limit,
         now: StoreTime,
     ) -> Reply {
         Reply {
@@ -379,7 +391,8 @@ impl Ledger {
             granted,
             expiry,
             wait,
-            level: self.bucket.level,
+            free: self.free(limit),
+            full_in: self.full_in(limit, now),
             outstanding: self.outstanding,
             replicas: self.records.len() as u64,
             demand: self.demand,

@@ -5,6 +5,7 @@
 //! told, so a message that is lost, repeated, late or out of order does no harm and needs no
 //! sequence number.
 
+use crate::limit::Limit;
 use crate::time::{Micros, StoreTime};
 use crate::verdict::Reason;
 
@@ -92,8 +93,11 @@ pub struct Reply {
     pub expiry: StoreTime,
     /// Whether tokens are to be had, and when.
     pub wait: Wait,
-    /// Level charged and not yet drained, in level units.
-    pub level: u64,
+    /// Whole tokens neither charged nor outstanding; 0 if none.
+    pub free: u64,
+    /// Time until nothing is charged or outstanding, if nothing more is granted or charged and all
+    /// that is outstanding is spent. Rounded up; at most 2^52 microseconds.
+    pub full_in: Micros,
     /// Tokens outstanding on all leases of the key.
     pub outstanding: u64,
     /// Replicas that hold a lease on the key.
@@ -122,8 +126,9 @@ impl Reply {
         // A replica has at least one lease for the demand that is counted.
         let demand_max = self.replicas.saturating_mul(u64::from(u16::MAX));
         let times = [self.expiry, self.now].map(StoreTime::as_micros);
-        let counts = [self.granted, self.replicas];
+        let counts = [self.granted, self.free, self.replicas];
         wait && self.demand <= demand_max
+            && self.full_in.0 <= WAIT_MAX
             && times.into_iter().chain(counts).all(|it| it < COUNT_END)
     }
 
@@ -162,6 +167,13 @@ impl Reply {
         }
     }
 
+    /// Tokens charged and not yet drained under `limit`, rounded up; no more than what of the
+    /// capacity is not outstanding.
+    pub const fn charged(&self, limit: &Limit) -> u64 {
+        let taken = limit.capacity().saturating_sub(self.free);
+        taken.saturating_sub(self.outstanding)
+    }
+
     /// The reply to a request that the store did not execute, at its time `now`. `status` says why.
     pub const fn unserved(status: Status, now: StoreTime) -> Self {
         Self {
@@ -169,7 +181,8 @@ impl Reply {
             granted: 0,
             expiry: StoreTime::ZERO,
             wait: Wait::None,
-            level: 0,
+            free: 0,
+            full_in: Micros(0),
             outstanding: 0,
             replicas: 0,
             demand: 0,
@@ -181,7 +194,7 @@ impl Reply {
 /// Counts beyond this are not exact in the store, and could not be sent back to it.
 const COUNT_END: u64 = 1 << 52;
 
-/// The longest wait that is told, 142 years: beyond, a double would round it.
+/// The longest time that is told, 142 years: beyond, a double would round it.
 pub(crate) const WAIT_MAX: u64 = 1 << 52;
 
 /// The result of a request.

@@ -664,6 +664,55 @@ fn a_changed_limit_rounds_what_is_charged_up() {
 }
 
 #[test]
+fn a_reply_tells_free_tokens_rounded_down_and_the_time_until_all_is_drained() {
+    let mut store = Store::new();
+    let told = |reply: Reply| (reply.free, reply.full_in);
+    assert_eq!(told(store.look(at(0))), (10, Micros(0)));
+    assert_eq!(told(store.spend(3, at(0))), (7, seconds(3)));
+    assert_eq!(told(store.lease(needs(A, 2), at(0))), (5, seconds(5)));
+    let later = at(0) + Micros(1);
+    assert_eq!(told(store.look(later)), (5, Micros(4_999_999)));
+    let later = at(1) + Micros(999_999);
+    assert_eq!(told(store.look(later)), (6, Micros(3_000_001)));
+    assert_eq!(store.look(later).charged(&store.limit), 2);
+    // All that is leased is charged when the lease is over, and begins to drain then.
+    assert_eq!(told(store.look(at(LEASE))), (7, seconds(3)));
+    store.limit = limit("1/s burst 1");
+    assert_eq!(told(store.look(at(LEASE))), (0, seconds(3)));
+    store.lose_everything(at(20));
+    let told = told(store.look(at(20)));
+    assert_eq!(told, (0, seconds(HOLD + 1)), "frozen, then drained");
+}
+
+#[test]
+fn no_ledger_tells_more_than_it_can_count() {
+    let honest = Store::new().look(at(0));
+    let answers = |reply: Reply| reply.answers(&Request::Spend { cost: 1 });
+    assert!(answers(honest));
+    let (longest, most) = (Micros(1 << 52), (1 << 52) - 1);
+    for (free, full_in, believed) in [
+        (most, longest, true),
+        (most + 1, longest, false),
+        (u64::MAX, longest, false),
+        (most, Micros(longest.0 + 1), false),
+        (most, Micros(u64::MAX), false),
+    ] {
+        let reply = Reply {
+            free,
+            full_in,
+            ..honest
+        };
+        assert_eq!(answers(reply), believed, "{reply:?}");
+    }
+    let absurd = Reply {
+        free: u64::MAX,
+        outstanding: u64::MAX,
+        ..honest
+    };
+    assert_eq!(absurd.charged(&limit("1/s burst 10")), 0);
+}
+
+#[test]
 fn no_change_of_limit_however_absurd_breaks_the_ledger_or_frees_what_is_held() {
     let texts = [
         "1000000/s burst 1000000",

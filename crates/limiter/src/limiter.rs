@@ -20,7 +20,7 @@ use leasehold_core::{
 };
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, Counted, FailurePolicy, Heard, Joint, NamedLimit, Purpose,
-    RequestPath, Step, Tuning, central_verdict, free, reset,
+    RequestPath, Step, Tuning, central_verdict,
 };
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -347,7 +347,6 @@ impl Limiter {
     pub async fn peek(&self, key: impl AsKey) -> Result<Peek, StoreError> {
         let (key, now) = (key.as_key(), self.inner.shared.now());
         let key = self.nameable(&key)?;
-        let limit = *self.limit_of(key);
         let reply = self.ask_store(key, Request::Spend { cost: 0 }, now).await?;
         if let Some(reason) = reply.status.refusal() {
             return Err(StoreError::new(reason));
@@ -356,10 +355,10 @@ impl Limiter {
         let held = entry.map_or(0, |entry| entry.lease.view(now).live);
         Ok(Peek {
             held: u64::from(held),
-            free: free(&reply, &limit),
+            free: reply.free,
             outstanding: reply.outstanding,
             replicas: reply.replicas,
-            reset: reset(&reply, &limit),
+            reset: reply.full_in.as_duration(),
         })
     }
 

@@ -12,8 +12,8 @@
 --           -3, what is charged is forgiven
 --        4: the run id of this server
 -- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
---        level, outstanding, replicas, demand. All but the status are 0 of a request that was not
---        executed because what is stored under its key cannot be read.
+--        free, full_in, outstanding, replicas, demand. All but the status are 0 of a request that
+--        was not executed because what is stored under its key cannot be read.
 --
 -- The marker is a string: since, emptied, run id. It never expires. A run id other than this
 -- server's means that the marker was saved by an earlier process, or is another server's copy, and
@@ -50,10 +50,10 @@ local FORM = 2
 local PLAIN, PLAIN_SIZE = '<I1I7I7I7I7I7', 36
 local HEADER, HEADER_SIZE = '<I1I7I7I7I7I7I7I7I7I7', 64
 local RECORD, RECORD_SIZE = '<I7I7I7I7I7', 35
-local REPLY = '<dddddddd'
+local REPLY = '<ddddddddd'
 
 local LEASED, REASSERTED, LEFT, OVER, SPENT, DENIED, CHARGED = 0, 1, 2, 3, 4, 5, 6
-local UNREADABLE = pack(REPLY, 7, 0, 0, 0, 0, 0, 0, 0)
+local UNREADABLE = pack(REPLY, 7, 0, 0, 0, 0, 0, 0, 0, 0)
 local FORGIVEN = 8
 local LEASE, CHARGE, FORGIVE = -1, -2, -3
 local HELD = -1
@@ -525,13 +525,15 @@ local function exchange(key, in_hash)
     return UNREADABLE
   end
 
-  -- Ledger::lifetime. Never shortened: another's lease may run longer than this one. Lengthened
-  -- by up to half as much again, so that most calls need not lengthen it.
+  -- Ledger::full_in
   local effect = level
   if outstanding > 0 then
     effect = level + min(outstanding, exact_ceiling()) * weight
   end
-  local forget = now + time_to_drain(effect)
+  local full_in = time_to_drain(effect)
+  -- Ledger::lifetime. Never shortened: another's lease may run longer than this one. Lengthened
+  -- by up to half as much again, so that most calls need not lengthen it.
+  local forget = now + full_in
   if lease > 0 then
     forget = forget + lease + LIFETIME_MARGIN
   end
@@ -548,7 +550,13 @@ local function exchange(key, in_hash)
   elseif not write_plain(key, lengthen) then
     return nil
   end
-  return pack(REPLY, status, granted, expiry, wait, level, outstanding, replicas, demand)
+  -- Ledger::free
+  local uncharged = full - level
+  local free = (uncharged - uncharged % weight) / weight - outstanding
+  if free < 0 then
+    free = 0
+  end
+  return pack(REPLY, status, granted, expiry, wait, free, full_in, outstanding, replicas, demand)
 end
 
 -- The buckets that are strings, by the place of their key; false for what is none, or a hash.

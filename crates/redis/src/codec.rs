@@ -276,7 +276,8 @@ impl<'a> Numbers<'a> {
             granted: self.returned("granted")?,
             expiry: self.time("expiry")?,
             wait: self.wait()?,
-            level: self.whole("level")?,
+            free: self.whole("free")?,
+            full_in: Micros(self.whole("full_in")?),
             outstanding: self.whole("outstanding")?,
             replicas: self.whole("replicas")?,
             demand: self.whole("demand")?,
@@ -359,7 +360,7 @@ const BIRTH_SENT: usize = 2;
 /// Since, emptied and now.
 const BIRTH_NUMBERS: usize = 3;
 /// Status to demand.
-const REPLY_NUMBERS: usize = 8;
+const REPLY_NUMBERS: usize = 9;
 /// In place of the cost in a request for a lease.
 const NO_COST: f64 = -1.0;
 /// In place of the cost in a request to charge tokens that were admitted without the store.
@@ -403,10 +404,10 @@ mod tests {
             .collect()
     }
 
-    const GOOD: [f64; 19] = [
+    const GOOD: [f64; 21] = [
         7.0, 0.0, 9.0, // birth and now
-        4.0, 0.0, 0.0, 0.0, 100_000.0, 0.0, 0.0, 0.0, // spent
-        5.0, 0.0, 0.0, -1.0, 0.0, 10.0, 3.0, 2.0, // denied, held by others
+        4.0, 0.0, 0.0, 0.0, 9.0, 100_000.0, 0.0, 0.0, 0.0, // spent
+        5.0, 0.0, 0.0, -1.0, 0.0, 0.0, 10.0, 3.0, 2.0, // denied, held by others
     ];
 
     #[test]
@@ -419,7 +420,7 @@ mod tests {
             panic!("two requests have two replies");
         };
         assert_eq!((spent.status, spent.wait), (Status::Spent, Wait::None));
-        assert_eq!(spent.level, 100_000);
+        assert_eq!((spent.free, spent.full_in), (9, Micros(100_000)));
         assert_eq!((denied.status, denied.wait), (Status::Denied, Wait::Held));
         assert_eq!(
             (denied.outstanding, denied.replicas, denied.demand),
@@ -443,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_number_that_counts_nothing_is_refused_wherever_it_stands() {
-        let held = 14;
+        let held = 15;
         for place in 0..GOOD.len() {
             for bad in [f64::NAN, f64::INFINITY, -1.0, -0.5, 0.5, TAKEN_END, 1e300] {
                 let mut numbers = GOOD;

@@ -90,7 +90,7 @@ impl Fallback {
         // A replica's clock begins anywhere, and a ledger takes zero for never.
         let now = StoreTime::from_micros(now.as_nanos() / 1000 + 1);
         match policy {
-            FailurePolicy::Open => open_handed(request, now),
+            FailurePolicy::Open => open_handed(request, limit, now),
             FailurePolicy::Local | FailurePolicy::Closed => {
                 let birth = Birth {
                     since: StoreTime::from_micros(1),
@@ -103,7 +103,7 @@ impl Fallback {
 }
 
 /// All that is asked for.
-fn open_handed(request: &Request, now: StoreTime) -> Reply {
+fn open_handed(request: &Request, limit: &Limit, now: StoreTime) -> Reply {
     let (status, granted, expiry) = match request {
         Request::Lease(request) => {
             let granted = granted_wholly(request);
@@ -123,7 +123,8 @@ fn open_handed(request: &Request, now: StoreTime) -> Reply {
         granted,
         expiry,
         wait: Wait::None,
-        level: 0,
+        free: limit.capacity().saturating_sub(granted),
+        full_in: Micros::from_duration(limit.time_for(granted)),
         outstanding: granted,
         replicas: 1,
         demand: 0,

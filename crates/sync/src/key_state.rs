@@ -21,7 +21,6 @@ use leasehold_core::{
     Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Retry, SplitMix64, Verdict,
 };
 
-use crate::central::RETRY_AFTER_MIN;
 use crate::clock_drift::ClockDrift;
 use crate::demand::KeyDemand;
 use crate::fallback::{FailurePolicy, Fallback};
@@ -32,6 +31,8 @@ use crate::tokens::TokenCount;
 use crate::tuning::{Sizing, Tuning};
 use crate::unserved::Unserved;
 use crate::wait_queue::{Purpose, WaitQueue, Waiter, Waiting};
+
+pub use replies::central_verdict;
 
 #[derive(Debug)]
 #[expect(
@@ -618,6 +619,9 @@ impl<W: Waiter> KeyState<W> {
         }
     }
 }
+
+/// A denial never advises to come back at once: that is how storms begin.
+pub(crate) const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 
 fn exhausted(retry_after: Duration) -> Verdict {
     let retry = Retry::After(retry_after.max(RETRY_AFTER_MIN));

@@ -12,7 +12,6 @@
 mod batch;
 mod breaker;
 mod call_queue;
-mod central;
 mod clock_drift;
 mod demand;
 mod demand_meter;
@@ -38,9 +37,8 @@ mod unserved;
 mod wait_queue;
 
 pub use batch::{Answer, Batch, Call, Miscounted, NamedLimit};
-pub use central::{RETRY_AFTER_MIN, central_verdict, free, reset};
 pub use fallback::FailurePolicy;
-pub use key_state::COST_LEASED_MAX;
+pub use key_state::{COST_LEASED_MAX, central_verdict};
 pub use partition::{key_hash, partition_of};
 pub use request_path::{Counted, Heard, Joint, RequestPath, Step};
 pub use store_status::StoreStatus;

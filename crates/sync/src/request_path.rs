@@ -479,7 +479,7 @@ mod tests {
     use leasehold_cache::Config;
 
     use super::*;
-    use crate::central::RETRY_AFTER_MIN;
+    use crate::key_state::RETRY_AFTER_MIN;
 
     const NOW: Instant = Instant::from_millis(1000);
     const LATER: Instant = Instant::from_millis(3000);

@@ -28,10 +28,9 @@ use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{Decided, Instant, Reason, Request, Retry, SplitMix64, Verdict};
 
 use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
-use crate::central::RETRY_AFTER_MIN;
 use crate::clock_drift::ClockDrift;
 use crate::fallback::FailurePolicy;
-use crate::key_state::{Context, KeyState, Next, Verdicts, in_fallback};
+use crate::key_state::{Context, KeyState, Next, RETRY_AFTER_MIN, Verdicts, in_fallback};
 use crate::keys::{Keys, Tracked, count_denied, slot_in};
 use crate::limits::Limits;
 use crate::looks::Looks;

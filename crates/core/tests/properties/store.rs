@@ -1,7 +1,7 @@
 //! A store of one key around the ledger: it can lose its memory in part or as a whole, and after
 //! each answer the books must balance.
 
-use leasehold_core::{Birth, Ledger, Limit, Reply, Request, Status, StoreTime};
+use leasehold_core::{Birth, Ledger, Limit, Micros, Reply, Request, Status, StoreTime};
 
 use crate::replica::LEASE_LONGEST;
 
@@ -45,7 +45,7 @@ impl Store {
         let known_granted = self.known_granted(request);
         let reply = Ledger::exchange(&mut self.ledger, request, &self.limit, birth, now);
         let ledger = self.ledger.as_ref().expect("an exchange leaves a ledger");
-        balance(ledger, &reply);
+        balance(ledger, &reply, &self.limit);
         self.forget_at = now + ledger.lifetime(&self.limit, LEASE_LONGEST, now);
 
         let claimed = match request {
@@ -114,7 +114,7 @@ impl Store {
 }
 
 /// Sums are the sums of their parts, and no record gave out more than it had.
-fn balance(ledger: &Ledger, reply: &Reply) {
+fn balance(ledger: &Ledger, reply: &Reply, limit: &Limit) {
     let records = || ledger.records.values();
     for record in records() {
         assert!(record.spent + record.released <= record.granted);
@@ -126,8 +126,36 @@ fn balance(ledger: &Ledger, reply: &Reply) {
     assert_eq!(ledger.outstanding, outstanding);
     assert_eq!(ledger.demand, demand);
     assert_eq!(reply.outstanding, outstanding);
-    assert_eq!(reply.level, ledger.bucket.level);
+    is_told(ledger, reply, limit);
     assert_eq!(reply.replicas, ledger.records.len() as u64);
     let lives = matches!(reply.status, Status::Leased | Status::Reasserted);
     assert_eq!(lives, reply.expiry > StoreTime::ZERO);
+}
+
+/// The free tokens fit and one more does not; all has drained when it was told to, and no sooner.
+fn is_told(ledger: &Ledger, reply: &Reply, limit: &Limit) {
+    let scale = limit.scale();
+    let level = u128::from(ledger.bucket.level);
+    let units = |tokens: u64| u128::from(tokens) * u128::from(scale.weight);
+    let capacity = u128::from(limit.capacity_level());
+    let in_use = |free: u64| level + units(ledger.outstanding) + units(free);
+    assert!(
+        reply.free == 0 || in_use(reply.free) <= capacity,
+        "{reply:?} of {ledger:?}"
+    );
+    assert!(in_use(reply.free + 1) > capacity, "{reply:?} of {ledger:?}");
+
+    let in_use = level + units(ledger.outstanding.min(ledger.ceiling));
+    let begun = ledger.bucket.at.as_micros() / scale.tick;
+    let drained_in = |micros: u64| {
+        let ended = (reply.now + Micros(micros)).as_micros() / scale.tick;
+        u128::from(ended.saturating_sub(begun)) * u128::from(scale.drain)
+    };
+    let Micros(full_in) = reply.full_in;
+    assert!(drained_in(full_in) >= in_use, "{reply:?} of {ledger:?}");
+    let is_first = full_in == 0 || drained_in(full_in - 1) < in_use;
+    assert!(
+        is_first || ledger.bucket.at > reply.now,
+        "{reply:?} of {ledger:?}"
+    );
 }

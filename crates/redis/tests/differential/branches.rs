@@ -36,7 +36,8 @@ pub(crate) fn reached(
     match request {
         Request::Spend { cost } => reached.when("spend: a look", *cost == 0),
         Request::Charge { tokens } => {
-            let free = reply.level < limit.capacity_level();
+            let ledger = &after.kept.ledger;
+            let free = ledger.bucket.level < limit.capacity_level();
             reached.when("charge: all", *tokens > 0 && free);
             reached.when("charge: up to the ceiling", *tokens > 0 && !free);
         }

@@ -193,6 +193,21 @@ const PLANTED: &[(&str, &str)] = &[
         "min(outstanding, exact_ceiling())",
         "min(outstanding, capacity)",
     ),
+    // What is told of the bucket.
+    (
+        "(uncharged - uncharged % weight) / weight - outstanding",
+        "ceil(uncharged / weight) - outstanding",
+    ),
+    (
+        "(uncharged - uncharged % weight) / weight - outstanding",
+        "floor(uncharged / weight)",
+    ),
+    ("  if free < 0 then", "  if false then"),
+    ("time_to_drain(effect)\n", "time_to_drain(level)\n"),
+    (
+        "(floor(at / tick) + ceil(units / drain))",
+        "(floor(at / tick) + floor(units / drain))",
+    ),
     ("return OVER, 0, 0, 0", "return OVER, granted, expiry, 0"),
     (
         "    if not own then\n      -- Record::settled",

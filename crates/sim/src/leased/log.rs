@@ -1,6 +1,6 @@
 //! Messages and answers of the limiter, as the log of a run tells them.
 
-use leasehold_core::{Limit, RecordId, Request};
+use leasehold_core::{Ledger, Limit, RecordId, Request};
 
 use crate::leased::replica::{Message, demand_of};
 use crate::leased::store::Answered;
@@ -37,17 +37,17 @@ pub(super) fn sending(message: &Message) -> Sending {
 }
 
 pub(super) fn answered(message: &Message, answer: &Answered) -> Executed {
-    let replies = message.calls.iter().zip(&answer.replies);
-    let keys = replies.map(|(call, reply)| {
+    let said = answer.replies.iter().zip(&answer.levels);
+    let replies = message.calls.iter().zip(said);
+    let keys = replies.map(|(call, (reply, level))| {
         let demand = demand_of(call);
-        let weight = message.limit_of(call).limit.scale().weight;
         record::Answered {
             limit: demand.limit,
             key: demand.key,
             status: format!("{:?}", reply.status).to_lowercase(),
             granted: reply.granted,
             expiry_us: reply.expiry.as_micros(),
-            level: tokens(reply.level, weight),
+            level: *level,
             outstanding: reply.outstanding,
         }
     });
@@ -56,6 +56,11 @@ pub(super) fn answered(message: &Message, answer: &Answered) -> Executed {
         emptied_us: answer.birth.emptied.as_micros(),
         keys: keys.collect(),
     }
+}
+
+/// Tokens charged and not yet drained.
+pub(super) fn charged(ledger: &Ledger) -> f64 {
+    float(ledger.bucket.level) / float(ledger.weight)
 }
 
 /// A lease's name: its process and its number there.
@@ -71,8 +76,4 @@ fn numbers(limit: &Limit) -> Numbers {
         burst: limit.burst(),
         overshoot: limit.overshoot(),
     }
-}
-
-fn tokens(level: u64, weight: u64) -> f64 {
-    float(level) / float(weight)
 }

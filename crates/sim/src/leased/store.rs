@@ -1,6 +1,7 @@
 //! The store's memory: one real ledger per key, under a birth marker.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use leasehold_cache::LimitId;
@@ -13,7 +14,23 @@ use crate::model::{Demand, StoreModel, Weight};
 use crate::record::{Executed, Sending};
 
 /// An answer, shared by its copies.
-pub(crate) type Answered = Rc<Answer>;
+pub(super) type Answered = Rc<Told>;
+
+/// An answer with the levels that only the log is told.
+#[derive(Debug)]
+pub struct Told {
+    answer: Answer,
+    /// Tokens charged and not yet drained, of each key that was asked about.
+    pub(crate) levels: Vec<f64>,
+}
+
+impl Deref for Told {
+    type Target = Answer;
+
+    fn deref(&self) -> &Answer {
+        &self.answer
+    }
+}
 
 /// The ledgers that Redis would hold.
 #[derive(Clone, Debug)]
@@ -56,6 +73,7 @@ impl StoreModel for LeasedStore {
         spent: &mut dyn FnMut(Demand),
     ) -> Answered {
         let (mut birth, mut replies) = (None, Vec::with_capacity(message.calls.len()));
+        let mut levels = Vec::with_capacity(message.calls.len());
         for call in &message.calls {
             let limit = message.limit_of(call).limit;
             let (key, request) = (key_of(call), &call.request);
@@ -81,9 +99,11 @@ impl StoreModel for LeasedStore {
             excuse.excused |= touched.is_some_and(|at| at < met.emptied);
             excuse.excused |= reply.status == Status::Reasserted || excuse.limit != limit;
             excuse.limit = limit;
-            if let Some(ledger) = self.ledgers.ledger(&key, now) {
+            let ledger = self.ledgers.ledger(&key, now);
+            if let Some(ledger) = ledger {
                 check(ledger, &limit, excuse.excused);
             }
+            levels.push(ledger.map_or(0.0, log::charged));
             self.excuses.insert(key, excuse);
             if reply.status == Status::Spent {
                 let cost = match call.request {
@@ -102,7 +122,8 @@ impl StoreModel for LeasedStore {
             let (known, hold) = (message.known_birth, message.quarantine);
             self.ledgers.execute(known, hold, [], now).0
         });
-        Rc::new(Answer { birth, replies })
+        let answer = Answer { birth, replies };
+        Rc::new(Told { answer, levels })
     }
 
     fn forget(&mut self) {

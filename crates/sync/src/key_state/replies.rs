@@ -10,10 +10,9 @@
 use std::time::Duration;
 
 use leasehold_cache::Lease;
-use leasehold_core::{Decided, Instant, LeaseRequest, Reply, Status, Verdict};
+use leasehold_core::{Decided, Instant, LeaseRequest, Limit, Reply, Retry, Status, Verdict, Wait};
 
 use super::{Context, GRANTED_MAX, KeyState, Next, Refusal, Verdicts, exhausted};
-use crate::central::{central_verdict, free, known_wait, reset};
 use crate::lease_account::LeaseAccount;
 use crate::plan::Supply;
 use crate::wait_queue::{Purpose, Waiter, Waiting};
@@ -78,11 +77,9 @@ impl<W: Waiter> KeyState<W> {
         context: &Context<'_>,
         now: Instant,
     ) -> Next {
-        let limit = &context.sizing.limit;
-        self.entry.set_full_at(now + reset(reply, limit));
-        let free = free(reply, limit);
+        self.entry.set_full_at(now + reply.full_in.as_duration());
         let refusal = self.refusal.as_mut();
-        if refusal.is_some_and(|it| it.handle_look(free, now)) {
+        if refusal.is_some_and(|it| it.handle_look(reply.free, now)) {
             self.entry.denial.clear();
             self.refusal = None;
             self.plan.handle_disproved();
@@ -122,8 +119,7 @@ impl<W: Waiter> KeyState<W> {
             self.close_account(context, now);
             return Next::Call;
         }
-        self.entry
-            .set_full_at(now + reset(reply, &context.sizing.limit));
+        self.entry.set_full_at(now + reply.full_in.as_duration());
         account.confirm(request.spent, request.released);
         let end = sent + context.clock.used(request.lease);
         let granted = account.grant(reply.granted, reply.expiry, end);
@@ -191,7 +187,7 @@ impl<W: Waiter> KeyState<W> {
         context.tokens.expired(dead);
         context.tokens.released(overflow);
         let left = u64::from(deposit);
-        let verdict = Verdict::allow(Decided::Store, left, reset(reply, &context.sizing.limit));
+        let verdict = Verdict::allow(Decided::Store, left, reply.full_in.as_duration());
         let served = served.into_iter();
         verdicts.extend(served.map(|waiting| (waiting.waiter, verdict)));
     }
@@ -228,8 +224,7 @@ impl<W: Waiter> KeyState<W> {
         // finds nothing either.
         let answered = self.plan.retry_at().max(context.next_batch) + context.round_trip;
         self.refuse(1, disproof, answered, now);
-        let verdict =
-            exhausted(answered.since(now)).with_reset(reset(reply, &context.sizing.limit));
+        let verdict = exhausted(answered.since(now)).with_reset(reply.full_in.as_duration());
         for waiting in self.queue.drain() {
             self.asked_here = self.asked_here.saturating_add(u64::from(waiting.cost));
             verdicts.push_back((waiting.waiter, verdict));
@@ -242,9 +237,37 @@ impl<W: Waiter> KeyState<W> {
 
     /// How soon to report.
     fn report_within(&self, reply: &Reply, context: &Context<'_>) -> Duration {
-        let tokens = reply.level / context.sizing.limit.scale().weight;
+        // Without the token that is partly drained, so that the report comes before the bucket
+        // has nothing else to drain.
+        let tokens = reply.charged(&context.sizing.limit).saturating_sub(1);
         let unsettled = self.account.as_ref().map_or(0, LeaseAccount::unsettled);
         let (outlook, basis) = (self.outlook(), context.basis());
         self.plan.report_within(tokens, unsettled, outlook, basis)
+    }
+}
+
+/// The verdict that `reply`, to a central spend, comes to when it arrives. If the store knows no
+/// time at which the cost will fit, the verdict advises to wait for `patience`.
+pub fn central_verdict(reply: &Reply, limit: &Limit, patience: Duration) -> Verdict {
+    if let Some(reason) = reply.status.refusal() {
+        return Verdict::deny(Decided::Fallback, reason, Retry::After(patience));
+    }
+    let reset = reply.full_in.as_duration();
+    if reply.status == Status::Spent {
+        // Nothing is held here: the free tokens at the store follow from the time until the bucket
+        // is full.
+        return Verdict::allow(Decided::Store, 0, reset);
+    }
+    // Counted from now, and so from after the store looked: then there is room for certain.
+    exhausted(known_wait(reply, limit).unwrap_or(patience)).with_reset(reset)
+}
+
+/// How long draining takes to make room, if the store knows that; at most the time in which the
+/// bucket fills. A store that tells of a later time, as a frozen bucket or a store in error does,
+/// is asked again.
+fn known_wait(reply: &Reply, limit: &Limit) -> Option<Duration> {
+    match reply.wait {
+        Wait::For(wait) => Some(wait.as_duration().min(limit.time_for(limit.capacity()))),
+        Wait::None | Wait::Held => None,
     }
 }
