@@ -26,18 +26,18 @@ pub struct Birth {
 impl Birth {
     /// The marker in force once a caller that remembers `known` ([`StoreTime::ZERO`]: nothing)
     /// meets a store whose marker is `found`. If the two disagree, what the store knew is lost:
-    /// its buckets count as spent from `hold` from now, when the last lease it may have
+    /// its buckets count as spent from `quarantine` from now, when the last lease it may have
     /// forgotten has ended.
     ///
     /// All four are input. A marker that no store can have made, by `is_possible`, is replaced
     /// by one that says that all is lost; a memory of such a marker is met by one that counts
     /// every bucket as spent.
-    pub fn meet(found: Option<Self>, known: StoreTime, hold: Micros, now: StoreTime) -> Self {
+    pub fn meet(found: Option<Self>, known: StoreTime, quarantine: Micros, now: StoreTime) -> Self {
         let found = found.map(|found| {
-            if found.is_possible(hold, now) {
+            if found.is_possible(quarantine, now) {
                 found
             } else {
-                Self::lost(StoreTime::ZERO, hold, now)
+                Self::lost(StoreTime::ZERO, quarantine, now)
             }
         });
         let is_later = |since| known < since || known > now + AHEAD_MAX;
@@ -46,57 +46,56 @@ impl Birth {
                 since: now,
                 emptied: StoreTime::ZERO,
             },
-            None => Self::lost(known, hold, now),
+            None => Self::lost(known, quarantine, now),
             Some(birth) if known == StoreTime::ZERO || known == birth.since => birth,
             // Somebody has seen the loss before us.
             Some(birth) if is_later(birth.since) && birth.emptied > StoreTime::ZERO => birth,
             // A caller without memory took an emptied store for a new one; or the store fell
             // back to an older state.
-            Some(birth) => Self::lost(birth.since.max(known), hold, now),
+            Some(birth) => Self::lost(birth.since.max(known), quarantine, now),
         }
     }
 
     /// The marker of a store that was started anew from what it had saved, `found` among it.
-    pub fn restarted(found: Self, hold: Micros, now: StoreTime) -> Self {
-        let after = if found.is_possible(hold, now) {
+    pub fn restarted(found: Self, quarantine: Micros, now: StoreTime) -> Self {
+        let after = if found.is_possible(quarantine, now) {
             found.since
         } else {
             StoreTime::ZERO
         };
-        Self::lost(after, hold, now)
+        Self::lost(after, quarantine, now)
     }
 
     /// The beginning to remember of a store that says this at its own time `now`, if it can be one.
     ///
-    /// What a replica does not remember it does not send back, so that one wrong answer disables
-    /// nobody.
+    /// A replica sends back only what it remembers, so one wrong answer disables nobody.
     pub fn to_remember(&self, now: StoreTime) -> Option<StoreTime> {
         let is_possible = self.since > StoreTime::ZERO && self.since <= now + AHEAD_MAX;
         is_possible.then_some(self.since)
     }
 
     /// Whether a store whose clock says `now` can have made the marker, for callers whose leases
-    /// run for `hold` at most.
+    /// run for `quarantine` at most.
     ///
     /// It lies ahead of the clock only if the clock was set back, and while forgotten leases run.
-    fn is_possible(&self, hold: Micros, now: StoreTime) -> bool {
-        let hold = hold.min(HOLD_MAX);
-        self.to_remember(now).is_some() && self.emptied <= now + hold.max(AHEAD_MAX)
+    fn is_possible(&self, quarantine: Micros, now: StoreTime) -> bool {
+        let quarantine = quarantine.min(QUARANTINE_MAX);
+        self.to_remember(now).is_some() && self.emptied <= now + quarantine.max(AHEAD_MAX)
     }
 
-    fn lost(after: StoreTime, hold: Micros, now: StoreTime) -> Self {
+    fn lost(after: StoreTime, quarantine: Micros, now: StoreTime) -> Self {
         Self {
             since: now.max(after + Micros(1)).min(now + AHEAD_MAX),
-            emptied: now + hold.min(HOLD_MAX),
+            emptied: now + quarantine.min(QUARANTINE_MAX),
         }
     }
 }
 
-/// A minute: clocks are set back by less, and a hold is mostly shorter.
+/// A minute: clocks are set back by less, and a quarantine is mostly shorter.
 const AHEAD_MAX: Micros = Micros(60_000_000);
 
 /// A year, and a day for leap years: no lease is longer.
-const HOLD_MAX: Micros = Micros(366 * 86_400_000_000);
+const QUARANTINE_MAX: Micros = Micros(366 * 86_400_000_000);
 
 #[cfg(test)]
 mod tests {
@@ -185,9 +184,9 @@ mod tests {
                 assert_eq!(restarted, born(1 << 50, (1 << 50) + HOLD.0));
             }
         }
-        let hold = Micros(u64::MAX);
-        let birth = Birth::meet(None, at(5), hold, now);
-        assert_eq!(birth.emptied, now + HOLD_MAX);
+        let quarantine = Micros(u64::MAX);
+        let birth = Birth::meet(None, at(5), quarantine, now);
+        assert_eq!(birth.emptied, now + QUARANTINE_MAX);
         assert_eq!(
             Birth::meet(Some(birth), at(5), HOLD, now).emptied,
             now + HOLD

@@ -43,7 +43,7 @@ use crate::time::{Micros, StoreTime};
 pub struct Ledgers<K> {
     birth: Option<Birth>,
     /// How long the last caller said that a store without memory waits.
-    hold: Micros,
+    quarantine: Micros,
     kept: BTreeMap<K, Kept>,
     /// When to look whether a ledger is due, the earliest first.
     queue: BinaryHeap<Reverse<(StoreTime, K)>>,
@@ -64,7 +64,7 @@ impl<K: Clone + Ord> Ledgers<K> {
     pub const fn new(keys_max: usize) -> Self {
         Self {
             birth: None,
-            hold: Micros(0),
+            quarantine: Micros(0),
             kept: BTreeMap::new(),
             queue: BinaryHeap::new(),
             keys_max,
@@ -74,16 +74,16 @@ impl<K: Clone + Ord> Ledgers<K> {
     /// Answers a batch of calls, each of a key, its limit and a request, at the store's time `now`.
     ///
     /// `known` is the [`Birth::since`] that the caller remembers, [`StoreTime::ZERO`] if none;
-    /// `hold` is the longest that a lease which the store may have forgotten can still run.
+    /// `quarantine` is the longest that a lease which the store may have forgotten can still run.
     /// Returns the birth in force and one reply for each call, in order.
     pub fn execute<'a>(
         &mut self,
         known: StoreTime,
-        hold: Micros,
+        quarantine: Micros,
         calls: impl IntoIterator<Item = (K, &'a Limit, &'a Request)>,
         now: StoreTime,
     ) -> (Birth, Vec<Reply>) {
-        let birth = self.meet(known, hold, now);
+        let birth = self.meet(known, quarantine, now);
         let calls = calls.into_iter();
         let replies = calls.map(|(key, limit, request)| {
             self.reclaim(RECLAIM_PER_CALL, now);
@@ -94,7 +94,7 @@ impl<K: Clone + Ord> Ledgers<K> {
 
     /// The store was started anew from what it had saved, at `now`.
     pub fn restart(&mut self, now: StoreTime) {
-        let restarted = |found| Birth::restarted(found, self.hold, now);
+        let restarted = |found| Birth::restarted(found, self.quarantine, now);
         self.birth = self.birth.map(restarted);
     }
 
@@ -119,9 +119,9 @@ impl<K: Clone + Ord> Ledgers<K> {
         self.kept.is_empty()
     }
 
-    fn meet(&mut self, known: StoreTime, hold: Micros, now: StoreTime) -> Birth {
-        let birth = Birth::meet(self.birth, known, hold, now);
-        (self.birth, self.hold) = (Some(birth), hold);
+    fn meet(&mut self, known: StoreTime, quarantine: Micros, now: StoreTime) -> Birth {
+        let birth = Birth::meet(self.birth, known, quarantine, now);
+        (self.birth, self.quarantine) = (Some(birth), quarantine);
         birth
     }
 

@@ -3,7 +3,7 @@
 -- Change both, or neither: tests/differential holds the two together.
 --
 -- KEYS   1: the marker; then the bucket of each request, all in one slot
--- ARGV   1: known, hold, and how many buckets, from the first, may be strings
+-- ARGV   1: known, quarantine, and how many buckets, from the first, may be strings
 --        2: of each limit: drain, weight, tick, capacity
 --        3: of each request: limit (counted from 0), cost; or in place of a cost
 --           -1, a lease is asked for: record id (16 bytes), granted, spent, released, wanted,
@@ -69,8 +69,8 @@ local LEVEL_END = 2 ^ 52
 local CLAIM_MAX = 2 ^ 52
 -- No number that is stored is as large.
 local STORED_END = 2 ^ 53
--- birth.rs: AHEAD_MAX, HOLD_MAX
-local AHEAD_MAX, HOLD_MAX = 60000000, 31622400000000
+-- birth.rs: AHEAD_MAX, QUARANTINE_MAX
+local AHEAD_MAX, QUARANTINE_MAX = 60000000, 31622400000000
 -- Keys that are read at once. Lua passes some thousands.
 local READ_MAX = 1000
 
@@ -91,13 +91,13 @@ local function read(command, key, ...)
   return value
 end
 
-local known, hold, plains_end = unpack('<ddd', ARGV[1])
-hold = min(hold, HOLD_MAX)
+local known, quarantine, plains_end = unpack('<ddd', ARGV[1])
+quarantine = min(quarantine, QUARANTINE_MAX)
 local since, emptied, kept_marker
 
 -- Birth::lost
 local function lose(after)
-  since, emptied = min(max(now, after + 1), now + AHEAD_MAX), now + hold
+  since, emptied = min(max(now, after + 1), now + AHEAD_MAX), now + quarantine
   kept_marker = false
 end
 
@@ -110,7 +110,7 @@ if marker or foreign then
   -- Birth::is_possible
   if not since or not (
     since % 1 == 0 and since > 0 and since <= now + AHEAD_MAX
-    and emptied % 1 == 0 and emptied >= 0 and emptied <= now + max(hold, AHEAD_MAX)
+    and emptied % 1 == 0 and emptied >= 0 and emptied <= now + max(quarantine, AHEAD_MAX)
   ) then
     lose(0)
   end

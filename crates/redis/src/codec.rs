@@ -45,7 +45,7 @@ impl Call {
     /// A call without requests yet, for the bucket keys that share `marker`.
     ///
     /// `known` is the [`Birth::since`] that the caller remembers, [`StoreTime::ZERO`] if none;
-    /// `hold` is the longest that a lease the store may have forgotten can still run.
+    /// `quarantine` is the longest that a lease the store may have forgotten can still run.
     ///
     /// # Errors
     ///
@@ -53,12 +53,12 @@ impl Call {
     pub fn new(
         marker: Vec<u8>,
         known: StoreTime,
-        hold: Micros,
+        quarantine: Micros,
         server: RunId,
     ) -> Result<Self, EncodeError> {
         let mut birth = Vec::with_capacity((BIRTH_SENT + 1) * NUMBER);
         put(&mut birth, "known", known.as_micros())?;
-        put(&mut birth, "hold", hold.0)?;
+        put(&mut birth, "quarantine", quarantine.0)?;
         put(&mut birth, "requests", 0)?;
         Ok(Self {
             keys: vec![marker],
@@ -355,7 +355,7 @@ const STATUSES: [Status; 9] = [
 
 /// Bytes of a double.
 const NUMBER: usize = 8;
-/// Known and hold.
+/// Known and quarantine.
 const BIRTH_SENT: usize = 2;
 /// Since, emptied and now.
 const BIRTH_NUMBERS: usize = 3;

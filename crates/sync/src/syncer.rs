@@ -590,7 +590,7 @@ impl<W: Waiter> Syncer<W> {
             self.keys.silence(slot);
             self.line_up(slot, now);
         } else {
-            let at = state.retry_at().min(now + self.limits.tuning.gap_max);
+            let at = state.retry_at().min(now + self.limits.tuning.backoff_max);
             self.keys.ring_at(slot, at, now);
         }
     }
@@ -599,7 +599,7 @@ impl<W: Waiter> Syncer<W> {
         // Uncharged tokens are remembered until they are charged.
         let is_uncharged = |state: &KeyState<W>| state.uncharged() > 0 || state.is_in_fallback();
         if self.keys.get(slot).is_some_and(is_uncharged) {
-            let after = self.limits.tuning.gap_max;
+            let after = self.limits.tuning.backoff_max;
             self.keys.ring_after(slot, after, &mut self.jitter, now);
             return;
         }

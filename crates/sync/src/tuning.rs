@@ -28,7 +28,7 @@ pub struct Tuning {
     /// Longest time between two reports on a busy key whose bucket runs short.
     pub interval_max: Duration,
     /// Longest time for which tokens are leased ahead while the bucket is well filled, apart from
-    /// the few that it can spare: see `gap_max`.
+    /// the few that it can spare: see `backoff_max`.
     pub hold_max: Duration,
     /// Longest backoff: a replica that found the bucket empty asks again after this time at the
     /// latest, unless the store told exactly when the next token comes. Ten replicas that share a
@@ -37,10 +37,10 @@ pub struct Tuning {
     /// It is also the longest time for which a replica keeps spare tokens for a key that is asked
     /// for now and then. Tokens are spare if a well-filled bucket can do without them: a tenth of
     /// it, divided among ten replicas or more.
-    pub gap_max: Duration,
+    pub backoff_max: Duration,
     /// Shortest lease. A replica that dies strands what it held for this long.
     pub lease_min: Duration,
-    /// Longest lease, at least nine eighths of `gap_max`, because a replica that backs off is
+    /// Longest lease, at least nine eighths of `backoff_max`, because a replica that backs off is
     /// counted among those that share the bucket only as long as its lease lasts. A store that lost
     /// its memory grants nothing for this long.
     pub lease_max: Duration,
@@ -74,7 +74,7 @@ impl Default for Tuning {
             interval_small: Duration::from_millis(5),
             interval_max: Duration::from_millis(250),
             hold_max: Duration::from_millis(500),
-            gap_max: Duration::from_secs(5),
+            backoff_max: Duration::from_secs(5),
             lease_min: Duration::from_secs(1),
             lease_max: Duration::from_secs(6),
             lease_pays: 4.0,
@@ -108,7 +108,7 @@ impl Tuning {
         let spans = [
             ("interval_max", self.interval_max),
             ("hold_max", self.hold_max),
-            ("gap_max", self.gap_max),
+            ("backoff_max", self.backoff_max),
             ("lease_max", self.lease_max),
             ("call_gap", self.call_gap),
             ("idle_after", self.idle_after),
@@ -122,8 +122,8 @@ impl Tuning {
         if self.lease_min > self.lease_max {
             return Err(TuningError::Crossed("lease_min", "lease_max"));
         }
-        if self.lease_max < jittered(self.gap_max) {
-            return Err(TuningError::LeaseWithinGap);
+        if self.lease_max < jittered(self.backoff_max) {
+            return Err(TuningError::LeaseWithinBackoff);
         }
         if !self.lease_pays.is_finite() || self.lease_pays < 0.0 {
             return Err(TuningError::NotRequests("lease_pays"));
@@ -179,10 +179,10 @@ pub enum TuningError {
     Crossed(&'static str, &'static str),
     /// Leases would end while replicas stay away.
     #[error(
-        "`lease_max` is below nine eighths of `gap_max`: a replica that stays away would lose its \
-         lease meanwhile, and its share of the bucket with it"
+        "`lease_max` is below nine eighths of `backoff_max`: a replica that backs off would lose \
+         its lease meanwhile, and its share of the bucket with it"
     )]
-    LeaseWithinGap,
+    LeaseWithinBackoff,
     /// A number of requests is negative, infinite or none.
     #[error("`{0}` is no number of requests: it must be finite and at least 0")]
     NotRequests(&'static str),
@@ -229,9 +229,9 @@ impl Sizing {
             horizon_max: (fill / 4).clamp(interval, tuning.hold_max.max(interval)),
             // A bucket that nobody asks for during a fifth of its filling time never overflows
             // meanwhile.
-            backoff_max: (fill / 5).clamp(interval, tuning.gap_max.max(interval)),
+            backoff_max: (fill / 5).clamp(interval, tuning.backoff_max.max(interval)),
             time_constant: interval / 2,
-            spare_horizon_max: tuning.gap_max,
+            spare_horizon_max: tuning.backoff_max,
         }
     }
 
@@ -351,8 +351,8 @@ mod tests {
             with(|it| it.lease_min = it.lease_max * 2),
             refused(TuningError::Crossed("lease_min", "lease_max"))
         );
-        let longer = |it: &mut Tuning| it.gap_max += Duration::from_millis(334);
-        assert_eq!(with(longer), refused(TuningError::LeaseWithinGap));
+        let longer = |it: &mut Tuning| it.backoff_max += Duration::from_millis(334);
+        assert_eq!(with(longer), refused(TuningError::LeaseWithinBackoff));
         let not_requests = refused(TuningError::NotRequests("lease_pays"));
         assert_eq!(with(|it| it.lease_pays = f64::NAN), not_requests);
         assert_eq!(with(|it| it.lease_pays = -1.0), not_requests);

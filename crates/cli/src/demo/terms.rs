@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Terms {
     /// See [`Tuning`].
-    pub(crate) gap_max: Duration,
+    pub(crate) backoff_max: Duration,
     pub(crate) lease_max: Duration,
     /// The longest that a request may wait.
     pub(crate) budget: Duration,
     /// The longest delay before the store is connected to again, if not the default.
-    pub(crate) backoff_max: Option<Duration>,
+    pub(crate) reconnect_max: Option<Duration>,
     /// The replica that also asks without waiting, and measures how long that takes.
     pub(crate) probed: Option<u32>,
 }
@@ -43,14 +43,14 @@ impl Terms {
 
     pub(crate) fn tuning(&self, replicas: u32) -> Tuning {
         let mut tuning = Tuning::default();
-        tuning.gap_max = self.gap_max;
+        tuning.backoff_max = self.backoff_max;
         tuning.lease_max = self.lease_max;
         tuning.max_replicas = NonZeroU32::new(replicas);
         tuning
     }
 
     pub(crate) fn settings(&self, mut settings: Settings) -> Settings {
-        if let Some(longest) = self.backoff_max {
+        if let Some(longest) = self.reconnect_max {
             settings.backoff_max = longest;
         }
         settings

@@ -35,10 +35,10 @@ pub(crate) fn plans(row: &Row, pace: Pace, world: &World, seed: u64) -> Vec<Plan
         timed: true,
         prefix: prefix.clone(),
         terms: Some(Terms {
-            gap_max: GAP_MAX,
+            backoff_max: BACKOFF_MAX,
             lease_max: LEASE_MAX,
             budget: BUDGET,
-            backoff_max: Some(BACKOFF_MAX),
+            reconnect_max: Some(RECONNECT_MAX),
             probed: Some(PROBED),
         }),
     };
@@ -67,7 +67,7 @@ pub(crate) const BUDGET: Duration = Duration::from_millis(50);
 pub(crate) const LEASE_MAX: Duration = Duration::from_secs(1);
 
 /// As long as the longest lease allows.
-pub(crate) const GAP_MAX: Duration = Duration::from_millis(800);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 /// As with sentinels: with the default of 2 s, a replica may come back that much later.
-pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(500);
+pub(crate) const RECONNECT_MAX: Duration = Duration::from_millis(500);

@@ -19,7 +19,7 @@ pub(crate) fn rust(setup: &Setup) -> String {
         ("interval_small", tuning.interval_small),
         ("interval_max", tuning.interval_max),
         ("hold_max", tuning.hold_max),
-        ("gap_max", tuning.gap_max),
+        ("backoff_max", tuning.backoff_max),
         ("lease_min", tuning.lease_min),
         ("lease_max", tuning.lease_max),
         ("call_gap", tuning.call_gap),
@@ -74,7 +74,7 @@ mod tests {
         let tuning = TuningConfig {
             interval_min: Some(Span::from_millis(400)),
             call_gap: Some(Span::from_micros(1250)),
-            gap_max: Some(Span::from_secs(8)),
+            backoff_max: Some(Span::from_secs(8)),
             lease_pays: Some(2.0),
             ..TuningConfig::default()
         };
@@ -87,7 +87,7 @@ mod tests {
         for line in [
             "tuning.interval_min = Duration::from_millis(400);",
             "tuning.call_gap = Duration::from_micros(1250);",
-            "tuning.gap_max = Duration::from_secs(8);",
+            "tuning.backoff_max = Duration::from_secs(8);",
             "tuning.lease_pays = 2.0;",
             "builder.tuning(tuning)",
         ] {

@@ -112,7 +112,7 @@ async fn a_lease_that_has_ended_is_not_spent() {
     let lease_time = Duration::from_millis(200);
     let mut tuning = Tuning::default();
     (tuning.lease_min, tuning.lease_max) = (lease_time, lease_time);
-    tuning.gap_max = lease_time / 2;
+    tuning.backoff_max = lease_time / 2;
     let store = FaultStore::new(Fault::None);
     let builder = one_limit("1000/s burst 100000").store(Arc::clone(&store));
     let limiter = build(builder.tuning(tuning));

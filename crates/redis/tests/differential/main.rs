@@ -224,9 +224,9 @@ const PLANTED: &[(&str, &str)] = &[
     // What a store cannot have made, or a caller remember.
     ("or known > now + AHEAD_MAX", ""),
     ("and since <= now + AHEAD_MAX\n", ""),
-    ("and emptied <= now + max(hold, AHEAD_MAX)", ""),
-    ("now + max(hold, AHEAD_MAX)", "now + AHEAD_MAX"),
-    ("hold = min(hold, HOLD_MAX)\n", ""),
+    ("and emptied <= now + max(quarantine, AHEAD_MAX)", ""),
+    ("now + max(quarantine, AHEAD_MAX)", "now + AHEAD_MAX"),
+    ("quarantine = min(quarantine, QUARANTINE_MAX)\n", ""),
     ("after + 1), now + AHEAD_MAX)", "after + 1), now + FOREVER)"),
     (
         "min(known_granted - granted, CLAIM_MAX - outstanding)",
@@ -547,8 +547,9 @@ fn a_marker_that_cannot_be_is_replaced_and_the_store_goes_on() {
                 run::<redis::Value>(&mut connection, command, &words);
                 let mut births = Vec::new();
                 for _ in 0..3 {
-                    let hold = Micros(20_000);
-                    let mut call = Call::new(names.marker(0), known, hold, run_id(0)).unwrap();
+                    let quarantine = Micros(20_000);
+                    let mut call =
+                        Call::new(names.marker(0), known, quarantine, run_id(0)).unwrap();
                     let key = names.bucket(0, "api", b"k");
                     call.push(key, &limit, &Request::Spend { cost: 1 }).unwrap();
                     let answer = eval(&mut connection, EXCHANGE, &call);

@@ -19,7 +19,7 @@ pub(crate) struct Schedule<'a> {
     reached: &'a mut BTreeMap<&'static str, u64>,
     rng: Rng,
     names: Names,
-    hold: Micros,
+    quarantine: Micros,
     now: StoreTime,
     /// Which server it is, or which of its lives.
     life: u8,
@@ -71,7 +71,7 @@ impl<'a> Schedule<'a> {
     ) -> Checked {
         let mut rng = Rng::seeded(seed);
         let base = BASE + rng.below(1_000_000_000_000);
-        let hold = Micros(rng.pick(&[0, 1, 1_000_000, 20_000_000, 300_000_000, 1 << 51]));
+        let quarantine = Micros(rng.pick(&[0, 1, 1_000_000, 20_000_000, 300_000_000, 1 << 51]));
         let limits = [(); KEYS].map(|()| rng.limit());
         let replicas = 1 + rng.below(4);
         store.delete_all();
@@ -79,7 +79,7 @@ impl<'a> Schedule<'a> {
             store,
             reached,
             names: Names::new("test"),
-            hold,
+            quarantine,
             now: StoreTime::from_micros(base),
             life: 0,
             model: Model::default(),
@@ -239,9 +239,10 @@ impl<'a> Schedule<'a> {
         known: StoreTime,
         requests: &[(usize, Limit, Request)],
     ) -> Checked<Answer> {
-        let (hold, now) = (self.hold, self.now);
+        let (quarantine, now) = (self.quarantine, self.now);
         let marker = self.names.marker(0);
-        let mut call = Call::new(marker, known, hold, run_id(self.life)).expect("small numbers");
+        let mut call =
+            Call::new(marker, known, quarantine, run_id(self.life)).expect("small numbers");
         for (key, limit, request) in requests {
             let key = bucket_name(&self.names, *key);
             call.push(key, limit, request).expect("small numbers");
@@ -252,9 +253,9 @@ impl<'a> Schedule<'a> {
                 return birth;
             }
             self.reach("meet: another server's marker");
-            Birth::restarted(birth, hold, now)
+            Birth::restarted(birth, quarantine, now)
         });
-        let birth = Birth::meet(found, known, hold, now);
+        let birth = Birth::meet(found, known, quarantine, now);
         self.reach(met(found, known, birth));
         self.model.marker = Some((birth, self.life));
         let mut replies = Vec::new();

@@ -269,7 +269,7 @@ async fn a_fail_over_admits_no_more_than_the_limit() {
         let store = Arc::new(connect_as("load", &cluster.url()).await);
         let mut tuning = Tuning::default();
         tuning.lease_max = LONGEST_LEASE;
-        tuning.gap_max = Duration::from_secs(1);
+        tuning.backoff_max = Duration::from_secs(1);
         let load = Load::tuned(&store, 2000, 1000, tuning);
         sleep(Duration::from_secs(1)).await;
         let before = load.admitted();

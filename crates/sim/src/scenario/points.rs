@@ -240,7 +240,7 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("loss", "network.loss"),
     ("interval", "tuning.interval-max"),
     ("hold", "tuning.hold-max"),
-    ("gap", "tuning.gap-max"),
+    ("gap", "tuning.backoff-max"),
     ("lease", "tuning.lease-max"),
     ("call-gap", "tuning.call-gap"),
     ("lease-pays", "tuning.lease-pays"),

@@ -20,7 +20,7 @@ pub struct TuningConfig {
     pub interval_small: Option<Span>,
     pub interval_max: Option<Span>,
     pub hold_max: Option<Span>,
-    pub gap_max: Option<Span>,
+    pub backoff_max: Option<Span>,
     pub lease_min: Option<Span>,
     pub lease_max: Option<Span>,
     pub lease_pays: Option<f64>,
@@ -40,7 +40,7 @@ impl TuningConfig {
             (&mut tuning.interval_small, self.interval_small),
             (&mut tuning.interval_max, self.interval_max),
             (&mut tuning.hold_max, self.hold_max),
-            (&mut tuning.gap_max, self.gap_max),
+            (&mut tuning.backoff_max, self.backoff_max),
             (&mut tuning.lease_min, self.lease_min),
             (&mut tuning.lease_max, self.lease_max),
             (&mut tuning.call_gap, self.call_gap),
@@ -104,7 +104,7 @@ mod tests {
         assert!(check("batch-keys = 0").is_err());
         assert!(check("lease-min = \"9s\"").is_err());
         assert!(
-            check("gap-max = \"9s\"")
+            check("backoff-max = \"9s\"")
                 .unwrap_err()
                 .contains("`lease-max`")
         );

@@ -562,7 +562,7 @@ fn tuned(random: &mut Stream) -> Vec<String> {
         // A lease that ends before the next call is lost: it is to outlast the longest gap.
         let gap = log(random, 1000.0, 5000.0);
         let longest = gap * log(random, 1.25, 2.5);
-        lines.push(format!("gap-max = {}", millis(gap)));
+        lines.push(format!("backoff-max = {}", millis(gap)));
         let least = log(random, 300.0, 1200.0);
         lines.push(format!("lease-min = {}", millis(least)));
         lines.push(format!("lease-max = {}", millis(longest)));

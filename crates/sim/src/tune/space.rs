@@ -34,8 +34,8 @@ pub enum Tunable {
     IntervalMin,
     /// `hold-max`
     HoldMax,
-    /// `gap-max`
-    GapMax,
+    /// `backoff-max`
+    BackoffMax,
     /// `lease-pays`
     LeasePays,
     /// `call-gap`
@@ -98,7 +98,7 @@ impl Space {
                 FIVE_LEVELS,
             ),
             around(Tunable::HoldMax, default.hold_max.into(), FIVE_LEVELS),
-            around(Tunable::GapMax, default.gap_max.into(), FIVE_LEVELS),
+            around(Tunable::BackoffMax, default.backoff_max.into(), FIVE_LEVELS),
             around(
                 Tunable::LeasePays,
                 Span(whole(default.lease_pays)),
@@ -220,12 +220,12 @@ impl Space {
     pub(crate) fn tuning(&self, setting: &Setting) -> TuningConfig {
         let default = Tuning::default();
         let span = |tunable| self.said(setting, tunable).map(Span);
-        let gap_max = span(Tunable::GapMax);
-        let lease_max = gap_max.map(|gap| Span(gap.0 / 5 * 6));
+        let backoff_max = span(Tunable::BackoffMax);
+        let lease_max = backoff_max.map(|gap| Span(gap.0 / 5 * 6));
         let mut tuning = TuningConfig {
             interval_min: span(Tunable::IntervalMin),
             hold_max: span(Tunable::HoldMax),
-            gap_max,
+            backoff_max,
             // A lease outlasts the gap.
             lease_max: lease_max.and_then(|to| raised(default.lease_max.into(), to)),
             call_gap: span(Tunable::CallGap),
@@ -295,7 +295,7 @@ impl fmt::Display for Tunable {
             Self::Interval => "interval",
             Self::IntervalMin => "interval-min",
             Self::HoldMax => "hold-max",
-            Self::GapMax => "gap-max",
+            Self::BackoffMax => "backoff-max",
             Self::LeasePays => "lease-pays",
             Self::CallGap => "call-gap",
             Self::Overshoot => "overshoot",
