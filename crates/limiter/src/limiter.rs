@@ -20,7 +20,7 @@ use leasehold_core::{
 };
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, Counted, FailurePolicy, Heard, Joint, NamedLimit, Purpose,
-    RequestPath, Step, Tuning, central_verdict,
+    RequestPath, Step, Then, Tuning, central_verdict,
 };
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -585,16 +585,11 @@ impl Limiter {
         cost: impl FnOnce(&Verdict) -> u32,
     ) -> Result<Verdict, Lacking> {
         match step {
-            Step::Decided {
-                verdict,
-                wake,
-                counted,
-            } => {
-                if wake {
-                    self.wake();
-                }
-                if counted != Counted::Yes {
-                    self.count(&verdict, cost(&verdict), counted);
+            Step::Decided { verdict, then } => {
+                match then {
+                    Then::Nothing => {}
+                    Then::Wake => self.wake(),
+                    Then::Count(counted) => self.count(&verdict, cost(&verdict), counted),
                 }
                 Ok(verdict)
             }

@@ -111,7 +111,7 @@ impl VerdictCounts {
                 match counted {
                     Counted::AsExhausted => add(&row.not_exhausted, cost),
                     Counted::AsUnavailable => add(&row.not_unavailable, cost),
-                    Counted::Yes | Counted::No => {}
+                    Counted::No => {}
                 }
             }
         }

@@ -43,22 +43,30 @@ pub enum Step<Lacking> {
     Decided {
         /// The verdict.
         verdict: Verdict,
-        /// Whether the sync task is to be woken: it has a new signal.
-        wake: bool,
-        /// Whether the request is in the counts of the cache already.
-        counted: Counted,
+        /// The rest of the work.
+        then: Then,
     },
     /// Nothing is spent. The sync task must be asked, or the request be denied.
     Undecided(Lacking),
 }
 
-/// Whether a decided request is in the counts of the cache, which the sync task reads: see
-/// [`Tokens`](crate::Tokens).
+/// The work that is left for the caller once a request is decided. One word says it, so that the
+/// common path looks at one word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Then {
+    /// Nothing. The cache has counted the tokens, as spent or as denied because the key has none,
+    /// and the sync task reads its counts: see [`Tokens`](crate::Tokens).
+    Nothing,
+    /// The sync task is to be woken, because it has a new signal. The cache has counted the tokens.
+    Wake,
+    /// The caller counts the tokens.
+    Count(Counted),
+}
+
+/// The place of a request in the counts of the cache before its caller counts it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Counted {
-    /// Its tokens count as spent, or as denied because the key has none.
-    Yes,
-    /// The caller counts it.
+    /// It is not there.
     No,
     /// Its tokens count as denied because the key has none. The verdict has another reason, so the
     /// caller counts it under that one, and takes it from the other.
@@ -312,12 +320,8 @@ impl<Lacking> Step<Lacking> {
     #[inline]
     fn allowed(limit: LimitId, left: u32, full_at: Instant, wake: bool, now: Instant) -> Self {
         let verdict = Verdict::allow_here(left, limit, full_at, now);
-        let counted = Counted::Yes;
-        Self::Decided {
-            verdict,
-            wake,
-            counted,
-        }
+        let then = if wake { Then::Wake } else { Then::Nothing };
+        Self::Decided { verdict, then }
     }
 
     /// Denied by what is known here: the limit is used up, or this replica's part of it while the
@@ -334,8 +338,7 @@ impl<Lacking> Step<Lacking> {
         let until = denial.until + ROUNDED_DOWN;
         Self::Decided {
             verdict: Verdict::deny_here(limit, until, denial.full_at, now),
-            wake: false,
-            counted: Counted::Yes,
+            then: Then::Nothing,
         }
     }
 
@@ -347,31 +350,26 @@ impl<Lacking> Step<Lacking> {
         let until = denial.until + ROUNDED_DOWN;
         Self::Decided {
             verdict: in_fallback(Verdict::deny_here(limit, until, denial.full_at, now)),
-            wake: false,
-            counted: Counted::Yes,
+            then: Then::Nothing,
         }
     }
 
     #[inline]
     const fn known(verdict: Verdict) -> Self {
-        let (wake, counted) = (false, Counted::No);
-        Self::Decided {
-            verdict,
-            wake,
-            counted,
-        }
+        let then = Then::Count(Counted::No);
+        Self::Decided { verdict, then }
     }
 
     /// This step, of a request that the cache has counted among those denied for want of tokens;
     /// of a key in fallback, for want of the store.
     #[cold]
     fn counted_as_denied(mut self, is_in_fallback: bool) -> Self {
-        if let Self::Decided { counted, .. } = &mut self {
-            *counted = if is_in_fallback {
+        if let Self::Decided { then, .. } = &mut self {
+            *then = Then::Count(if is_in_fallback {
                 Counted::AsUnavailable
             } else {
                 Counted::AsExhausted
-            };
+            });
         }
         self
     }
@@ -416,17 +414,9 @@ impl Joint {
     ) -> Step<Vec<usize>> {
         assert_eq!(self.awaited, 0, "who waits does not try");
         let short = match path.acquire_all(requests, closed, now) {
-            Step::Decided {
-                verdict,
-                wake,
-                counted,
-            } => {
+            Step::Decided { verdict, then } => {
                 let verdict = verdict.with_decided(self.decided.unwrap_or(verdict.decided()));
-                return Step::Decided {
-                    verdict,
-                    wake,
-                    counted,
-                };
+                return Step::Decided { verdict, then };
             }
             Step::Undecided(short) => short,
         };
@@ -544,12 +534,8 @@ mod tests {
     }
 
     const fn decided<T>(verdict: Verdict, wake: bool) -> Step<T> {
-        let counted = Counted::Yes;
-        Step::Decided {
-            verdict,
-            wake,
-            counted,
-        }
+        let then = if wake { Then::Wake } else { Then::Nothing };
+        Step::Decided { verdict, then }
     }
 
     const fn allow(left: u64) -> Verdict {

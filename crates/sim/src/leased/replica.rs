@@ -8,7 +8,7 @@ use std::sync::Arc;
 use leasehold_cache::{Config, KeyRef, LimitId, QuotaCache};
 use leasehold_core::{self as core, Decided, Instant, Limit, Reason, Request, Status};
 use leasehold_sync::{
-    Batch, Call, NamedLimit, Purpose, RequestPath, Step, StoreStatus, Syncer, Waiter,
+    Batch, Call, NamedLimit, Purpose, RequestPath, Step, StoreStatus, Syncer, Then, Waiter,
 };
 
 use crate::leased::Leased;
@@ -106,8 +106,8 @@ impl LeasedReplica {
         self.books.meet(&demand);
         let key = key_of(&demand, &subject);
         match self.path().acquire(key, demand.cost, NEVER_CLOSED, now) {
-            Step::Decided { verdict, wake, .. } => {
-                self.decided(verdict, wake, &[demand], ticket, now, out)
+            Step::Decided { verdict, then } => {
+                self.decided(verdict, then, &[demand], ticket, now, out)
             }
             Step::Undecided(()) => {
                 let caller = self.caller(demand, ticket, Purpose::Spend, deadline, None);
@@ -128,8 +128,8 @@ impl LeasedReplica {
             self.books.meet(demand);
         }
         match joined.step(self.path(), now) {
-            Step::Decided { verdict, wake, .. } => {
-                self.decided(verdict, wake, &joined.demands, joined.ticket, now, out)
+            Step::Decided { verdict, then } => {
+                self.decided(verdict, then, &joined.demands, joined.ticket, now, out)
             }
             Step::Undecided(lacking) => {
                 let waits = Rc::new(Cell::new(true));
@@ -156,13 +156,13 @@ impl LeasedReplica {
     fn decided(
         &mut self,
         verdict: core::Verdict,
-        wake: bool,
+        then: Then,
         demands: &[Demand],
         ticket: Ticket,
         now: Instant,
         out: &mut Outbox<Message>,
     ) -> Decision {
-        if wake {
+        if then == Then::Wake {
             self.wake(now);
         }
         if let Some(denial) = verdict.denial() {
