@@ -45,15 +45,23 @@ fn is_read_as_it_is(requests: usize, answer: &[u8]) {
     }
 }
 
-/// Whether these are the numbers, of which two may be zeros of another sign.
+/// Whether these are the numbers, of which two may be zeros of another sign. A reply with a number
+/// that cannot be is read as unreadable.
 fn is_said_by(read: &Answer, answer: &[u8]) -> bool {
-    let numbers = |bytes: &[u8]| {
+    let numbers = |bytes: &[u8]| -> Vec<f64> {
         let (doubles, rest) = bytes.as_chunks();
         assert!(rest.is_empty(), "no number is torn");
         doubles.iter().map(|it| f64::from_le_bytes(*it)).collect()
     };
-    let (said, read): (Vec<f64>, Vec<f64>) = (numbers(answer), numbers(&encoded(read)));
-    said == read
+    let (said, again) = (numbers(answer), numbers(&encoded(read)));
+    let (said, said_replies) = said.split_at(3);
+    let (again, again_replies) = again.split_at(3);
+    let replies = said_replies.chunks(9).zip(again_replies.chunks(9));
+    let mut pairs = replies.zip(&read.replies);
+    said == again
+        && pairs.all(|((said, again), reply)| {
+            said == again || *reply == Reply::unserved(Status::Unreadable, read.now)
+        })
 }
 
 fn can_be_sent_back(since: StoreTime) {
@@ -412,7 +420,7 @@ fn numbers_of(reply: &Reply) -> [f64; 9] {
         Status::Charged => 6,
         Status::Unreadable => 7,
         Status::Forgiven => 8,
-        Status::Full => unreachable!("the script never answers it"),
+        Status::Full | Status::Uncountable => unreachable!("the script never answers it"),
     };
     let wait = match reply.wait {
         Wait::Held => -1.0,

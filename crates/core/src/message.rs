@@ -221,6 +221,8 @@ pub enum Status {
     Unreadable,
     /// The request was not executed: the store has no ledger of the key and no room for one.
     Full,
+    /// The request was not executed: a number in it is larger than the store counts exactly.
+    Uncountable,
 }
 
 impl Status {
@@ -229,7 +231,7 @@ impl Status {
     /// Other requests of the same batch are not concerned.
     pub const fn refusal(self) -> Option<Reason> {
         match self {
-            Self::Unreadable => Some(Reason::StoreUnavailable),
+            Self::Unreadable | Self::Uncountable => Some(Reason::StoreUnavailable),
             Self::Full => Some(Reason::Overloaded),
             Self::Leased
             | Self::Reasserted

@@ -118,7 +118,8 @@ pub enum Reason {
     TooCostly,
     /// Nothing is leased here yet and the request would not wait. Tokens have been sent for.
     NotLeased,
-    /// The store cannot be reached, or cannot read what it keeps of the key.
+    /// The store cannot be reached, or cannot read what it keeps of the key, or cannot count what
+    /// it is asked for.
     StoreUnavailable,
     /// The store did not answer within the budget.
     BudgetSpent,

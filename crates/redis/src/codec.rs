@@ -6,7 +6,8 @@
 //! a double, Lua's only number, holds it exactly. Times and grants, which we receive and send back,
 //! are below 2^52 in both directions: otherwise a bad answer would give a number that cannot be
 //! sent back. A server's answer is input: decoding it ends in a value or in a [`DecodeError`],
-//! never in a panic.
+//! never in a panic. A number that cannot be, in the reply to one request, makes that reply alone
+//! [`Status::Unreadable`], because it comes from what is stored under one key.
 //!
 //! One [`Call`] carries many requests, which share a birth marker. All its keys lie in one slot of
 //! a cluster, because their names begin with the same hash tag; [`Names`] makes them.
@@ -118,7 +119,8 @@ impl Call {
         [&self.birth, &self.limits, &self.requests, &self.server.0]
     }
 
-    /// Reads what the script answered to this call.
+    /// Reads what the script answered to this call. A reply with a number that cannot be counts as
+    /// [`Status::Unreadable`]; the other replies are read.
     ///
     /// # Errors
     ///
@@ -127,7 +129,7 @@ impl Call {
         let expected = (BIRTH_NUMBERS + self.len() * REPLY_NUMBERS) * NUMBER;
         let mut numbers = Numbers::of(answer, expected)?;
         let (birth, now) = numbers.birth()?;
-        let replies = (0..self.len()).map(|_| numbers.reply(now));
+        let replies = (0..self.len()).map(|_| numbers.next_reply(now));
         Ok(Answer {
             birth,
             now,
@@ -230,6 +232,10 @@ fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(),
         }
         Request::Forgive => bytes.extend_from_slice(&FORGIVE.to_le_bytes()),
         Request::Lease(lease) => {
+            if lease.lease.0 > LEASE_MAX {
+                let (field, value) = ("lease", lease.lease.0);
+                return Err(EncodeError { field, value });
+            }
             bytes.extend_from_slice(&NO_COST.to_le_bytes());
             bytes.extend_from_slice(&lease.record.replica.to_le_bytes());
             bytes.extend_from_slice(&lease.record.generation.to_le_bytes());
@@ -268,6 +274,15 @@ impl<'a> Numbers<'a> {
         let since = self.time("since")?;
         let emptied = self.time("emptied")?;
         Ok((Birth { since, emptied }, self.time("now")?))
+    }
+
+    fn next_reply(&mut self, now: StoreTime) -> Result<Reply, DecodeError> {
+        let (reply, rest) = self.0.split_at(REPLY_NUMBERS * NUMBER);
+        self.0 = rest;
+        match Numbers(reply).reply(now) {
+            Err(DecodeError::Number { .. }) => Ok(Reply::unserved(Status::Unreadable, now)),
+            read => read,
+        }
     }
 
     fn reply(&mut self, now: StoreTime) -> Result<Reply, DecodeError> {
@@ -372,6 +387,10 @@ const HELD: f64 = -1.0;
 /// The end of the numbers that we send: half of those that are exact, so that the sum of two of
 /// them is exact as well.
 const SENT_END: u64 = 1 << 52;
+/// The largest number that can be sent.
+pub(crate) const SENT_MAX: u64 = SENT_END - 1;
+/// The longest lease that can be sent, 71 years: its expiry has to be a number that can be sent.
+const LEASE_MAX: u64 = 1 << 51;
 /// 2^53: whole numbers below it are exact.
 const TAKEN_END: f64 = 9_007_199_254_740_992.0;
 
@@ -442,6 +461,20 @@ mod tests {
         }
     }
 
+    /// Checks that a number at `place` was refused: the whole answer if it is of the birth or the
+    /// time, otherwise the one of the two replies that it is in.
+    fn assert_refused(decoded: Result<Answer, DecodeError>, place: usize) {
+        let Some(place) = place.checked_sub(BIRTH_NUMBERS) else {
+            assert!(matches!(decoded, Err(DecodeError::Number { .. })));
+            return;
+        };
+        let mut expected = [Status::Spent, Status::Denied];
+        expected[place / REPLY_NUMBERS] = Status::Unreadable;
+        let read = decoded.expect("the other reply can be read");
+        let statuses: Vec<Status> = read.replies.iter().map(|reply| reply.status).collect();
+        assert_eq!(statuses, expected);
+    }
+
     #[test]
     fn a_number_that_counts_nothing_is_refused_wherever_it_stands() {
         let held = 15;
@@ -454,7 +487,7 @@ mod tests {
                 if wait && bad.to_bits() == HELD.to_bits() {
                     decoded.unwrap();
                 } else {
-                    assert!(matches!(decoded, Err(DecodeError::Number { .. })), "{bad}");
+                    assert_refused(decoded, place);
                 }
             }
         }
@@ -465,11 +498,12 @@ mod tests {
         let returned = [0, 1, 2, 4, 5];
         for place in returned {
             let end = TAKEN_END / 2.0;
-            for (number, good) in [(end - 1.0, true), (end, false)] {
-                let mut numbers = GOOD;
-                numbers[place] = number;
-                assert_eq!(call().decode(&answer(&numbers)).is_ok(), good, "{place}");
-            }
+            let mut numbers = GOOD;
+            numbers[place] = end - 1.0;
+            let read = call().decode(&answer(&numbers)).unwrap();
+            assert_eq!(read.replies[0].status, Status::Spent, "{place}");
+            numbers[place] = end;
+            assert_refused(call().decode(&answer(&numbers)), place);
         }
     }
 
@@ -494,6 +528,33 @@ mod tests {
         assert_eq!(error, Err(EncodeError { field, value: cost }));
         assert_eq!(call.keys(), before.keys());
         assert_eq!(call.arguments(), before.arguments());
+    }
+
+    /// Its expiry could not be sent back.
+    #[test]
+    fn a_lease_of_more_than_a_lifetime_is_refused() {
+        let limit = "10/s".parse().unwrap();
+        let request = |micros| {
+            Request::Lease(leasehold_core::LeaseRequest {
+                record: leasehold_core::RecordId {
+                    replica: 1,
+                    generation: 1,
+                },
+                granted: 0,
+                spent: 0,
+                released: 0,
+                wanted: 1,
+                needed: 1,
+                lease: Micros(micros),
+                expiry: StoreTime::ZERO,
+                demand: leasehold_core::Demand::ONE,
+            })
+        };
+        let mut call = call();
+        let mut push = |micros| call.push(b"key".to_vec(), &limit, &request(micros));
+        assert_eq!(push(LEASE_MAX), Ok(()));
+        let (field, value) = ("lease", LEASE_MAX + 1);
+        assert_eq!(push(value), Err(EncodeError { field, value }));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use leasehold::store::{Batch, key_hash};
-use leasehold_core::{Reply, Status};
+use leasehold_core::{Micros, Reply, Status, StoreTime};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -48,23 +48,29 @@ impl StoreContext {
     }
 
     /// Encodes `batch` for the server whose process is `server`.
-    pub(crate) fn call(&self, batch: &Batch, server: RunId) -> Result<codec::Call, LinkError> {
+    pub(crate) fn encode(&self, batch: &Batch, server: RunId) -> Encoded {
         let partition = batch.partition;
         let marker = self.names.marker(partition);
-        let call = codec::Call::new(marker, batch.known_birth, batch.quarantine, server);
-        let mut call = call.map_err(LinkError::garbled)?;
+        // A birth that no store can have, and a quarantine longer than any lease, are as good as
+        // any other such number.
+        let known = batch.known_birth.as_micros().min(codec::SENT_MAX);
+        let quarantine = Micros(batch.quarantine.0.min(codec::SENT_MAX));
+        let known = StoreTime::from_micros(known);
+        let call = codec::Call::new(marker, known, quarantine, server);
+        let mut call = call.expect("neither is larger than what can be sent");
         // Neighbours mostly share a limit.
         let mut last = None;
+        let mut sent = Vec::with_capacity(batch.calls.len());
         for asked in &batch.calls {
             let (named, key) = (batch.limit_of(asked), asked.key());
             let (_, buckets) = match last.take() {
                 Some((limit, buckets)) if limit == key.limit => last.insert((limit, buckets)),
                 _ => last.insert((key.limit, self.names.buckets(partition, &named.name))),
             };
-            call.push(buckets.of(key.subject), &named.limit, &asked.request)
-                .map_err(LinkError::garbled)?;
+            let pushed = call.push(buckets.of(key.subject), &named.limit, &asked.request);
+            sent.push(pushed.is_ok());
         }
-        Ok(call)
+        Encoded { call, sent }
     }
 
     /// Logs a warning, at most once a minute, if `replies` to `batch` say that what is stored under
@@ -98,5 +104,96 @@ impl StoreContext {
     }
 }
 
+/// A batch, encoded for the script. A request with a number that the codec refuses is not sent.
+pub(crate) struct Encoded {
+    pub(crate) call: codec::Call,
+    /// Whether each request of the batch is sent, in their order.
+    sent: Vec<bool>,
+}
+
+impl Encoded {
+    /// The answer to the batch: the script's replies to the requests that were sent, and
+    /// [`Status::Uncountable`] to the others.
+    pub(crate) fn decode(&self, answer: &[u8]) -> Result<codec::Answer, LinkError> {
+        let mut answer = self.call.decode(answer).map_err(LinkError::garbled)?;
+        let mut replies = answer.replies.into_iter();
+        let unsent = Reply::unserved(Status::Uncountable, answer.now);
+        let reply = |sent: &bool| {
+            let mut next = || replies.next().expect("one for each request that was sent");
+            if *sent { next() } else { unsent }
+        };
+        answer.replies = self.sent.iter().map(reply).collect();
+        Ok(answer)
+    }
+}
+
 /// The least time between two warnings about unreadable keys.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use leasehold::store::{Call, NamedLimit};
+    use leasehold::{FailurePolicy, LimitId};
+    use leasehold_core::{Instant as LeaseInstant, Request};
+
+    use super::*;
+
+    fn batch(requests: &[Request]) -> Batch {
+        let limit = NamedLimit {
+            name: "api".into(),
+            limit: "10/s".parse().expect("a limit"),
+            policy: FailurePolicy::Closed,
+        };
+        let key = || (LimitId(0), "somebody").into();
+        Batch {
+            replica: 1,
+            partition: 0,
+            known_birth: StoreTime::from_micros(u64::MAX),
+            quarantine: Micros(u64::MAX),
+            limits: [limit].into(),
+            calls: requests
+                .iter()
+                .map(|request| Call::new(key(), *request))
+                .collect(),
+            sent: LeaseInstant::ORIGIN,
+        }
+    }
+
+    /// One request of a custom caller failed the batch, with the requests for all other keys.
+    #[test]
+    fn a_request_that_cannot_be_encoded_is_the_only_one_that_is_not_sent() {
+        let settings = "redis://localhost".parse().expect("a URL");
+        let context = StoreContext::new("test", &settings);
+        let (good, bad) = (
+            Request::Spend { cost: 1 },
+            Request::Spend { cost: u64::MAX },
+        );
+        for requests in [
+            vec![],
+            vec![bad],
+            vec![bad, bad],
+            vec![good, bad],
+            vec![bad, good, bad, good, good, bad],
+        ] {
+            let encoded = context.encode(&batch(&requests), RunId::from_info(b""));
+            let sent = requests.iter().filter(|request| **request == good).count();
+            assert_eq!(encoded.call.len(), sent);
+            let mut numbers = vec![7.0, 0.0, 9.0];
+            for _ in 0..sent {
+                numbers.extend([4.0, 0.0, 0.0, 0.0, 9.0, 1.0, 0.0, 0.0, 0.0]);
+            }
+            let bytes: Vec<u8> = numbers.into_iter().flat_map(f64::to_le_bytes).collect();
+            let answer = encoded.decode(&bytes).expect("it is an answer");
+            assert_eq!(answer.replies.len(), requests.len());
+            for (request, reply) in requests.iter().zip(answer.replies) {
+                let expected = if *request == good {
+                    Status::Spent
+                } else {
+                    Status::Uncountable
+                };
+                assert_eq!(reply.status, expected);
+                assert!(reply.answers(request), "{reply:?}");
+            }
+        }
+    }
+}

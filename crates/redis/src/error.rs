@@ -60,7 +60,7 @@ pub enum LinkError {
         /// The slot in which the keys lie.
         slot: u16,
     },
-    /// The answer does not fit the request, or the request cannot be encoded.
+    /// The answer does not fit the request.
     #[error("the answer makes no sense: {what}")]
     Garbled {
         /// The part that does not fit.
@@ -78,7 +78,7 @@ pub enum Executed {
 }
 
 impl LinkError {
-    /// The error of an answer, or of a request, that `error` says makes no sense.
+    /// The error of an answer that makes no sense, as `error` says.
     pub(crate) fn garbled(error: impl std::fmt::Display) -> Self {
         Self::Garbled {
             what: error.to_string(),

@@ -54,7 +54,8 @@ impl Server {
         // connection is the dead one, and the exchange fails. In the other order a new server
         // would be sent the run id of the old one.
         let wire = link.wire()?;
-        let call = self.context.call(batch, lock(&self.run_id).clone())?;
+        let encoded = self.context.encode(batch, lock(&self.run_id).clone());
+        let call = &encoded.call;
         let extra = ExtraCommands {
             asking,
             acknowledgement: self.context.acknowledgement,
@@ -63,7 +64,7 @@ impl Server {
         let said = script
             .run_as(&wire, call.keys(), &call.arguments(), extra)
             .await?;
-        let answer = call.decode(&bytes(said)?).map_err(LinkError::garbled)?;
+        let answer = encoded.decode(&bytes(said)?)?;
         self.context.warn_unreadable(batch, &answer.replies);
         Ok(Answer {
             birth: answer.birth,

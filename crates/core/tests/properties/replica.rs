@@ -110,7 +110,8 @@ impl Replica {
             | Status::Charged
             | Status::Forgiven
             | Status::Unreadable
-            | Status::Full => {}
+            | Status::Full
+            | Status::Uncountable => {}
         }
     }
 

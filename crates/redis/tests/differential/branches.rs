@@ -59,6 +59,7 @@ fn status(status: Status) -> &'static str {
         Status::Forgiven => "forgiven",
         Status::Unreadable => "unreadable",
         Status::Full => unreachable!("Redis refuses to write at all when it is full"),
+        Status::Uncountable => unreachable!("such a request is not sent"),
     }
 }
 
@@ -176,7 +177,8 @@ impl Reached {
             | Status::Charged
             | Status::Forgiven
             | Status::Unreadable
-            | Status::Full => {}
+            | Status::Full
+            | Status::Uncountable => {}
         }
         let (Some(found), Some(record)) = (found, after.kept.ledger.records.get(&request.record))
         else {

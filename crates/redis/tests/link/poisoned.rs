@@ -1,6 +1,10 @@
 //! Keys under which something lies that the store's script did not write.
 
-use leasehold::{FailurePolicy, Limiter, Mode, Reason, Tuning, Verdict};
+use leasehold::store::{Answer, Batch, Call, NamedLimit, Store as _};
+use leasehold::{FailurePolicy, LimitId, Limiter, Mode, Reason, Tuning, Verdict};
+use leasehold_core::{
+    Demand, Instant as LeaseInstant, LeaseRequest, Micros, RecordId, Request, Status, StoreTime,
+};
 use leasehold_redis::codec::Names;
 use leasehold_testbed::ServerOptions;
 
@@ -79,6 +83,175 @@ async fn in_central_mode_such_a_key_is_denied_and_named_nowhere() {
     })
     .await;
 }
+
+/// One such request of a custom caller failed the batch, with the requests for all other keys.
+#[tokio::test]
+async fn a_request_that_cannot_be_counted_is_refused_and_the_others_are_executed() {
+    let fine = lease(RECORD);
+    let edge = 1 << 52;
+    let uncountable = [
+        Request::Spend { cost: edge },
+        Request::Spend { cost: u64::MAX },
+        Request::Charge { tokens: edge },
+        Request::Lease(LeaseRequest {
+            granted: edge,
+            ..fine
+        }),
+        Request::Lease(LeaseRequest {
+            spent: u64::MAX,
+            ..fine
+        }),
+        Request::Lease(LeaseRequest {
+            released: edge,
+            ..fine
+        }),
+        Request::Lease(LeaseRequest {
+            wanted: edge,
+            ..fine
+        }),
+        Request::Lease(LeaseRequest {
+            needed: edge,
+            ..fine
+        }),
+        Request::Lease(LeaseRequest {
+            lease: Micros(edge),
+            ..fine
+        }),
+        Request::Lease(LeaseRequest {
+            lease: Micros(edge - 1),
+            ..fine
+        }),
+        Request::Lease(LeaseRequest {
+            expiry: StoreTime::from_micros(edge),
+            ..fine
+        }),
+    ];
+    on_each_server(ServerOptions::default(), async |server| {
+        let store = RedisStore::connect(settings(&server.url()).expect("a URL")).await;
+        let store = store.expect("connects");
+        let spend = Request::Spend { cost: 1 };
+        for request in uncountable {
+            let batch = batch(&[spend, request, spend, request], StoreTime::ZERO);
+            let answer = store.exchange(&batch).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{request:?}: {error}"));
+            let expected = [
+                Status::Spent,
+                Status::Uncountable,
+                Status::Spent,
+                Status::Uncountable,
+            ];
+            assert_eq!(statuses(&answer), expected, "{request:?}");
+            answer.check(&batch).expect("one reply for each");
+        }
+        // Without any that is sent, the birth is asked for.
+        let answer = store.exchange(&batch(&uncountable, StoreTime::ZERO)).await;
+        let answer = answer.expect("it is there");
+        assert!(answer.birth.since > StoreTime::ZERO);
+        assert_eq!(
+            statuses(&answer),
+            [Status::Uncountable; 11],
+            "{uncountable:?}"
+        );
+        // A birth of the future is met as the embedded store meets it.
+        let future = batch(&[spend], StoreTime::from_micros(u64::MAX));
+        let answer = store.exchange(&future).await.expect("it is there");
+        assert_eq!(statuses(&answer), [Status::Denied], "it counts as emptied");
+    })
+    .await;
+}
+
+/// A number that was stored under one key came back in the reply and failed the whole batch.
+#[tokio::test]
+async fn a_stored_number_that_cannot_be_sent_back_is_the_trouble_of_its_key() {
+    on_each_server(ServerOptions::default(), async |server| {
+        let store = RedisStore::connect(settings(&server.url()).expect("a URL")).await;
+        let store = store.expect("connects");
+        let beyond = (1 << 52) + 1;
+        for record in [[beyond, 0, 0, beyond - 2], [7, 0, 0, beyond]] {
+            let outstanding = record[0];
+            let (at, kept) = (1, 1 << 50);
+            let header = [0, at, outstanding, 0, record[3], 1, 1, kept, 1000];
+            let [granted, spent, released, expiry] = record;
+            let record = [granted, spent, released, expiry, 0];
+            let id = [
+                RECORD.replica.to_le_bytes(),
+                RECORD.generation.to_le_bytes(),
+            ]
+            .concat();
+            let key = Names::new("leasehold").bucket(0, "api", KEYS[1].as_bytes());
+            server.run(&redis::cmd("FLUSHALL")).expect("is emptied");
+            let mut set = redis::cmd("HSET");
+            set.arg(key)
+                .arg("h")
+                .arg([vec![2], sevens(&header)].concat());
+            server
+                .run(set.arg(id).arg(sevens(&record)))
+                .expect("is set");
+            let requests = [
+                Request::Spend { cost: 1 },
+                Request::Lease(lease(RECORD)),
+                Request::Spend { cost: 1 },
+            ];
+            let answer = store.exchange(&batch(&requests, StoreTime::ZERO)).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{record:?}: {error}"));
+            let expected = [Status::Spent, Status::Unreadable, Status::Spent];
+            assert_eq!(statuses(&answer), expected, "{record:?}");
+        }
+    })
+    .await;
+}
+
+/// Numbers as a bucket has them: seven bytes each.
+fn sevens(numbers: &[u64]) -> Vec<u8> {
+    let seven = |number: &u64| number.to_le_bytes().into_iter().take(7);
+    numbers.iter().flat_map(seven).collect()
+}
+
+fn lease(record: RecordId) -> LeaseRequest {
+    LeaseRequest {
+        record,
+        granted: 0,
+        spent: 0,
+        released: 0,
+        wanted: 1,
+        needed: 1,
+        lease: Micros(5_000_000),
+        expiry: StoreTime::ZERO,
+        demand: Demand::ONE,
+    }
+}
+
+/// A batch with one of `requests` for each of the [`KEYS`], in turn.
+fn batch(requests: &[Request], known_birth: StoreTime) -> Batch {
+    let keys = KEYS.iter().cycle();
+    let calls = requests.iter().zip(keys);
+    let calls = calls.map(|(request, key)| Call::new((LimitId(0), *key).into(), *request));
+    let limit = NamedLimit {
+        name: "api".into(),
+        limit: "1/min burst 1000".parse().expect("a limit"),
+        policy: FailurePolicy::Closed,
+    };
+    Batch {
+        replica: RECORD.replica,
+        partition: 0,
+        known_birth,
+        quarantine: Micros(5_000_000),
+        limits: [limit].into(),
+        calls: calls.collect(),
+        sent: LeaseInstant::ORIGIN,
+    }
+}
+
+fn statuses(answer: &Answer) -> Vec<Status> {
+    answer.replies.iter().map(|reply| reply.status).collect()
+}
+
+const KEYS: [&str; 3] = ["alice", "bob", "carol"];
+
+const RECORD: RecordId = RecordId {
+    replica: 1,
+    generation: 1,
+};
 
 async fn limiter(server: &LocalServer, policy: FailurePolicy, mode: Mode) -> Limiter {
     let store = RedisStore::connect(settings(&server.url()).expect("a URL")).await;
