@@ -10,12 +10,12 @@ use std::fs;
 use std::io::{self, Error};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use clap::{Args, Parser};
 use leasehold::store::{Birth, Ledger, Store, StoreFuture, StoreTime};
 use leasehold::{Clock, KeyRef, Limiter};
-use leasehold_cache::{Config, QuotaCache};
+use leasehold_cache::{Config, Owner, Requests};
 use leasehold_sync::{Answer, Batch};
 use serde::{Deserialize, Serialize};
 
@@ -215,13 +215,13 @@ fn resident() -> usize {
 
 /// The quota cache that the request path reads, without the state of the sync task.
 struct Cached {
-    cache: QuotaCache,
+    cache: Arc<Requests>,
     clock: Clock,
 }
 
 impl Cached {
     fn new(keys: &[String]) -> Self {
-        let cache = QuotaCache::new(Config {
+        let mut owner = Owner::new(Config {
             keys_max: keys.len(),
             seed: 1,
             signals: 1,
@@ -229,9 +229,11 @@ impl Cached {
         let clock = Clock::start();
         let now = clock.now();
         for key in keys {
-            let entry = cache.insert(key.into()).expect("there is room for all");
-            entry.lease.deposit(1000, now + patient().lease_max, now);
+            let entry = owner.insert(key.into()).expect("there is room for all");
+            let mut entry = owner.claim(&entry).expect("nobody has claimed it");
+            entry.deposit(1000, now + patient().lease_max, now);
         }
+        let cache = Arc::clone(owner.requests());
         Self { cache, clock }
     }
 }

@@ -5,7 +5,9 @@
 //! Keys that differ are different keys, in the cache, at the store and in the choice of its part;
 //! and all keys of a partition have one hash tag, whatever braces are in them.
 
-use leasehold_cache::{Config, KeyRef, LimitId, LocalDecision, QuotaCache};
+use std::sync::Arc;
+
+use leasehold_cache::{Config, KeyRef, LimitId, LocalDecision, Owner};
 use leasehold_core::Instant;
 use leasehold_redis::codec::Names;
 use leasehold_sync::partition_of;
@@ -75,26 +77,28 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 }
 
 fn are_cached_apart(keys: &[Key; 2]) {
-    let cache = QuotaCache::new(Config {
+    let mut owner = Owner::new(Config {
         keys_max: 2,
         seed: 7,
         signals: 2,
     });
+    let cache = Arc::clone(owner.requests());
     let [first, second] = keys.each_ref().map(|key| KeyRef {
         limit: LimitId(key.partition),
         subject: &key.subject,
     });
     assert_eq!(cache.try_acquire(first, 1, NOW), LocalDecision::Unknown);
-    let entry = cache.insert(first).expect("there is room");
+    let entry = owner.insert(first).expect("there is room");
     assert_eq!(entry.key(), first);
-    entry.lease.deposit(1, DEADLINE, NOW);
+    let mut entry = owner.claim(&entry).expect("nobody has claimed it");
+    entry.deposit(1, DEADLINE, NOW);
     let same = first == second;
     assert_eq!(cache.get(second).is_some(), same);
     assert_eq!(cache.lacks(second, 1, NOW), !same);
-    let other = cache.insert(second).expect("there is room");
+    let other = owner.insert(second).expect("there is room");
     assert_eq!(other.key(), second);
     assert_eq!(cache.len(), if same { 1 } else { 2 });
-    assert!(cache.remove(&other));
+    assert!(owner.remove(&other));
     assert_eq!(cache.get(first).is_some(), !same);
 }
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Config, KeyRef, LocalDecision, QuotaCache};
+use leasehold_cache::{Config, KeyRef, LocalDecision, Owner, Requests};
 use leasehold_core::{
     Birth, Instant, Ledger, Limit, Micros, Reply, Request, Status, StoreTime, Wait,
 };
@@ -71,7 +71,7 @@ fn can_be_sent_back(since: StoreTime) {
 
 /// A replica, and a store that is a ledger but for what the input changes on the way back.
 struct Talk {
-    cache: Arc<QuotaCache>,
+    cache: Arc<Requests>,
     syncer: Syncer<Asker>,
     limit: Limit,
     ledgers: [Option<Ledger>; KEYS],
@@ -106,17 +106,18 @@ impl Talk {
             FailurePolicy::Closed,
         ][if is_wild { kind >> 6 } else { 0 }];
         let limit: Limit = limit.parse().expect("a good limit");
-        let cache = Arc::new(QuotaCache::new(Config {
+        let owner = Owner::new(Config {
             keys_max: 4,
             seed: 7,
             signals: 4,
-        }));
+        });
+        let cache = Arc::clone(owner.requests());
         let named = NamedLimit {
             name: "api".into(),
             limit,
             policy,
         };
-        let syncer = Syncer::new(Arc::clone(&cache), [named].into(), Tuning::default(), 1, 7);
+        let syncer = Syncer::new(owner, [named].into(), Tuning::default(), 1, 7);
         Self {
             cache,
             syncer,

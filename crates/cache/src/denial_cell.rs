@@ -29,7 +29,7 @@ impl DenialCell {
     /// Denies requests for at least `cost` tokens until `until`, in place of any earlier denial.
     ///
     /// A cost above 24 bits counts as the largest below: no lease can pay either of them.
-    pub fn deny(&self, cost: u32, until: Instant) {
+    pub(crate) fn deny(&self, cost: u32, until: Instant) {
         let denial = Denial {
             until_ticks: ticks(until),
             cost: cost.min(COST_MAX),
@@ -45,7 +45,7 @@ impl DenialCell {
     }
 
     /// Forgets the denial: tokens have arrived.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.store(0, Relaxed);
     }
 }

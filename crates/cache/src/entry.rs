@@ -2,8 +2,9 @@
 //!
 //! # Invariant
 //!
-//! Each part keeps its own (see there). An entry has no lock: request threads and the sync task
-//! touch the same atomics, and what must agree shares one word.
+//! Each part keeps its own (see there). An entry has no lock: request threads and its owner, the
+//! sync task, touch the same atomics, and what must agree shares one word. What only the owner may
+//! do is not public here: it takes the entry's one [`OwnedEntry`](crate::OwnedEntry).
 //!
 //! # Orderings
 //!
@@ -31,9 +32,10 @@ pub struct Entry {
     limit: LimitId,
     touched: AtomicBool,
     forgotten: AtomicBool,
-    alone: AtomicBool,
+    in_fallback: AtomicBool,
     pub(crate) signal: SignalFlag,
     watermark: AtomicU32,
+    /// The owner's slot, or [`NO_SLOT`] if it has none, or [`NO_OWNER`].
     slot: AtomicU32,
     full_at: AtomicU64,
     /// The tokens on lease.
@@ -43,17 +45,17 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry for `key`, in no cache yet.
-    pub fn new(key: KeyRef<'_>) -> Self {
+    /// An entry for `key`, in no cache yet, and of no owner.
+    pub(crate) fn new(key: KeyRef<'_>) -> Self {
         Self {
             subject: key.subject.into(),
             limit: key.limit,
             touched: AtomicBool::new(false),
             forgotten: AtomicBool::new(false),
-            alone: AtomicBool::new(false),
+            in_fallback: AtomicBool::new(false),
             signal: SignalFlag::default(),
             watermark: AtomicU32::new(0),
-            slot: AtomicU32::new(NO_SLOT),
+            slot: AtomicU32::new(NO_OWNER),
             full_at: AtomicU64::new(0),
             lease: Lease::default(),
             denial: DenialCell::default(),
@@ -77,7 +79,7 @@ impl Entry {
     }
 
     /// The account that a report to the store needs, read so that it never claims a token as spent
-    /// that may yet come back.
+    /// that may yet come back. It changes nothing.
     pub fn account(&self, now: Instant) -> Account {
         self.lease.account(now)
     }
@@ -96,29 +98,32 @@ impl Entry {
         self.watermark.load(Relaxed)
     }
 
-    /// Sets the stock below which the sync task wants to hear of an allowed request.
-    pub fn set_watermark(&self, tokens: u32) {
+    pub(crate) fn set_watermark(&self, tokens: u32) {
         self.watermark.store(tokens, Relaxed);
     }
 
     /// Where the sync task keeps its own state of this key, if it told.
     pub fn slot(&self) -> Option<u32> {
-        Some(self.slot.load(Relaxed)).filter(|&slot| slot != NO_SLOT)
+        Some(self.slot.load(Relaxed)).filter(|&slot| slot < NO_SLOT)
     }
 
-    /// Remembers where the sync task keeps its own state of this key.
-    ///
-    /// # Panics
-    ///
-    /// If the slot is `u32::MAX`, which stands for none. Memory ends long before.
-    pub fn set_slot(&self, slot: u32) {
-        assert_ne!(slot, NO_SLOT, "that many keys fit no memory");
+    pub(crate) fn set_slot(&self, slot: u32) {
+        assert!(slot < NO_SLOT, "that many keys fit no memory");
         self.slot.store(slot, Relaxed);
     }
 
-    /// Forgets the slot: the sync task keeps no state of this key any more.
-    pub fn clear_slot(&self) {
+    /// Whether somebody has the owner's side of this entry.
+    #[cfg(not(leasehold_loom))]
+    pub(crate) fn is_owned(&self) -> bool {
+        self.slot.load(Relaxed) != NO_OWNER
+    }
+
+    pub(crate) fn mark_owned(&self) {
         self.slot.store(NO_SLOT, Relaxed);
+    }
+
+    pub(crate) fn mark_unowned(&self) {
+        self.slot.store(NO_OWNER, Relaxed);
     }
 
     /// When the bucket is full again if nothing more is spent, as far as the sync task knows.
@@ -127,21 +132,19 @@ impl Entry {
         Instant::from_nanos(self.full_at.load(Relaxed))
     }
 
-    /// Sets when the bucket is full again.
-    pub fn set_full_at(&self, at: Instant) {
+    pub(crate) fn set_full_at(&self, at: Instant) {
         self.full_at.store(at.as_nanos(), Relaxed);
     }
 
     /// Whether the key is in fallback: the store is away, and this replica decides by its own part
     /// of the limit. A denial then is for want of the store.
     #[inline]
-    pub fn is_alone(&self) -> bool {
-        self.alone.load(Relaxed)
+    pub fn is_in_fallback(&self) -> bool {
+        self.in_fallback.load(Relaxed)
     }
 
-    /// Sets whether the key is in fallback.
-    pub fn set_alone(&self, alone: bool) {
-        self.alone.store(alone, Relaxed);
+    pub(crate) fn set_in_fallback(&self, is_in_fallback: bool) {
+        self.in_fallback.store(is_in_fallback, Relaxed);
     }
 
     /// Whether the cache has forgotten this entry, or is about to: its key may have another.
@@ -166,13 +169,16 @@ impl Entry {
     }
 
     /// Whether somebody asked for this key since the last call.
-    pub fn take_touched(&self) -> bool {
+    pub(crate) fn take_touched(&self) -> bool {
         self.touched.swap(false, Relaxed)
     }
 }
 
-/// Stands for a slot the sync task has not assigned.
-const NO_SLOT: u32 = u32::MAX;
+/// Stands for a slot that the owner has not assigned. Slots are less.
+const NO_SLOT: u32 = u32::MAX - 1;
+
+/// Stands for an entry whose owner's side nobody has.
+const NO_OWNER: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -264,13 +270,5 @@ mod tests {
         entry.touch();
         assert!(entry.take_touched());
         assert!(!entry.take_touched());
-    }
-
-    #[test]
-    fn a_slot_is_unknown_until_it_is_set() {
-        let entry = entry();
-        assert_eq!(entry.slot(), None);
-        entry.set_slot(0);
-        assert_eq!(entry.slot(), Some(0));
     }
 }

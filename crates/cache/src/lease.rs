@@ -12,6 +12,9 @@
 //! blocks shrink as tokens run out. Before a request is told that its key is short, and nobody
 //! knows that it is denied, it [gathers](Lease::gather) what lies in the stripes of others.
 //!
+//! Any thread spends and gathers. What moves tokens in and out of the lease is reached through the
+//! entry's one [`OwnedEntry`](crate::OwnedEntry).
+//!
 //! # Orderings
 //!
 //! Those of [`LeaseCell`] and [`Holds`]: each cell is one of theirs. A reader that sees a block
@@ -189,21 +192,14 @@ impl Lease {
         carried
     }
 
-    /// Adds `tokens` and extends the whole lease to `deadline`, never shortening it. Tokens dead
-    /// at `now` are dropped first; their number is returned. For the owner only.
-    ///
-    /// # Panics
-    ///
-    /// If the lease would exceed [`TOKENS_MAX`](Self::TOKENS_MAX). Replies are checked on arrival,
-    /// and pending holds count there: a refund may come before the deposit.
-    pub fn deposit(&self, tokens: u32, deadline: Instant, now: Instant) -> u32 {
+    /// See [`OwnedEntry::deposit`](crate::OwnedEntry::deposit).
+    pub(crate) fn deposit(&self, tokens: u32, deadline: Instant, now: Instant) -> u32 {
         let dead = self.stock.deposit(tokens, deadline, now);
         dead + self.sum_of_stripes(|stripe| stripe.deposit(0, deadline, now))
     }
 
-    /// Takes out the live tokens above `keep`, to be released, and all tokens dead at `now`. For
-    /// the owner only.
-    pub fn withdraw(&self, keep: u32, now: Instant) -> Withdrawn {
+    /// See [`OwnedEntry::withdraw`](crate::OwnedEntry::withdraw).
+    pub(crate) fn withdraw(&self, keep: u32, now: Instant) -> Withdrawn {
         let mut keep = keep;
         let mut out = Withdrawn::default();
         // What threads have at hand stays there, if anything does.
@@ -216,16 +212,14 @@ impl Lease {
         out
     }
 
-    /// Starts over, empty, in the next generation: the store has a new lease record for the key.
-    /// Returns the tokens that were in the lease, live or dead. Holds of the old record can no
-    /// longer be refunded. For the owner only.
-    pub fn renew_generation(&self) -> u32 {
+    /// See [`OwnedEntry::renew_generation`](crate::OwnedEntry::renew_generation).
+    pub(crate) fn renew_generation(&self) -> u32 {
         let left = self.stock.renew_generation();
         left + self.sum_of_stripes(LeaseCell::renew_generation)
     }
 
     /// The whole lease at `now`. While threads carry tokens between its cells it may count some
-    /// twice or miss some; [`account`](Self::account) says what a report needs.
+    /// twice or miss some; [`account`](crate::Entry::account) says what a report needs.
     #[inline]
     pub fn view(&self, now: Instant) -> LeaseView {
         let mut view = self.stock.view(now);
@@ -237,12 +231,16 @@ impl Lease {
         view
     }
 
-    /// The account that a report to the store needs, read so that it never claims a token as spent
-    /// that may yet come back. For the owner only.
-    pub fn account(&self, now: Instant) -> Account {
-        self.races_lost.store(0, Relaxed);
+    /// See [`Entry::account`](crate::Entry::account).
+    pub(crate) fn account(&self, now: Instant) -> Account {
         let (lease, pending) = self.holds.around(|| self.view(now));
         Account { lease, pending }
+    }
+
+    /// See [`OwnedEntry::take_account`](crate::OwnedEntry::take_account).
+    pub(crate) fn take_account(&self, now: Instant) -> Account {
+        self.races_lost.store(0, Relaxed);
+        self.account(now)
     }
 
     /// Counts a request of `cost` tokens that was denied here; true if the lease has become
@@ -258,8 +256,8 @@ impl Lease {
         }
     }
 
-    /// The tokens denied since the last call, at most `u32::MAX`.
-    pub fn take_denied(&self) -> u32 {
+    /// See [`OwnedEntry::take_denied`](crate::OwnedEntry::take_denied).
+    pub(crate) fn take_denied(&self) -> u32 {
         let striped = self.stripes.get().into_iter().flat_map(|all| all.iter());
         let striped = striped.map(|stripe| stripe.denied.take());
         striped.fold(self.denied.take(), u32::saturating_add)
@@ -284,8 +282,8 @@ impl Lease {
         self.stripes.get().is_some()
     }
 
-    /// Gives threads stripes of their own, for as many as run at a time. For the owner only.
-    pub fn stripe(&self, threads: usize) {
+    /// See [`OwnedEntry::stripe`](crate::OwnedEntry::stripe).
+    pub(crate) fn stripe(&self, threads: usize) {
         let generation: Generation = self.stock.view(Instant::ORIGIN).generation;
         self.stripes
             .get_or_init(|| Box::new(Stripes::new(threads, generation)));
@@ -508,6 +506,8 @@ mod tests {
         assert!(lease.is_contended());
         assert!(!lease.count_races(1));
         lease.account(NOW);
+        assert!(lease.is_contended(), "a look from outside changes nothing");
+        lease.take_account(NOW);
         assert!(!lease.is_contended(), "it was a moment ago");
         lease.count_races(RACES_MANY);
         lease.stripe(2);

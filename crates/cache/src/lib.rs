@@ -3,9 +3,10 @@
 //! This crate is for those who work on `leasehold` itself, or drive its parts with a runtime of
 //! their own. A service uses the crate `leasehold`.
 //!
-//! Request threads look a key up and touch its atomics ([`QuotaCache::try_acquire`]). One owner,
-//! the sync task, inserts and removes keys and moves tokens in and out of their leases. Neither
-//! waits for the other.
+//! A cache has two sides. Request threads share the [`Requests`]: they look a key up and touch its
+//! atomics ([`Requests::try_acquire`]). The sync task has the [`Owner`], of which there is one: it
+//! inserts and removes keys, and moves tokens in and out of their leases through the [`OwnedEntry`]
+//! of each. Neither waits for the other.
 //!
 //! Nothing here reads a clock, draws a random number or starts a thread: `now` is the last
 //! argument of whatever depends on time, and the seed of the hash comes in as a value. Nothing
@@ -27,9 +28,12 @@ mod lease;
 mod lease_cell;
 #[cfg(not(leasehold_loom))]
 mod local_decision;
+mod owned_entry;
+#[cfg(not(leasehold_loom))]
+mod owner;
 mod queue;
 #[cfg(not(leasehold_loom))]
-mod quota_cache;
+mod requests;
 mod signal_flag;
 mod signals;
 mod stripes;
@@ -48,6 +52,9 @@ pub use lease::{Account, Lease, Spent};
 pub use lease_cell::{Generation, LeaseView, Shortfall, Withdrawn};
 #[cfg(not(leasehold_loom))]
 pub use local_decision::{LocalDecision, LocalDenial};
+pub use owned_entry::OwnedEntry;
 #[cfg(not(leasehold_loom))]
-pub use quota_cache::{AllLocal, Config, Full, QuotaCache};
+pub use owner::{Full, Owner};
+#[cfg(not(leasehold_loom))]
+pub use requests::{AllLocal, Config, Requests};
 pub use signals::Signals;

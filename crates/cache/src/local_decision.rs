@@ -36,8 +36,8 @@ pub struct LocalDenial {
     pub until: Instant,
     /// When the bucket is full again if nothing more is spent, as far as is known here.
     pub full_at: Instant,
-    /// Whether the key [is in fallback](crate::Entry::is_alone).
-    pub is_alone: bool,
+    /// Whether the key [is in fallback](crate::Entry::is_in_fallback).
+    pub is_in_fallback: bool,
 }
 
 /// A [`LocalDecision`] in two words, which a function returns in registers.
@@ -70,7 +70,7 @@ impl PackedDecision {
     pub(crate) fn deny(denial: &LocalDenial) -> Self {
         let until = denial.until.as_nanos() & UNTIL_MASK;
         Self {
-            said: until | (u64::from(denial.is_alone) * MARKED) | DENY,
+            said: until | (u64::from(denial.is_in_fallback) * MARKED) | DENY,
             full_at: denial.full_at.as_nanos(),
         }
     }
@@ -105,7 +105,7 @@ impl PackedDecision {
             DENY => LocalDecision::Deny(LocalDenial {
                 until: Instant::from_nanos(self.said & UNTIL_MASK),
                 full_at,
-                is_alone: is_marked,
+                is_in_fallback: is_marked,
             }),
             SHORT => LocalDecision::Short { tokens },
             _ => LocalDecision::Unknown,
@@ -152,7 +152,7 @@ mod tests {
                 let denial = LocalDenial {
                     until,
                     full_at,
-                    is_alone: is,
+                    is_in_fallback: is,
                 };
                 assert_eq!(
                     PackedDecision::deny(&denial).unpack(),
@@ -168,7 +168,7 @@ mod tests {
         let denial = LocalDenial {
             until: Instant::FAR_FUTURE,
             full_at: Instant::FAR_FUTURE,
-            is_alone: false,
+            is_in_fallback: false,
         };
         let LocalDecision::Deny(told) = PackedDecision::deny(&denial).unpack() else {
             panic!("it is a denial");

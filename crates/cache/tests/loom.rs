@@ -27,7 +27,7 @@
 
 use std::sync::Arc;
 
-use leasehold_cache::{DenialCell, Entry, KeyRef, Lease, LimitId, Signals};
+use leasehold_cache::{Entry, KeyRef, LimitId, OwnedEntry, Signals};
 use leasehold_core::Instant;
 use loom::thread;
 
@@ -51,10 +51,10 @@ fn one_token_is_spent_once() {
 #[test]
 fn each_deposited_token_leaves_once() {
     loom::model(|| {
-        let entry = leased(1);
+        let mut entry = leased(1);
         let spender = spawn(&entry, |entry| u32::from(entry.lease.spend(1, NOW).is_ok()));
-        let dead = entry.lease.deposit(1, DEADLINE, NOW);
-        let withdrawn = entry.lease.withdraw(0, NOW);
+        let dead = entry.deposit(1, DEADLINE, NOW);
+        let withdrawn = entry.withdraw(0, NOW);
         let spent = spender.join().unwrap();
         let left = entry.lease.view(NOW).live;
         assert_eq!(spent + dead + withdrawn.live + withdrawn.dead + left, 2);
@@ -65,13 +65,13 @@ fn each_deposited_token_leaves_once() {
 #[test]
 fn tokens_and_their_deadline_arrive_together() {
     loom::model(|| {
-        let entry = leased(1);
+        let mut entry = leased(1);
         let reader = spawn(&entry, |entry| {
             let view = entry.lease.view(NOW);
             (view.live, view.deadline > DEADLINE)
         });
         let late = spawn(&entry, |entry| entry.lease.spend(2, DEADLINE).is_ok());
-        assert_eq!(entry.lease.deposit(1, LATER, NOW), 0);
+        assert_eq!(entry.deposit(1, LATER, NOW), 0);
         let seen = reader.join().unwrap();
         let spent = late.join().unwrap();
         let before = seen == (1, false);
@@ -85,10 +85,10 @@ fn tokens_and_their_deadline_arrive_together() {
 #[test]
 fn what_is_given_back_is_not_spent_too() {
     loom::model(|| {
-        let entry = leased(3);
+        let mut entry = leased(3);
         let spend = |entry: &Arc<Entry>| u32::from(entry.lease.spend(1, NOW).is_ok());
         let [first, second] = [(); 2].map(|()| spawn(&entry, spend));
-        let released = entry.lease.withdraw(1, NOW).live;
+        let released = entry.withdraw(1, NOW).live;
         let spent = first.join().unwrap() + second.join().unwrap();
         let left = entry.lease.view(NOW).live;
         assert_eq!(released + spent + left, 3);
@@ -104,13 +104,13 @@ fn what_is_given_back_is_not_spent_too() {
 #[test]
 fn nothing_dead_is_spent_while_a_lease_is_renewed() {
     loom::model(|| {
-        let entry = leased(2);
+        let mut entry = leased(2);
         let late = spawn(&entry, |entry| {
             u32::from(entry.lease.spend(1, DEADLINE).is_ok())
                 + u32::from(entry.lease.spend(1, DEADLINE).is_ok())
         });
         let early = spawn(&entry, |entry| entry.lease.spend(1, NOW).is_ok());
-        let dead = entry.lease.deposit(1, LATER, DEADLINE);
+        let dead = entry.deposit(1, LATER, DEADLINE);
         let (late, early) = (late.join().unwrap(), u32::from(early.join().unwrap()));
         assert!(late <= 1, "one token lives beyond the first deadline");
         let left = entry.lease.view(DEADLINE).live;
@@ -122,9 +122,9 @@ fn nothing_dead_is_spent_while_a_lease_is_renewed() {
 #[test]
 fn a_refund_and_a_withdrawal_lose_nothing_between_them() {
     loom::model(|| {
-        let entry = leased(3);
+        let mut entry = leased(3);
         let holder = spawn(&entry, |entry| drop(entry.hold(1, NOW)));
-        let withdrawn = entry.lease.withdraw(1, NOW).live;
+        let withdrawn = entry.withdraw(1, NOW).live;
         holder.join().unwrap();
         assert_eq!(withdrawn + entry.account(NOW).unspent(), 3);
         assert_eq!(entry.account(NOW).pending, 0);
@@ -135,10 +135,10 @@ fn a_refund_and_a_withdrawal_lose_nothing_between_them() {
 #[test]
 fn a_refund_never_enters_another_lease_record() {
     loom::model(|| {
-        let entry = leased(2);
+        let mut entry = leased(2);
         let holder = spawn(&entry, |entry| drop(entry.hold(1, NOW)));
-        let lost = entry.lease.renew_generation();
-        entry.lease.deposit(5, DEADLINE, NOW);
+        let lost = entry.renew_generation();
+        entry.deposit(5, DEADLINE, NOW);
         holder.join().unwrap();
         let live = entry.lease.view(NOW).live;
         assert_eq!(live, 5, "{lost} of 2 were in the cell at the change");
@@ -178,9 +178,9 @@ fn a_hold_is_known_to_whoever_misses_its_tokens() {
 #[test]
 fn two_limits_are_paid_both_or_neither_while_one_is_given_back() {
     loom::model(|| {
-        let (first, second) = (leased(1), leased(1));
+        let (first, mut second) = (leased(1), leased(1));
         let request = request_under(&first, &second);
-        let released = second.lease.withdraw(0, NOW).live;
+        let released = second.withdraw(0, NOW).live;
         let allowed = request.join().unwrap();
         assert_eq!(allowed, released == 0, "one token, one taker");
         let paid = u32::from(allowed);
@@ -194,11 +194,11 @@ fn two_limits_are_paid_both_or_neither_while_one_is_given_back() {
 #[test]
 fn two_limits_are_paid_both_or_neither_while_one_begins_a_new_lease() {
     loom::model(|| {
-        let (first, second) = (leased(1), leased(0));
+        let (mut first, second) = (leased(1), leased(0));
         let request = request_under(&first, &second);
         let rival = spawn(&first, |first| first.lease.spend(1, NOW).is_ok());
-        let left = first.lease.renew_generation();
-        assert_eq!(first.lease.deposit(3, DEADLINE, NOW), 0);
+        let left = first.renew_generation();
+        assert_eq!(first.deposit(3, DEADLINE, NOW), 0);
         assert!(!request.join().unwrap(), "the second limit has nothing");
         let rival = u32::from(rival.join().unwrap());
         let live = first.lease.view(NOW).live;
@@ -215,24 +215,24 @@ fn two_limits_are_paid_both_or_neither_while_one_begins_a_new_lease() {
 /// The store is away: what was spent of its lease is told apart from what this replica then grants
 /// itself, and the mark says so once all is done.
 ///
-/// Caught: `LeaseCell::update` as a load and a store; `Entry::set_alone` that only ever sets.
+/// Caught: `LeaseCell::update` as a load and a store; `Entry::set_in_fallback` that only ever sets.
 #[test]
 fn a_key_that_falls_back_counts_each_token_in_one_bucket() {
     loom::model(|| {
-        let entry = leased(2);
+        let mut entry = leased(2);
         let spender = spawn(&entry, |entry| {
             let paid = [(); 2].map(|()| u32::from(entry.lease.spend(1, NOW).is_ok()));
             paid.iter().sum::<u32>()
         });
-        let of_store = 2 - entry.lease.renew_generation();
-        entry.set_alone(true);
-        entry.lease.deposit(2, DEADLINE, NOW);
+        let of_store = 2 - entry.renew_generation();
+        entry.set_in_fallback(true);
+        entry.deposit(2, DEADLINE, NOW);
         let spent = spender.join().unwrap();
-        assert!(entry.is_alone());
-        let of_own = 2 - entry.lease.renew_generation();
-        entry.set_alone(false);
+        assert!(entry.is_in_fallback());
+        let of_own = 2 - entry.renew_generation();
+        entry.set_in_fallback(false);
         assert_eq!(spent, of_store + of_own, "each in one bucket");
-        assert!(!entry.is_alone());
+        assert!(!entry.is_in_fallback());
     });
 }
 
@@ -259,10 +259,10 @@ fn no_report_claims_a_block_that_is_on_its_way() {
 #[test]
 fn a_block_on_its_way_never_enters_another_lease_record() {
     loom::model(|| {
-        let entry = striped();
+        let mut entry = striped();
         let spender = spawn(&entry, |entry| u32::from(entry.lease.spend(1, NOW).is_ok()));
-        let left = entry.lease.renew_generation();
-        entry.lease.deposit(STOCK, DEADLINE, NOW);
+        let left = entry.renew_generation();
+        entry.deposit(STOCK, DEADLINE, NOW);
         let spent = spender.join().unwrap();
         let live = entry.lease.view(NOW).live;
         assert!(live <= STOCK, "{live} of {STOCK}");
@@ -276,9 +276,9 @@ fn a_block_on_its_way_never_enters_another_lease_record() {
 #[test]
 fn a_block_on_its_way_is_given_back_or_stays() {
     loom::model(|| {
-        let entry = striped();
+        let mut entry = striped();
         let spender = spawn(&entry, |entry| u32::from(entry.lease.spend(1, NOW).is_ok()));
-        let out = entry.lease.withdraw(0, NOW);
+        let out = entry.withdraw(0, NOW);
         let spent = spender.join().unwrap();
         let live = entry.lease.view(NOW).live;
         assert_eq!(out.live + live + spent, STOCK);
@@ -304,19 +304,18 @@ fn what_is_gathered_is_not_spent_too() {
 #[test]
 fn a_denial_is_believed_whole_or_not_at_all() {
     loom::model(|| {
-        let cell = Arc::new(DenialCell::default());
-        cell.deny(2, DEADLINE);
-        let (soon, late) = (cell.denies(2, NOW), Some(cell_time(LATER)));
-        let reader = thread::spawn({
-            let cell = Arc::clone(&cell);
-            move || [3, 9].map(|cost| cell.denies(cost, NOW))
+        let mut entry = unleased();
+        entry.deny(2, DEADLINE);
+        let (soon, late) = (entry.denial.denies(2, NOW), Some(cell_time(LATER)));
+        let reader = spawn(&entry, |entry| {
+            [3, 9].map(|cost| entry.denial.denies(cost, NOW))
         });
-        cell.deny(5, LATER);
-        cell.clear();
+        entry.deny(5, LATER);
+        entry.clear_denial();
         let [small, large] = reader.join().unwrap();
         assert!(small.is_none() || small == soon, "5 were denied, not 3");
         assert!(large.is_none() || large == soon || large == late);
-        assert_eq!(cell.denies(9, NOW), None);
+        assert_eq!(entry.denial.denies(9, NOW), None);
     });
 }
 
@@ -324,11 +323,11 @@ fn a_denial_is_believed_whole_or_not_at_all() {
 #[test]
 fn tokens_that_arrive_end_a_denial() {
     loom::model(|| {
-        let entry = leased(0);
-        entry.denial.deny(1, DEADLINE);
+        let mut entry = leased(0);
+        entry.deny(1, DEADLINE);
         let other = spawn(&entry, |entry| entry.denies(1, NOW).is_some());
         // The word of the denial is left: the tokens alone must do.
-        entry.lease.deposit(1, DEADLINE, NOW);
+        entry.deposit(1, DEADLINE, NOW);
         assert_eq!(entry.denies(1, NOW), None);
         other.join().unwrap();
         assert_eq!(entry.lease.view(NOW).live, 1);
@@ -339,17 +338,14 @@ fn tokens_that_arrive_end_a_denial() {
 #[test]
 fn each_denied_token_is_counted_once() {
     loom::model(|| {
-        let denied = Arc::new(Lease::default());
-        let other = thread::spawn({
-            let denied = Arc::clone(&denied);
-            move || {
-                denied.count_denied(2);
-            }
+        let mut entry = unleased();
+        let other = spawn(&entry, |entry| {
+            entry.lease.count_denied(2);
         });
-        denied.count_denied(1);
-        let taken = denied.take_denied();
+        entry.lease.count_denied(1);
+        let taken = entry.take_denied();
         other.join().unwrap();
-        assert_eq!(taken + denied.take_denied(), 3);
+        assert_eq!(taken + entry.take_denied(), 3);
     });
 }
 
@@ -404,7 +400,7 @@ fn a_signal_is_taken_or_counted_as_dropped() {
 fn request_under(first: &Arc<Entry>, second: &Arc<Entry>) -> thread::JoinHandle<bool> {
     let second = Arc::clone(second);
     spawn(first, move |first| {
-        // As `QuotaCache::try_acquire_all` does: all are held before any is spent.
+        // As `Requests::try_acquire_all` does: all are held before any is spent.
         let Ok(one) = first.hold(1, NOW) else {
             return false;
         };
@@ -419,9 +415,10 @@ fn request_under(first: &Arc<Entry>, second: &Arc<Entry>) -> thread::JoinHandle<
 
 /// `until` as a denial tells it.
 fn cell_time(until: Instant) -> Instant {
-    let cell = DenialCell::default();
-    cell.deny(1, until);
-    cell.denies(1, NOW).expect("it is later than now")
+    let mut entry = unleased();
+    entry.deny(1, until);
+    let denied = entry.denial.denies(1, NOW);
+    denied.expect("it is later than now")
 }
 
 /// The tokens that a report would claim as spent of `deposited`.
@@ -436,24 +433,28 @@ fn look(signals: &Signals) -> Option<u32> {
         .last()
 }
 
-fn leased(tokens: u32) -> Arc<Entry> {
+fn leased(tokens: u32) -> OwnedEntry {
+    let mut entry = unleased();
+    entry.deposit(tokens, DEADLINE, NOW);
+    entry
+}
+
+fn unleased() -> OwnedEntry {
     let limit = LimitId(0);
-    let entry = Entry::new(KeyRef {
+    OwnedEntry::new(KeyRef {
         limit,
         subject: b"",
-    });
-    entry.lease.deposit(tokens, DEADLINE, NOW);
-    Arc::new(entry)
+    })
 }
 
 /// Large enough for a block of it to be worth carrying.
 const STOCK: u32 = 64;
 
 /// A lease with stripes, all of it in the stock.
-fn striped() -> Arc<Entry> {
-    let entry = leased(0);
-    entry.lease.stripe(2);
-    entry.lease.deposit(STOCK, DEADLINE, NOW);
+fn striped() -> OwnedEntry {
+    let mut entry = leased(0);
+    entry.stripe(2);
+    entry.deposit(STOCK, DEADLINE, NOW);
     entry
 }
 

@@ -2,9 +2,10 @@
 #![cfg(not(leasehold_loom))]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use leasehold_cache::{
-    AllLocal, Config, Full, KeyRef, LimitId, LocalDecision, LocalDenial, QuotaCache,
+    AllLocal, Config, Full, KeyRef, LimitId, LocalDecision, LocalDenial, OwnedEntry, Owner,
 };
 use leasehold_core::Instant;
 use proptest::collection::vec;
@@ -14,13 +15,13 @@ use proptest::sample::select;
 proptest! {
     #[test]
     fn a_cache_agrees_with_its_model(steps in vec(step(), 1..60)) {
-        let cache = QuotaCache::new(Config { keys_max: KEYS_MAX, seed: 7, signals: 64 });
+        let mut owner = Owner::new(Config { keys_max: KEYS_MAX, seed: 7, signals: 64 });
         let mut model = Model::default();
         for step in steps {
             let expected = model.apply(&step);
-            let answer = apply(&cache, &step, model.now());
+            let answer = apply(&mut owner, &step, model.now());
             prop_assert_eq!(answer, expected, "after {:?}", step);
-            prop_assert_eq!(cache.len(), model.keys.len());
+            prop_assert_eq!(owner.requests().len(), model.keys.len());
         }
     }
 }
@@ -86,32 +87,35 @@ fn costs() -> impl Strategy<Value = u32> {
 }
 
 /// Does `step` to the cache itself.
-fn apply(cache: &QuotaCache, step: &Step, now: Instant) -> Answer {
-    let with_entry = |key: u8, change: &dyn Fn(&leasehold_cache::Entry) -> Answer| {
-        let entry = cache.get(key_ref(&[key]));
-        entry.map_or(Answer::Nothing, |entry| change(&entry))
+fn apply(owner: &mut Owner, step: &Step, now: Instant) -> Answer {
+    let cache = Arc::clone(owner.requests());
+    let mut with_entry = |key: u8, change: &dyn Fn(&mut OwnedEntry) -> Answer| {
+        let Some(entry) = cache.get(key_ref(&[key])) else {
+            return Answer::Nothing;
+        };
+        let mut entry = owner.claim(&entry).expect("each is dropped after its step");
+        change(&mut entry)
     };
     match *step {
         Step::Pass { .. } => Answer::Nothing,
-        Step::Insert { key } => Answer::Inserted(cache.insert(key_ref(&[key])).map(drop)),
-        Step::Remove { key } => with_entry(key, &|entry| {
-            let entry = cache.get(entry.key()).expect("it was there just now");
-            assert!(cache.remove(&entry));
+        Step::Insert { key } => Answer::Inserted(owner.insert(key_ref(&[key])).map(drop)),
+        Step::Remove { key } => {
+            if let Some(entry) = cache.get(key_ref(&[key])) {
+                assert!(owner.remove(&entry));
+            }
             Answer::Nothing
-        }),
+        }
         Step::Deposit { key, tokens, ticks } => with_entry(key, &|entry| {
-            let dead = entry.lease.deposit(tokens, later(now, ticks), now);
+            let dead = entry.deposit(tokens, later(now, ticks), now);
             tokens_only(0, dead)
         }),
         Step::Withdraw { key, keep } => with_entry(key, &|entry| {
-            let withdrawn = entry.lease.withdraw(keep, now);
+            let withdrawn = entry.withdraw(keep, now);
             tokens_only(withdrawn.live, withdrawn.dead)
         }),
-        Step::Renew { key } => {
-            with_entry(key, &|entry| tokens_only(0, entry.lease.renew_generation()))
-        }
+        Step::Renew { key } => with_entry(key, &|entry| tokens_only(0, entry.renew_generation())),
         Step::Deny { key, cost, ticks } => with_entry(key, &|entry| {
-            entry.denial.deny(cost, later(now, ticks));
+            entry.deny(cost, later(now, ticks));
             entry.set_full_at(later(now, 2 * ticks));
             Answer::Nothing
         }),
@@ -126,12 +130,12 @@ fn apply(cache: &QuotaCache, step: &Step, now: Instant) -> Answer {
             Answer::SaidAll(cache.try_acquire_all(&requests, |_, left, _| left.into(), now))
         }
         Step::Look { key } => with_entry(key, &|entry| {
-            let account = entry.account(now);
+            let account = entry.take_account(now);
             assert_eq!(account.pending, 0, "nothing stays held between calls");
             Answer::Tokens {
                 live: account.lease.live,
                 dead: account.lease.dead,
-                denied: entry.lease.take_denied(),
+                denied: entry.take_denied(),
             }
         }),
     }
@@ -307,7 +311,7 @@ impl ModelKey {
         LocalDenial {
             until,
             full_at: self.full_at(),
-            is_alone: false,
+            is_in_fallback: false,
         }
     }
 

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use leasehold_cache::{AllLocal, Config, Entry, KeyRef, LimitId, LocalDecision, QuotaCache};
+use leasehold_cache::{
+    AllLocal, Config, KeyRef, LimitId, LocalDecision, OwnedEntry, Owner, Requests,
+};
 use leasehold_core::Instant;
 
 const NOW: Instant = Instant::ORIGIN;
@@ -24,8 +26,8 @@ const STORIES: u32 = if cfg!(miri) { 15 } else { 2000 };
 /// a store.
 #[test]
 fn what_is_spent_held_and_given_back_adds_up() {
-    let cache = cache();
-    let entries = [b"first", b"other"].map(|subject| leased(&cache, subject, 0));
+    let (cache, mut owner) = cache();
+    let entries = [b"first", b"other"].map(|subject| leased(&mut owner, subject, 0));
     check_that_all_adds_up(&cache, entries, 2);
 }
 
@@ -33,10 +35,10 @@ fn what_is_spent_held_and_given_back_adds_up() {
 /// stripes.
 #[test]
 fn what_is_carried_between_stripes_adds_up() {
-    let cache = cache();
+    let (cache, mut owner) = cache();
     let entries = [b"first", b"other"].map(|subject| {
-        let entry = leased(&cache, subject, 0);
-        entry.lease.stripe(2);
+        let mut entry = leased(&mut owner, subject, 0);
+        entry.stripe(2);
         entry
     });
     check_that_all_adds_up(&cache, entries, 150);
@@ -44,7 +46,8 @@ fn what_is_carried_between_stripes_adds_up() {
 
 /// Two threads spend, one of both keys at once; the owner deposits so many tokens each round, and
 /// keeps half as many again.
-fn check_that_all_adds_up(cache: &QuotaCache, [first, second]: [Arc<Entry>; 2], tokens: u32) {
+fn check_that_all_adds_up(cache: &Requests, mut entries: [OwnedEntry; 2], tokens: u32) {
+    let [first, second] = entries.each_ref().map(|entry| Arc::clone(entry));
     let requests = [(first.key(), 1), (second.key(), 2)];
     let mut granted = [0, 0];
     let (mut released, mut spent) = ([0, 0], [0, 0]);
@@ -61,10 +64,10 @@ fn check_that_all_adds_up(cache: &QuotaCache, [first, second]: [Arc<Entry>; 2], 
             (0..ROUNDS).filter(allowed).count() as u64
         });
         for _ in 0..ROUNDS {
-            for (place, entry) in [&first, &second].into_iter().enumerate() {
-                assert_eq!(entry.lease.deposit(tokens, DEADLINE, NOW), 0);
+            for (place, entry) in entries.iter_mut().enumerate() {
+                assert_eq!(entry.deposit(tokens, DEADLINE, NOW), 0);
                 granted[place] += u64::from(tokens);
-                let out = entry.lease.withdraw(tokens * 3 / 2, NOW);
+                let out = entry.withdraw(tokens * 3 / 2, NOW);
                 released[place] += u64::from(out.live);
             }
         }
@@ -85,12 +88,12 @@ fn check_that_all_adds_up(cache: &QuotaCache, [first, second]: [Arc<Entry>; 2], 
 #[test]
 #[cfg(not(miri))]
 fn threads_that_fight_over_a_key_get_stripes() {
-    let cache = cache();
-    let entry = leased(&cache, b"hot", 0);
+    let (cache, mut owner) = cache();
+    let mut entry = leased(&mut owner, b"hot", 0);
     let (spent, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let work = || {
         while !over.load(Relaxed) {
-            let allowed = |_: &u32| is_allowed(cache.try_acquire(entry.key(), 1, NOW));
+            let allowed = |_: &u32| is_allowed(cache.try_acquire(key(b"hot"), 1, NOW));
             let allowed = (0..1000).filter(allowed).count() as u64;
             spent.fetch_add(allowed, Relaxed);
         }
@@ -101,9 +104,9 @@ fn threads_that_fight_over_a_key_get_stripes() {
         scope.spawn(work);
         while spent.load(Relaxed) < 400_000_000 && !entry.lease.is_striped() {
             let tokens = 5_000_000 - entry.lease.view(NOW).live.min(5_000_000);
-            entry.lease.deposit(tokens, DEADLINE, NOW);
+            entry.deposit(tokens, DEADLINE, NOW);
             granted += u64::from(tokens);
-            let _ = cache.next_signal();
+            let _ = owner.next_signal();
         }
         over.store(true, Relaxed);
     });
@@ -119,12 +122,12 @@ fn threads_that_fight_over_a_key_get_stripes() {
 fn a_key_that_is_there_is_found_while_others_come_and_go() {
     let subjects: Vec<[u8; 2]> = (0..4).map(|number| [b'=', number]).collect();
     for _ in 0..if cfg!(miri) { 2 } else { 100 } {
-        let cache = QuotaCache::new(Config {
+        let (cache, mut owner) = cache_of(Config {
             keys_max: 4000,
             ..CONFIG
         });
         for subject in &subjects {
-            leased(&cache, subject, 1);
+            leased(&mut owner, subject, 1);
         }
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -137,8 +140,8 @@ fn a_key_that_is_there_is_found_while_others_come_and_go() {
                 });
             }
             for number in 0..if cfg!(miri) { 40 } else { 4000_u32 } {
-                let entry = leased(&cache, &number.to_be_bytes(), 1);
-                assert!(number % 3 > 0 || cache.remove(&entry));
+                let entry = leased(&mut owner, &number.to_be_bytes(), 1);
+                assert!(number % 3 > 0 || owner.remove(&entry));
             }
             over.store(true, Relaxed);
         });
@@ -148,7 +151,7 @@ fn a_key_that_is_there_is_found_while_others_come_and_go() {
 /// Caught by Miri: an entry that is dropped when it is taken out of its place.
 #[test]
 fn keys_come_and_go_while_they_are_looked_up() {
-    let cache = cache();
+    let (cache, mut owner) = cache();
     let subjects: Vec<[u8; 1]> = (0..4).map(|number| [number]).collect();
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -163,9 +166,9 @@ fn keys_come_and_go_while_they_are_looked_up() {
             });
         }
         for round in 0..ROUNDS as usize {
-            let entry = leased(&cache, &subjects[round % subjects.len()], 1);
+            let entry = leased(&mut owner, &subjects[round % subjects.len()], 1);
             if round % 3 != 0 {
-                assert!(cache.remove(&entry));
+                assert!(owner.remove(&entry));
             }
         }
     });
@@ -176,13 +179,13 @@ fn keys_come_and_go_while_they_are_looked_up() {
 /// before it swaps is too rare here, and loom's to find.
 #[test]
 fn the_owner_hears_of_what_was_spent_last() {
-    let cache = cache();
+    let (cache, mut owner) = cache();
     for _ in 0..STORIES {
-        let entry = leased(&cache, b"low", 2);
+        let mut entry = leased(&mut owner, b"low", 2);
         entry.set_watermark(u32::MAX);
         let mut seen = None;
         let mut look = || {
-            while let Some(low) = cache.next_signal() {
+            while let Some(low) = owner.next_signal() {
                 seen = Some(low.lease.view(NOW).live);
             }
         };
@@ -199,20 +202,21 @@ fn the_owner_hears_of_what_was_spent_last() {
         });
         look();
         assert_eq!(seen, Some(0), "nothing is spent unheard");
-        assert!(cache.remove(&entry));
+        assert!(owner.remove(&entry));
     }
 }
 
-/// Caught by Miri: `Entry::take_touched` as a load and a store.
+/// Caught by Miri: `OwnedEntry::take_touched` as a load and a store.
 #[test]
 fn a_use_is_seen_by_this_sweep_or_the_next() {
     for _ in 0..STORIES {
-        let entry = Entry::new(key(b"used"));
+        let mut entry = OwnedEntry::new(key(b"used"));
+        let used = Arc::clone(&entry);
         let together = Barrier::new(2);
         let now = thread::scope(|scope| {
             scope.spawn(|| {
                 together.wait();
-                entry.touch();
+                used.touch();
             });
             together.wait();
             (0..4).any(|_| entry.take_touched())
@@ -225,8 +229,13 @@ fn is_allowed(said: LocalDecision) -> bool {
     matches!(said, LocalDecision::Allow { .. })
 }
 
-fn cache() -> QuotaCache {
-    QuotaCache::new(CONFIG)
+fn cache() -> (Arc<Requests>, Owner) {
+    cache_of(CONFIG)
+}
+
+fn cache_of(config: Config) -> (Arc<Requests>, Owner) {
+    let owner = Owner::new(config);
+    (Arc::clone(owner.requests()), owner)
 }
 
 const CONFIG: Config = Config {
@@ -235,9 +244,10 @@ const CONFIG: Config = Config {
     signals: 16,
 };
 
-fn leased(cache: &QuotaCache, subject: &[u8], tokens: u32) -> Arc<Entry> {
-    let entry = cache.insert(key(subject)).expect("there is room");
-    entry.lease.deposit(tokens, DEADLINE, NOW);
+fn leased(owner: &mut Owner, subject: &[u8], tokens: u32) -> OwnedEntry {
+    let entry = owner.insert(key(subject)).expect("there is room");
+    let mut entry = owner.claim(&entry).expect("nobody has claimed it");
+    entry.deposit(tokens, DEADLINE, NOW);
     entry
 }
 

@@ -7,7 +7,7 @@ use std::panic;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Config, LimitId, QuotaCache};
+use leasehold_cache::{Config, LimitId, Owner};
 use leasehold_core::{Limit, LimitError};
 use leasehold_sync::{FailurePolicy, NamedLimit, Syncer, Tuning, TuningError};
 use thiserror::Error;
@@ -239,18 +239,19 @@ impl Builder {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         check_timers()?;
         let limits: Arc<[NamedLimit]> = self.limits.into();
-        let cache = Arc::new(QuotaCache::new(Config {
+        let owner = Owner::new(Config {
             keys_max: self.keys_max,
             seed: random(),
             signals: SIGNALS,
-        }));
+        });
+        let cache = Arc::clone(owner.requests());
         let clock = self.clock.unwrap_or_else(Clock::start);
         let own_store = || Arc::new(MemoryStore::on(clock.clone())) as Arc<dyn Store>;
         let store = self.store.unwrap_or_else(own_store);
         let partitions = store.partitions();
         let (tuning, for_syncer) = (self.tuning, Arc::clone(&limits));
-        let syncer = Syncer::new(Arc::clone(&cache), for_syncer, tuning, random(), random())
-            .with_partitions(partitions);
+        let syncer =
+            Syncer::new(owner, for_syncer, tuning, random(), random()).with_partitions(partitions);
         let shared = Arc::new(Shared::new(
             cache,
             limits,
@@ -265,7 +266,6 @@ impl Builder {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let task = SyncTask::new(
             syncer,
-            tuning,
             Arc::clone(&store),
             Arc::clone(&shared),
             inbox,

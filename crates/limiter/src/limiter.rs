@@ -412,9 +412,7 @@ impl Limiter {
         if reply.status != Status::Forgiven {
             return Err(StoreError::new("the store did not reset the key"));
         }
-        if let Some(entry) = self.inner.shared.cache.get(key) {
-            entry.denial.clear();
-        }
+        self.inner.shared.cache.forget_denial(key);
         // If the task ends meanwhile, nothing is denied any more by what it remembers.
         let command = Command::Forgiven { key: key.into() };
         let _ = self.within_budget(self.inner.commands.send(command)).await;

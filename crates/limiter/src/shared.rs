@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use leasehold_cache::QuotaCache;
+use leasehold_cache::Requests;
 use leasehold_core::{Decided, Instant, Reason, Retry, Verdict};
 use leasehold_sync::{NamedLimit, StoreStatus};
 use tokio::runtime::Handle;
@@ -28,7 +28,7 @@ pub(crate) struct Time {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) cache: Arc<QuotaCache>,
+    pub(crate) cache: Arc<Requests>,
     pub(crate) limits: Arc<[NamedLimit]>,
     pub(crate) names: Names,
     /// The state of the store that the sync task and the request path share.
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        cache: Arc<QuotaCache>,
+        cache: Arc<Requests>,
         limits: Arc<[NamedLimit]>,
         names: Names,
         shutdown_patience: Duration,
@@ -170,12 +170,10 @@ impl Shared {
         self.left.send_replace(Some(left));
     }
 
-    /// The task has ended without being told to, because its runtime has ended. Nothing is spent
-    /// from now on, because nobody could report it.
-    pub(crate) fn end_early(&self, left: u64) {
+    /// The task ends without being told to, because its runtime ends: requests are denied from now
+    /// on.
+    pub(crate) fn end_early(&self) {
         let _ = (self.phase).compare_exchange(OPEN, ENDED, Relaxed, Relaxed);
-        self.cache.forget_all();
-        self.end(left);
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use leasehold_cache::{KeyRef, LimitId};
 use leasehold_core::{Instant, Reason, Verdict};
-use leasehold_sync::{Answer, Batch, Purpose, Syncer, Tokens, Tuning, Waiter};
+use leasehold_sync::{Answer, Batch, Purpose, Syncer, Tokens, Waiter};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinError, JoinSet};
 use tracing::{error, info, warn};
@@ -97,7 +97,6 @@ type Completed = Result<(task::Id, Result<Answer, StoreError>), JoinError>;
 
 pub(crate) struct SyncTask {
     syncer: Syncer<Caller>,
-    tuning: Tuning,
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
@@ -116,7 +115,6 @@ pub(crate) struct SyncTask {
 impl SyncTask {
     pub(crate) fn new(
         syncer: Syncer<Caller>,
-        tuning: Tuning,
         store: Arc<dyn Store>,
         shared: Arc<Shared>,
         commands: mpsc::Receiver<Command>,
@@ -125,7 +123,6 @@ impl SyncTask {
         let limits = shared.limits.len();
         Self {
             syncer,
-            tuning,
             store,
             shared,
             commands,
@@ -170,15 +167,12 @@ impl SyncTask {
         }
     }
 
-    /// After a panic nothing that the syncer says of itself is believed: another takes its place,
-    /// under another name, with nothing leased. The store ends the leases of the old name.
+    /// After a panic nothing that the syncer says of itself is believed: it begins anew under
+    /// another name, with nothing leased. The store ends the leases of the old name.
     fn begin_anew(&mut self) {
-        self.shared.cache.forget_all();
         self.past.add(&self.syncer);
-        let (cache, limits) = (&self.shared.cache, &self.shared.limits);
-        let (cache, limits) = (Arc::clone(cache), Arc::clone(limits));
-        self.syncer = Syncer::new(cache, limits, self.tuning, random(), random())
-            .in_place_of(Arc::clone(&self.shared.status));
+        let limits = Arc::clone(&self.shared.limits);
+        self.syncer.begin_anew(limits, random(), random());
         self.flights = JoinSet::new();
         self.under_way.clear();
         self.away = StateLog::default();
@@ -376,11 +370,11 @@ impl Drop for SyncTask {
     /// Says that the task has ended: because it was told to, or because its runtime ends.
     fn drop(&mut self) {
         let left = self.syncer.unsettled();
-        if self.shared.closed() == Some(Reason::ShutDown) {
-            self.shared.end(left);
-        } else {
-            self.shared.end_early(left);
+        if self.shared.closed() != Some(Reason::ShutDown) {
+            self.shared.end_early();
+            self.syncer.forget_keys();
         }
+        self.shared.end(left);
     }
 }
 

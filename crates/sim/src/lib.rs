@@ -5,11 +5,11 @@
 //! A run is a function of its scenario and its seed, byte for byte: one thread, integer
 //! nanoseconds, events in order of (time, number), one random stream per component.
 //!
-//! Nothing here decides, leases or reconciles. Replicas are the real [`QuotaCache`] and
+//! Nothing here decides, leases or reconciles. Replicas are the real [`Requests`] and
 //! [`Syncer`], the store is the real [`Ledger`]; this crate drives them, as the tokio driver does.
 //! What other limiters do is modelled in [`rivals`], and serves for comparison only.
 //!
-//! [`QuotaCache`]: leasehold_cache::QuotaCache
+//! [`Requests`]: leasehold_cache::Requests
 //! [`Syncer`]: leasehold_sync::Syncer
 //! [`Ledger`]: leasehold_core::Ledger
 

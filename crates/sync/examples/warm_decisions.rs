@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use leasehold_cache::{Config, KeyRef, QuotaCache};
+use leasehold_cache::{Config, KeyRef, OwnedEntry, Owner, Requests};
 use leasehold_core::Instant;
 use leasehold_sync::{
     FailurePolicy, NamedLimit, RequestPath, Step, StoreStatus, Syncer, Tuning, Waiter,
@@ -45,7 +45,7 @@ const CASES: [(&str, Run); 4] = [
 
 /// A replica whose keys are leased, but for one, which is used up.
 struct Warm {
-    cache: Arc<QuotaCache>,
+    cache: Arc<Requests>,
     limits: Arc<[NamedLimit]>,
     /// The store is there, as far as anybody heard.
     status: Arc<StoreStatus>,
@@ -57,30 +57,28 @@ impl Warm {
         let keys: Vec<_> = (0..KEYS)
             .map(|number| format!("user:{number:011}"))
             .collect();
-        let cache = QuotaCache::new(Config {
+        let mut owner = Owner::new(Config {
             keys_max: KEYS + 1,
             seed: 1,
             signals: 1,
         });
         // Inserted first, because the hot key is among its like: a key that comes late lies far
         // from where it is looked for, and that would be counted.
-        let denied = cache.insert(DENIED.into()).expect("there is room");
-        denied.denial.deny(1, LATER);
+        owned(&mut owner, DENIED.into()).deny(1, LATER);
         for key in &keys {
-            let entry = cache.insert(key.into()).expect("there is room");
-            entry.lease.deposit(TOKENS, LATER, NOW);
+            owned(&mut owner, key.into()).deposit(TOKENS, LATER, NOW);
         }
         let limits: Arc<[NamedLimit]> = Arc::new([NamedLimit {
             name: "api".into(),
             limit: "1000000/s burst 10000000".parse().expect("a limit"),
             policy: FailurePolicy::Closed,
         }]);
-        let cache = Arc::new(cache);
-        let (shared, named, tuning) = (Arc::clone(&cache), Arc::clone(&limits), Tuning::default());
+        let cache = Arc::clone(owner.requests());
+        let (named, tuning) = (Arc::clone(&limits), Tuning::default());
         Self {
             cache,
             limits,
-            status: Syncer::<Nobody>::new(shared, named, tuning, 1, 1).store_status(),
+            status: Syncer::<Nobody>::new(owner, named, tuning, 1, 1).store_status(),
             keys,
         }
     }
@@ -125,6 +123,12 @@ impl Warm {
 }
 
 /// 1 if it is, for a sum.
+/// The entry of a key that is inserted, as its owner has it.
+fn owned(owner: &mut Owner, key: KeyRef<'_>) -> OwnedEntry {
+    let entry = owner.insert(key).expect("there is room");
+    owner.claim(&entry).expect("nobody has claimed it")
+}
+
 fn is_allowed<T>(step: &Step<T>) -> u64 {
     match black_box(step) {
         Step::Decided { verdict, .. } => verdict.is_allowed().into(),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use leasehold_cache::{Entry, KeyRef, LimitId};
+use leasehold_cache::{Entry, KeyRef, LimitId, OwnedEntry};
 use leasehold_core::{Birth, Instant, Limit, Micros, Reply, Request, StoreTime};
 use thiserror::Error;
 
@@ -75,7 +75,7 @@ impl fmt::Debug for Ticket {
 impl Call {
     /// A call about `key` that no syncer waits for, as a test of a store makes it.
     pub fn new(key: KeyRef<'_>, request: Request) -> Self {
-        Self::about(Arc::new(Entry::new(key)), request)
+        Self::about(Arc::clone(&OwnedEntry::new(key)), request)
     }
 
     pub(crate) fn about(entry: Arc<Entry>, request: Request) -> Self {

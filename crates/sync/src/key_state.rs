@@ -13,10 +13,9 @@ mod replies;
 pub(crate) use fallback::in_fallback;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Entry, Lease};
+use leasehold_cache::{Lease, OwnedEntry};
 use leasehold_core::{
     Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Retry, SplitMix64, Verdict,
 };
@@ -40,7 +39,7 @@ pub use replies::central_verdict;
     reason = "each is a fact of its own, and all combinations occur"
 )]
 pub(crate) struct KeyState<W> {
-    pub(crate) entry: Arc<Entry>,
+    pub(crate) entry: OwnedEntry,
     /// The part of the store that keeps the key.
     pub(crate) partition: u32,
     /// Whether the key is in the queue of keys that want a call.
@@ -127,7 +126,7 @@ pub(crate) enum Next {
 }
 
 impl<W: Waiter> KeyState<W> {
-    pub(crate) fn new(entry: Arc<Entry>, partition: u32, sizing: &Sizing, now: Instant) -> Self {
+    pub(crate) fn new(entry: OwnedEntry, partition: u32, sizing: &Sizing, now: Instant) -> Self {
         Self {
             entry,
             partition,
@@ -373,9 +372,9 @@ impl<W: Waiter> KeyState<W> {
 
     /// Ends a long denial before the key is forgotten here, because no look would find out any more
     /// whether the denial still holds. The next request asks the store.
-    pub(crate) fn let_go(&self, now: Instant) {
+    pub(crate) fn let_go(&mut self, now: Instant) {
         if self.refusal.is_some_and(|it| it.ends_with_key(now)) {
-            self.entry.denial.clear();
+            self.entry.clear_denial();
         }
     }
 
@@ -517,7 +516,7 @@ impl<W: Waiter> KeyState<W> {
     /// Measures the demand since this was called last. Returns how many tokens were asked for.
     fn observe(&mut self, context: &mut Context<'_>, now: Instant) -> u64 {
         let allowed = match &mut self.account {
-            Some(account) => account.take_metered(self.entry.account(now)),
+            Some(account) => account.take_metered(self.entry.take_account(now)),
             None => 0,
         };
         self.record_fallback(allowed, context);
@@ -531,9 +530,9 @@ impl<W: Waiter> KeyState<W> {
     /// asked for is not metered yet.
     pub(crate) fn count(&mut self, count: &mut TokenCount<'_>, now: Instant) {
         if let Some(account) = &mut self.account {
-            count.spent(account.take_counted(self.entry.account(now)));
+            count.spent(account.take_counted(self.entry.take_account(now)));
         }
-        let denied = u64::from(self.entry.lease.take_denied());
+        let denied = u64::from(self.entry.take_denied());
         count.denied(denied);
         self.asked_here = self.asked_here.saturating_add(denied);
     }
@@ -583,11 +582,11 @@ impl<W: Waiter> KeyState<W> {
         });
         // Twice what is wanted is kept, so that a lull does not send tokens back and forth.
         let keep = u32::try_from(wanted * 2).unwrap_or(Lease::TOKENS_MAX);
-        let out = self.entry.lease.withdraw(keep, now);
+        let out = self.entry.withdraw(keep, now);
         account.release(u64::from(out.live + out.dead));
         context.tokens.released(u64::from(out.live));
         context.tokens.expired(u64::from(out.dead));
-        let cell = self.entry.account(now);
+        let cell = self.entry.take_account(now);
         Request::Lease(LeaseRequest {
             record: account.record,
             granted: account.granted(),
@@ -613,7 +612,7 @@ impl<W: Waiter> KeyState<W> {
     fn close_account(&mut self, context: &mut Context<'_>, now: Instant) {
         self.observe(context, now);
         if self.account.take().is_some() {
-            let left = self.entry.lease.renew_generation();
+            let left = self.entry.renew_generation();
             context.tokens.expired(u64::from(left));
             self.entry.set_watermark(0);
         }
@@ -659,12 +658,12 @@ mod tests {
     /// A key that holds `tokens` tokens and may not call for a second.
     fn key_in_backoff(tokens: u32) -> KeyState<Caller> {
         let sizing = Sizing::new("1000/s".parse().unwrap(), &Tuning::default());
-        let entry = Entry::new(KeyRef {
+        let mut entry = OwnedEntry::new(KeyRef {
             limit: LimitId(0),
             subject: b"k",
         });
-        entry.lease.deposit(tokens, Instant::from_millis(5000), NOW);
-        let mut key = KeyState::new(Arc::new(entry), 0, &sizing, NOW);
+        entry.deposit(tokens, Instant::from_millis(5000), NOW);
+        let mut key = KeyState::new(entry, 0, &sizing, NOW);
         key.plan.set_retry_at(Instant::from_millis(2000));
         key
     }

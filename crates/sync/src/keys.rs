@@ -3,24 +3,25 @@
 //!
 //! # Invariant
 //!
-//! A slot that an entry names is occupied: it is cleared from the entry when its state goes.
+//! A slot that an entry names is occupied: it is cleared from the entry when its state goes, and
+//! with it the [`OwnedEntry`]. An entry without a state may be claimed for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Entry, KeyRef, QuotaCache};
+use leasehold_cache::{Entry, KeyRef, OwnedEntry, Owner};
 use leasehold_core::{Instant, SplitMix64};
 
 use crate::key_state::KeyState;
-use crate::sweep::{EvictionScope, Sweep};
+use crate::sweep::{EvictionScope, Sweep, Swept};
 use crate::timers::Timers;
 use crate::tokens::Counts;
 use crate::wait_queue::{Purpose, Waiter};
 
 #[derive(Debug)]
 pub(crate) struct Keys<W> {
-    pub(crate) cache: Arc<QuotaCache>,
+    pub(crate) cache: Owner,
     slots: Vec<Option<KeyState<W>>>,
     vacant: Vec<u32>,
     /// Slots of keys whose entries the cache forgets when their states go: it had no room for them.
@@ -41,7 +42,7 @@ pub(crate) struct Tracked {
 }
 
 impl<W: Waiter> Keys<W> {
-    pub(crate) fn new(cache: Arc<QuotaCache>) -> Self {
+    pub(crate) fn new(cache: Owner) -> Self {
         Self {
             cache,
             slots: Vec::new(),
@@ -76,13 +77,38 @@ impl<W: Waiter> Keys<W> {
         self.slots.iter().flatten()
     }
 
+    /// Forgets every key, as a replica does that has lost its books. What is leased expires.
+    pub(crate) fn begin_anew(&mut self) {
+        // Each field is named, so that none is overlooked.
+        let Self {
+            cache,
+            slots,
+            vacant,
+            overflow,
+            unserved,
+            timers,
+            sweep,
+            next_sweep,
+            evicted,
+        } = self;
+        cache.forget_all();
+        *slots = Vec::new();
+        *vacant = Vec::new();
+        *overflow = BTreeSet::new();
+        *unserved = BTreeMap::new();
+        *timers = Timers::default();
+        *sweep = Sweep::default();
+        *next_sweep = Instant::ORIGIN;
+        *evicted = 0;
+    }
+
     /// All slots that there are, occupied or not.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + use<W> {
         0..u32::try_from(self.slots.len()).expect("slots are counted in 32 bits")
     }
 
     /// Adds the state of a key whose entry names no slot yet.
-    pub(crate) fn add(&mut self, state: KeyState<W>) -> u32 {
+    pub(crate) fn add(&mut self, mut state: KeyState<W>) -> u32 {
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("as many keys as slots fit no memory")
@@ -94,15 +120,15 @@ impl<W: Waiter> Keys<W> {
 
     /// Forgets the state of a key, and its entry if that was an overflow entry.
     pub(crate) fn remove(&mut self, slot: u32, now: Instant) {
-        let Some(state) = self.slots[slot as usize].take() else {
+        let Some(mut state) = self.slots[slot as usize].take() else {
             return;
         };
         state.let_go(now);
-        state.entry.clear_slot();
         self.unserved.remove(&slot);
         if self.overflow.remove(&slot) {
             self.cache.remove(&state.entry);
         }
+        drop(state);
         self.timers.clear(slot);
         self.vacant.push(slot);
     }
@@ -120,7 +146,7 @@ impl<W: Waiter> Keys<W> {
         counts: &mut Counts,
         now: Instant,
     ) -> Option<Arc<Entry>> {
-        let entry = match self.cache.get(key) {
+        let entry = match self.cache.requests().get(key) {
             Some(entry) => entry,
             None => self.track(key, counts, now)?,
         };
@@ -141,7 +167,7 @@ impl<W: Waiter> Keys<W> {
             (Some(entry), _) => (entry, false),
             // The store decides, or what it grants goes to the requests that wait: no other thread
             // needs to find the entry.
-            (None, Purpose::Spend) => (Arc::new(Entry::new(key)), false),
+            (None, Purpose::Spend) => (Arc::clone(&OwnedEntry::new(key)), false),
             (None, Purpose::Stock) => (self.cache.insert_overflow(key).ok()?, true),
         };
         Some(Tracked { entry, is_overflow })
@@ -160,24 +186,27 @@ impl<W: Waiter> Keys<W> {
     /// Looks at some keys: counts what became of their tokens, and forgets those that are idle.
     fn evict(&mut self, steps: usize, scope: EvictionScope, counts: &mut Counts, now: Instant) {
         let (slots, evicted) = (&mut self.slots, &mut self.evicted);
-        let look = |entry: &Entry, is_removed| {
-            *evicted += u64::from(is_removed);
-            let state = entry.slot().and_then(|slot| slots[slot as usize].as_mut());
-            match state {
-                Some(state) => {
-                    let mut count = counts.of(entry.key().limit, entry.is_alone());
-                    state.count(&mut count, now);
-                }
-                None => count_denied(entry, counts),
+        let look = |swept: Swept<'_>| match swept {
+            Swept::Busy(entry) => {
+                let state = entry.slot().and_then(|slot| slots[slot as usize].as_mut());
+                let mut count = counts.of(entry.key().limit, entry.is_in_fallback());
+                state.expect(LIVE).count(&mut count, now);
+            }
+            Swept::Stays(mut entry) => count_denied(&mut entry, counts),
+            Swept::Removed(mut entry) => {
+                *evicted += 1;
+                count_denied(&mut entry, counts);
             }
         };
-        self.sweep.pass(&self.cache, steps, scope, now, look);
+        self.sweep.pass(&mut self.cache, steps, scope, now, look);
     }
 
     /// Counts what was denied of all keys without a state.
-    pub(crate) fn count_stateless(&self, counts: &mut Counts) {
-        for entry in self.sweep.stateless() {
-            count_denied(&entry, counts);
+    pub(crate) fn count_stateless(&mut self, counts: &mut Counts) {
+        for entry in self.sweep.entries() {
+            if let Some(mut entry) = self.cache.claim(entry) {
+                count_denied(&mut entry, counts);
+            }
         }
     }
 
@@ -185,7 +214,7 @@ impl<W: Waiter> Keys<W> {
     /// and the next of them begins another.
     pub(crate) fn is_found(&self, slot: u32) -> bool {
         let entry = &self.live(slot).entry;
-        let known = self.cache.get(entry.key());
+        let known = self.cache.requests().get(entry.key());
         known.is_some_and(|known| Arc::ptr_eq(&known, entry))
     }
 
@@ -295,9 +324,9 @@ impl<W: Waiter> Keys<W> {
 }
 
 /// Counts what was denied of a key without a state.
-pub(crate) fn count_denied(entry: &Entry, counts: &mut Counts) {
-    let denied = u64::from(entry.lease.take_denied());
-    let mut count = counts.of(entry.key().limit, entry.is_alone());
+pub(crate) fn count_denied(entry: &mut OwnedEntry, counts: &mut Counts) {
+    let denied = u64::from(entry.take_denied());
+    let mut count = counts.of(entry.key().limit, entry.is_in_fallback());
     count.denied(denied);
 }
 

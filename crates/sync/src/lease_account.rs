@@ -124,14 +124,14 @@ impl LeaseAccount {
 
 #[cfg(test)]
 mod tests {
-    use leasehold_cache::{Entry, KeyRef, LimitId};
+    use leasehold_cache::{KeyRef, LimitId, OwnedEntry};
 
     use super::*;
 
     const NOW: Instant = Instant::ORIGIN;
 
-    fn entry() -> Entry {
-        Entry::new(KeyRef {
+    fn entry() -> OwnedEntry {
+        OwnedEntry::new(KeyRef {
             limit: LimitId(0),
             subject: b"k",
         })
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn spent_is_what_is_neither_held_nor_pending_nor_released() {
-        let (entry, mut account) = (entry(), account());
+        let (mut entry, mut account) = (entry(), account());
         let deadline = Instant::from_millis(1000);
         assert_eq!(account.grant(10, StoreTime::from_micros(5), deadline), 10);
         let again = account.grant(10, StoreTime::from_micros(5), deadline);
@@ -157,7 +157,7 @@ mod tests {
             "a reply with an earlier deadline is not taken at all"
         );
         assert_eq!(account.expiry, StoreTime::from_micros(5));
-        entry.lease.deposit(10, deadline, NOW);
+        entry.deposit(10, deadline, NOW);
         entry.lease.spend(3, NOW).unwrap();
         let held = entry.hold(2, NOW).unwrap();
         assert_eq!(
@@ -167,7 +167,7 @@ mod tests {
         );
         assert!(held.refund());
         assert_eq!(account.spent(entry.account(NOW)), 3);
-        let out = entry.lease.withdraw(0, NOW);
+        let out = entry.withdraw(0, NOW);
         account.release(u64::from(out.live));
         assert_eq!(account.spent(entry.account(NOW)), 3);
         assert_eq!(account.unsettled(), 10);

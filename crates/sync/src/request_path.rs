@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{
-    AllLocal, DenialCell, Entry, KeyRef, LimitId, LocalDecision, LocalDenial, QuotaCache,
+    AllLocal, DenialCell, Entry, KeyRef, LimitId, LocalDecision, LocalDenial, Requests,
 };
 use leasehold_core::{Decided, Instant, Limit, Reason, Retry, Verdict};
 
@@ -28,7 +28,7 @@ use crate::store_status::StoreStatus;
 #[derive(Clone, Copy, Debug)]
 pub struct RequestPath<'a> {
     /// The leases and denials of the replica.
-    pub cache: &'a QuotaCache,
+    pub cache: &'a Requests,
     /// The limits that keys name.
     pub limits: &'a [NamedLimit],
     /// The parts of the store that are away, by the sync task.
@@ -164,7 +164,7 @@ impl<'a> RequestPath<'a> {
         now: Instant,
     ) -> Step<()> {
         let entry = self.cache.get(KeyRef { limit, subject });
-        let is_in_fallback = entry.is_some_and(|entry| entry.is_alone());
+        let is_in_fallback = entry.is_some_and(|entry| entry.is_in_fallback());
         self.not_here(limit, subject, cost, closed, now)
             .counted_as_denied(is_in_fallback)
     }
@@ -332,7 +332,7 @@ impl<Lacking> Step<Lacking> {
         reason = "a call copies what it returns in parts, and fewer copies make a denial cheaper"
     )]
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
-        if denial.is_alone {
+        if denial.is_in_fallback {
             return Self::exhausted_in_fallback(limit, denial, now);
         }
         let until = denial.until + ROUNDED_DOWN;
@@ -466,7 +466,7 @@ const SUBJECT_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use leasehold_cache::Config;
+    use leasehold_cache::{Config, OwnedEntry, Owner};
 
     use super::*;
     use crate::key_state::RETRY_AFTER_MIN;
@@ -484,15 +484,15 @@ mod tests {
 
     /// A replica under one limit with these leases.
     struct Replica {
-        cache: QuotaCache,
+        cache: Owner,
         limits: [NamedLimit; 1],
         status: StoreStatus,
     }
 
     impl Replica {
         fn with(leases: &[(KeyRef<'_>, u32)]) -> Self {
-            let replica = Self {
-                cache: QuotaCache::new(Config {
+            let mut replica = Self {
+                cache: Owner::new(Config {
                     keys_max: 4,
                     seed: 1,
                     signals: 4,
@@ -510,15 +510,21 @@ mod tests {
             replica
         }
 
-        fn lease(&self, key: KeyRef<'_>, tokens: u32) {
-            let entry = self.cache.insert(key).unwrap();
-            entry.lease.deposit(tokens, LATER, NOW);
+        fn lease(&mut self, key: KeyRef<'_>, tokens: u32) {
+            self.cache.insert(key).unwrap();
+            let mut entry = self.owned(key);
+            entry.deposit(tokens, LATER, NOW);
             entry.set_full_at(FULL_AT);
+        }
+
+        fn owned(&mut self, key: KeyRef<'_>) -> OwnedEntry {
+            let entry = self.cache.requests().get(key).unwrap();
+            self.cache.claim(&entry).unwrap()
         }
 
         fn path(&self) -> RequestPath<'_> {
             RequestPath {
-                cache: &self.cache,
+                cache: self.cache.requests(),
                 limits: &self.limits,
                 status: &self.status,
             }
@@ -576,8 +582,8 @@ mod tests {
 
     #[test]
     fn what_is_held_is_spent_and_who_finds_it_low_wakes_the_task() {
-        let replica = Replica::with(&[(ALICE, 5)]);
-        let alice = replica.cache.get(ALICE).unwrap();
+        let mut replica = Replica::with(&[(ALICE, 5)]);
+        let mut alice = replica.owned(ALICE);
         assert_eq!(replica.acquire(ALICE, 2), decided(allow(3), false));
         alice.set_watermark(3);
         assert_eq!(replica.acquire(ALICE, 1), decided(allow(2), true));
@@ -598,8 +604,8 @@ mod tests {
 
     #[test]
     fn who_is_denied_here_is_told_when_to_come_back_and_never_at_once() {
-        let replica = Replica::with(&[(ALICE, 0)]);
-        let alice = replica.cache.get(ALICE).unwrap();
+        let mut replica = Replica::with(&[(ALICE, 0)]);
+        let mut alice = replica.owned(ALICE);
         let denied = |wait| {
             let verdict = Verdict::deny(Decided::Local, Reason::Exhausted, Retry::After(wait));
             verdict
@@ -608,7 +614,7 @@ mod tests {
         };
         // A denial ends on a whole tick of its cell.
         let until = Instant::from_nanos(1200 << 20);
-        alice.denial.deny(1, until);
+        alice.deny(1, until);
         let verdict = denied(until.since(NOW) + ROUNDED_DOWN);
         assert_eq!(replica.acquire(ALICE, 1), decided(verdict, false));
         let requests = [(ALICE, 1), (BOB, 1)];
@@ -657,12 +663,15 @@ mod tests {
             path.acquire_all(&requests, None, NOW),
             deny(Reason::TooCostly)
         );
-        assert!(!replica.cache.lacks(ALICE, 5, NOW), "nothing is spent");
+        assert!(
+            !replica.cache.requests().lacks(ALICE, 5, NOW),
+            "nothing is spent"
+        );
     }
 
     #[test]
     fn a_joint_request_sends_for_all_that_lacks_and_takes_all_at_once() {
-        let replica = Replica::with(&[(ALICE, 5)]);
+        let mut replica = Replica::with(&[(ALICE, 5)]);
         let carol = key(b"carol");
         let requests = [(BOB, 2), (ALICE, 2), (carol, 1)];
         let mut joint = Joint::default();
@@ -670,7 +679,10 @@ mod tests {
             replica.step(&mut joint, &requests),
             Step::Undecided(vec![0, 2])
         );
-        assert!(!replica.cache.lacks(ALICE, 5, NOW), "and holds nothing");
+        assert!(
+            !replica.cache.requests().lacks(ALICE, 5, NOW),
+            "and holds nothing"
+        );
         replica.lease(BOB, 2);
         assert_eq!(joint.handle_verdict(allow(2)), Heard::Wait);
         replica.lease(carol, 1);
@@ -687,7 +699,7 @@ mod tests {
             replica.step(&mut joint, &requests),
             decided(allow(0), false)
         );
-        assert!(replica.cache.lacks(ALICE, 4, NOW));
+        assert!(replica.cache.requests().lacks(ALICE, 4, NOW));
     }
 
     /// It told of tokens of one limit and of the time of another, and of neither by name.
@@ -706,6 +718,7 @@ mod tests {
             subject: b"all",
         };
         replica.lease(other, 9);
+        let mut alice = replica.owned(ALICE);
         let path = RequestPath {
             limits: &limits,
             ..replica.path()
@@ -717,11 +730,10 @@ mod tests {
         // 700 ms to go: 700 tokens of 2000 are used, and 7 of 20.
         assert_eq!(told(&[(ALICE, 1), (other, 1)]), (LimitId(1), 8));
         assert_eq!(told(&[(other, 1), (ALICE, 1)]), (LimitId(1), 7));
-        let alice = replica.cache.get(ALICE).unwrap();
         alice.set_full_at(NOW + Duration::from_millis(1999));
         assert_eq!(told(&[(other, 1), (ALICE, 1)]), (LimitId(0), 2));
-        alice.lease.withdraw(0, NOW);
-        alice.denial.deny(1, LATER);
+        alice.withdraw(0, NOW);
+        alice.deny(1, LATER);
         let denied = path.acquire_all(&[(other, 1), (ALICE, 1)], None, NOW);
         assert!(
             matches!(denied, Step::Decided { verdict, .. } if verdict.limit() == Some(LimitId(0)))
@@ -735,7 +747,7 @@ mod tests {
             ([Decided::Store, Decided::Local], Decided::Store),
             ([Decided::Fallback, Decided::Store], Decided::Fallback),
         ] {
-            let replica = Replica::with(&[]);
+            let mut replica = Replica::with(&[]);
             let mut joint = Joint::default();
             let requests = [(ALICE, 1), (BOB, 1)];
             let _ = replica.step(&mut joint, &requests);
@@ -767,6 +779,9 @@ mod tests {
         let mut joint = Joint::default();
         let requests = [(ALICE, 1), (BOB, COST_LEASED_MAX + 1)];
         assert_eq!(replica.step(&mut joint, &requests), deny(Reason::TooCostly));
-        assert!(!replica.cache.lacks(ALICE, 5, NOW), "nothing is spent");
+        assert!(
+            !replica.cache.requests().lacks(ALICE, 5, NOW),
+            "nothing is spent"
+        );
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use leasehold_cache::{Entry, QuotaCache};
+use leasehold_cache::{Entry, OwnedEntry, Owner};
 use leasehold_core::Instant;
 
 #[derive(Debug, Default)]
@@ -25,37 +25,51 @@ impl Sweep {
         self.ring.len()
     }
 
-    /// The keys that the sync task has no business with.
-    pub(crate) fn stateless(&self) -> Vec<Arc<Entry>> {
-        let stateless = self.ring.iter().filter(|entry| entry.slot().is_none());
-        stateless.cloned().collect()
+    /// The entries of all keys.
+    pub(crate) fn entries(&self) -> &[Arc<Entry>] {
+        &self.ring
     }
 
-    /// Examines up to `steps` keys and removes the idle ones from `cache`. Shows each to `look`,
-    /// with whether it was removed.
+    /// Examines up to `steps` keys and removes the idle ones from `cache`. Shows each to `look`.
     pub(crate) fn pass(
         &mut self,
-        cache: &QuotaCache,
+        cache: &mut Owner,
         steps: usize,
         scope: EvictionScope,
         now: Instant,
-        mut look: impl FnMut(&Entry, bool),
+        mut look: impl FnMut(Swept<'_>),
     ) {
         for _ in 0..steps.min(self.ring.len()) {
             if self.hand >= self.ring.len() {
                 self.hand = 0;
             }
-            let is_idle = is_idle(&self.ring[self.hand], scope, now);
-            if is_idle {
-                let entry = self.ring.swap_remove(self.hand);
-                cache.remove(&entry);
-                look(&entry, true);
+            let entry = &self.ring[self.hand];
+            let Some(mut owned) = cache.claim(entry) else {
+                look(Swept::Busy(entry));
+                self.hand += 1;
+                continue;
+            };
+            if is_idle(&mut owned, scope, now) {
+                cache.remove(entry);
+                self.ring.swap_remove(self.hand);
+                look(Swept::Removed(owned));
             } else {
-                look(&self.ring[self.hand], false);
+                look(Swept::Stays(owned));
                 self.hand += 1;
             }
         }
     }
+}
+
+/// A key that a pass has examined.
+#[derive(Debug)]
+pub(crate) enum Swept<'a> {
+    /// The sync task has business with the key, and so owns its entry already.
+    Busy(&'a Entry),
+    /// The key is known on.
+    Stays(OwnedEntry),
+    /// The key was idle, and is forgotten.
+    Removed(OwnedEntry),
 }
 
 /// The keys that an eviction may remove.
@@ -68,8 +82,8 @@ pub(crate) enum EvictionScope {
     All,
 }
 
-fn is_idle(entry: &Entry, scope: EvictionScope, now: Instant) -> bool {
-    if entry.slot().is_some() || entry.take_touched() {
+fn is_idle(entry: &mut OwnedEntry, scope: EvictionScope, now: Instant) -> bool {
+    if entry.take_touched() {
         return false;
     }
     scope == EvictionScope::All || entry.denies(1, now).is_none()
@@ -92,21 +106,21 @@ mod tests {
 
     fn removed(
         sweep: &mut Sweep,
-        cache: &QuotaCache,
+        cache: &mut Owner,
         steps: usize,
         scope: EvictionScope,
         now: Instant,
     ) -> u64 {
         let mut removed = 0;
-        sweep.pass(cache, steps, scope, now, |_, is_removed| {
-            removed += u64::from(is_removed);
+        sweep.pass(cache, steps, scope, now, |swept| {
+            removed += u64::from(matches!(swept, Swept::Removed(_)));
         });
         removed
     }
 
     #[test]
     fn what_is_in_use_stays_and_what_is_not_goes() {
-        let cache = QuotaCache::new(Config {
+        let mut cache = Owner::new(Config {
             keys_max: 10,
             seed: 1,
             signals: 4,
@@ -115,24 +129,28 @@ mod tests {
         for subject in [b"busy".as_slice(), b"touched", b"denied", b"idle"] {
             sweep.add(cache.insert(key(subject)).unwrap());
         }
-        let entry = |subject| cache.get(key(subject)).unwrap();
-        entry(b"busy").set_slot(0);
-        entry(b"touched").touch();
-        entry(b"denied").denial.deny(1, Instant::from_millis(50));
+        let mut claim = |subject| {
+            let entry = cache.requests().get(key(subject)).unwrap();
+            cache.claim(&entry).unwrap()
+        };
+        let mut busy = claim(b"busy");
+        busy.set_slot(0);
+        claim(b"touched").touch();
+        claim(b"denied").deny(1, Instant::from_millis(50));
         assert_eq!(
-            removed(&mut sweep, &cache, 10, EvictionScope::KeepDenied, NOW),
+            removed(&mut sweep, &mut cache, 10, EvictionScope::KeepDenied, NOW),
             1
         );
-        assert_eq!(cache.len(), 3);
+        assert_eq!(cache.requests().len(), 3);
         assert_eq!(
-            removed(&mut sweep, &cache, 10, EvictionScope::KeepDenied, NOW),
+            removed(&mut sweep, &mut cache, 10, EvictionScope::KeepDenied, NOW),
             1,
             "touched once, not since"
         );
         assert_eq!(
             removed(
                 &mut sweep,
-                &cache,
+                &mut cache,
                 10,
                 EvictionScope::KeepDenied,
                 Instant::from_millis(60)
@@ -140,13 +158,13 @@ mod tests {
             1,
             "the denial is over"
         );
-        assert!(cache.get(key(b"busy")).is_some());
+        assert!(cache.requests().get(key(b"busy")).is_some());
         assert_eq!(sweep.len(), 1);
     }
 
     #[test]
     fn where_room_is_needed_denied_keys_go_unless_they_still_ask() {
-        let cache = QuotaCache::new(Config {
+        let mut cache = Owner::new(Config {
             keys_max: 10,
             seed: 1,
             signals: 4,
@@ -154,16 +172,20 @@ mod tests {
         let mut sweep = Sweep::default();
         for subject in [b"silent".as_slice(), b"asking"] {
             let entry = cache.insert(key(subject)).unwrap();
-            entry.denial.deny(1, Instant::from_millis(50));
+            let mut owned = cache.claim(&entry).unwrap();
+            owned.deny(1, Instant::from_millis(50));
             sweep.add(entry);
         }
-        let _ = cache.try_acquire(key(b"asking"), 1, NOW);
+        let _ = cache.requests().try_acquire(key(b"asking"), 1, NOW);
         assert_eq!(
-            removed(&mut sweep, &cache, 10, EvictionScope::KeepDenied, NOW),
+            removed(&mut sweep, &mut cache, 10, EvictionScope::KeepDenied, NOW),
             0
         );
-        let _ = cache.try_acquire(key(b"asking"), 1, NOW);
-        assert_eq!(removed(&mut sweep, &cache, 2, EvictionScope::All, NOW), 1);
-        assert!(cache.get(key(b"asking")).is_some());
+        let _ = cache.requests().try_acquire(key(b"asking"), 1, NOW);
+        assert_eq!(
+            removed(&mut sweep, &mut cache, 2, EvictionScope::All, NOW),
+            1
+        );
+        assert!(cache.requests().get(key(b"asking")).is_some());
     }
 }

@@ -24,7 +24,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
+use leasehold_cache::{Entry, KeyRef, LimitId, Owner};
 use leasehold_core::{Decided, Instant, Reason, Request, Retry, SplitMix64, Verdict};
 
 use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
@@ -68,10 +68,11 @@ pub enum Timeout {
 }
 
 impl<W: Waiter> Syncer<W> {
-    /// A syncer of the replica named `replica`, with nothing leased. The limits are those that the
-    /// cache's [`LimitId`]s count through. The driver draws `replica` and `seed` at random.
+    /// A syncer that owns `cache`, of the replica named `replica`, with nothing leased. The limits
+    /// are those that the cache's [`LimitId`]s count through. The driver draws `replica` and `seed`
+    /// at random.
     pub fn new(
-        cache: Arc<QuotaCache>,
+        cache: Owner,
         limits: Arc<[NamedLimit]>,
         tuning: Tuning,
         replica: u64,
@@ -99,12 +100,40 @@ impl<W: Waiter> Syncer<W> {
         self
     }
 
-    /// Puts this syncer in the place of another that is gone, and whose status the request path
-    /// reads. The births that are remembered there stay. To be called before its first key.
-    #[must_use]
-    pub fn in_place_of(mut self, status: Arc<StoreStatus>) -> Self {
-        self.partitions = Partitions::with_status(status);
-        self
+    /// Begins anew after a panic, as the replica named `replica`: nothing that this syncer knew is
+    /// believed any more, and what was leased expires. The cache is emptied, and stays the one that
+    /// requests read; so does the status of the store, with the births that are remembered there.
+    /// Waiters are dropped.
+    pub fn begin_anew(&mut self, limits: Arc<[NamedLimit]>, replica: u64, seed: u64) {
+        // Each field is named, so that none is overlooked.
+        let Self {
+            limits: these,
+            replica: name,
+            generations,
+            jitter,
+            looks,
+            keys,
+            partitions,
+            verdicts,
+            closing,
+            counts,
+        } = self;
+        keys.begin_anew();
+        *counts = Counts::new(limits.len());
+        *these = Limits::new(limits, these.tuning);
+        *name = replica;
+        *generations = 0;
+        *jitter = SplitMix64::new(seed);
+        *looks = Looks::default();
+        *partitions = Partitions::with_status(Arc::clone(partitions.status()));
+        *verdicts = VecDeque::new();
+        *closing = false;
+    }
+
+    /// Forgets every key, at the end of a task that was not told to end: nothing is spent from now
+    /// on, because nobody could report it.
+    pub fn forget_keys(&mut self) {
+        self.keys.cache.forget_all();
     }
 
     /// The status of the store for the request path: which parts are away, and their births.
@@ -254,10 +283,11 @@ impl<W: Waiter> Syncer<W> {
     /// The store has forgiven all that was charged on `key`, so requests that it denied before may
     /// pass now.
     pub fn handle_forgiven(&mut self, key: KeyRef<'_>, now: Instant) {
-        let Some(entry) = self.keys.cache.get(key) else {
+        let requests = self.keys.cache.requests();
+        requests.forget_denial(key);
+        let Some(entry) = requests.get(key) else {
             return;
         };
-        entry.denial.clear();
         if let Some(slot) = entry.slot() {
             let (state, context, _) = self.parts(slot);
             state.handle_forgiven(&context);
@@ -496,13 +526,13 @@ impl<W: Waiter> Syncer<W> {
         if let Some(slot) = entry.slot() {
             return slot;
         }
+        let mut owned = self.keys.cache.claim(entry).expect(UNCLAIMED);
         let key = entry.key();
         // Denied at times that nobody knows: counted, and no measure of the demand from now on.
-        count_denied(entry, &mut self.counts);
+        count_denied(&mut owned, &mut self.counts);
         let partition = self.partition_of(key);
         let sizing = self.limits.sizing(key.limit);
-        self.keys
-            .add(KeyState::new(Arc::clone(entry), partition, sizing, now))
+        self.keys.add(KeyState::new(owned, partition, sizing, now))
     }
 
     /// In which part of the store a key lies.
@@ -869,6 +899,9 @@ impl<W: Waiter> Syncer<W> {
         }
     }
 }
+
+/// Why an entry without a slot can be claimed.
+const UNCLAIMED: &str = "the state of a key owns its entry, and has a slot";
 
 /// A key that nobody asks for is charged within this, as one that is asked for is at its next call.
 const CALL_BACK_MAX: Duration = Duration::from_secs(2);

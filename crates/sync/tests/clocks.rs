@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Config, KeyRef, QuotaCache};
+use leasehold_cache::{Config, KeyRef, Owner};
 use leasehold_core::{Birth, Instant, Ledger, StoreTime, Verdict};
 use leasehold_sync::{Answer, FailurePolicy, NamedLimit, Purpose, Syncer, Tuning, Waiter};
 
@@ -51,12 +51,13 @@ fn lease_times(percent: u64, seconds: u64) -> (Duration, Duration) {
         limit: "10000/s burst 100000".parse().unwrap(),
         policy: FailurePolicy::Closed,
     }]);
-    let cache = Arc::new(QuotaCache::new(Config {
+    let owner = Owner::new(Config {
         keys_max: 10,
         seed: 1,
         signals: 16,
-    }));
-    let mut syncer = Syncer::new(Arc::clone(&cache), limits, Tuning::default(), 7, 7);
+    });
+    let cache = Arc::clone(owner.requests());
+    let mut syncer = Syncer::new(owner, limits, Tuning::default(), 7, 7);
     let mut store = Store {
         ledger: None,
         percent,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use leasehold_cache::{Entry, KeyRef, LimitId, QuotaCache};
+use leasehold_cache::{Entry, KeyRef, LimitId, Requests};
 use leasehold_core::{Instant, Request};
 use leasehold_sync::{Answer, Batch, Syncer};
 
@@ -43,11 +43,11 @@ impl Books {
     /// Tokens of a lease are taken. False if the replica has granted them itself, as far as that is
     /// checked.
     #[inline]
-    pub(crate) fn take(&mut self, demand: Demand, cache: &QuotaCache, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, demand: Demand, cache: &Requests, now: Instant) -> bool {
         self.taken += u64::from(demand.cost);
         if self.checked {
             let key = (demand.limit, demand.key);
-            if self.is_alone(key, cache) {
+            if self.is_in_fallback(key, cache) {
                 return false;
             }
             let deadline = self.deadlines.get(&key);
@@ -77,9 +77,9 @@ impl Books {
         }
     }
 
-    /// The entries of a key: those that calls were about, and the cache's, of which a key that
-    /// stands alone tells nobody.
-    fn entries(&self, (limit, key): (u32, u32), cache: &QuotaCache) -> Vec<Arc<Entry>> {
+    /// The entries of a key: those that calls were about, and the cache's, of which a key in
+    /// fallback tells nobody.
+    fn entries(&self, (limit, key): (u32, u32), cache: &Requests) -> Vec<Arc<Entry>> {
         let known = self.keys.get(&(limit, key)).into_iter().flatten();
         let mut entries: Vec<_> = known.filter_map(Weak::upgrade).collect();
         let subject = key.to_be_bytes();
@@ -92,9 +92,9 @@ impl Books {
     }
 
     /// Whether what it takes are tokens that the replica granted itself.
-    fn is_alone(&self, key: (u32, u32), cache: &QuotaCache) -> bool {
+    fn is_in_fallback(&self, key: (u32, u32), cache: &Requests) -> bool {
         let mut entries = self.entries(key, cache).into_iter();
-        entries.any(|entry| entry.is_alone())
+        entries.any(|entry| entry.is_in_fallback())
     }
 
     fn know(&mut self, key: (u32, u32), entry: &Arc<Entry>) {
@@ -124,7 +124,7 @@ impl Books {
     }
 
     /// Holds the books against the limiter's after each step that touches them.
-    pub(crate) fn settle(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
+    pub(crate) fn settle(&self, syncer: &Syncer<Caller>, cache: &Requests, now: Instant) {
         if self.checked && self.keys.len() <= KEYS_PER_STEP {
             self.check(syncer, cache, now);
         }
@@ -136,7 +136,7 @@ impl Books {
         for (key, entries) in &self.keys {
             let promised = self.deadlines.get(key).copied();
             let entries = entries.iter().filter_map(Weak::upgrade);
-            for entry in entries.filter(|entry| !entry.is_alone()) {
+            for entry in entries.filter(|entry| !entry.is_in_fallback()) {
                 let deadline = entry.lease.view(now).deadline;
                 assert!(
                     deadline <= promised.unwrap_or(Instant::ORIGIN),
@@ -148,7 +148,7 @@ impl Books {
     }
 
     /// Panics if something was granted that nobody accounts for, or the other way round.
-    pub(crate) fn check(&self, syncer: &Syncer<Caller>, cache: &QuotaCache, now: Instant) {
+    pub(crate) fn check(&self, syncer: &Syncer<Caller>, cache: &Requests, now: Instant) {
         if !self.checked {
             return;
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use leasehold_cache::{Config, KeyRef, LimitId, QuotaCache};
+use leasehold_cache::{Config, KeyRef, LimitId, Owner, Requests};
 use leasehold_core::{self as core, Decided, Instant, Limit, Reason, Request, Status};
 use leasehold_sync::{
     Batch, Call, NamedLimit, Purpose, RequestPath, Step, StoreStatus, Syncer, Then, Waiter,
@@ -24,7 +24,7 @@ pub(crate) type Message = Rc<Batch>;
 /// One replica of the limiter.
 #[derive(Debug)]
 pub struct LeasedReplica {
-    cache: Arc<QuotaCache>,
+    cache: Arc<Requests>,
     status: Arc<StoreStatus>,
     syncer: Syncer<Caller>,
     limits: Arc<[NamedLimit]>,
@@ -69,15 +69,15 @@ impl Waiter for Caller {
 
 impl LeasedReplica {
     pub(crate) fn new(model: &Leased, id: u64, seed: u64, limits: &Arc<[NamedLimit]>) -> Self {
-        let cache = Arc::new(QuotaCache::new(Config {
+        let owner = Owner::new(Config {
             keys_max: model.keys_max,
             seed,
             signals: SIGNALS,
-        }));
+        });
         let limits = Arc::clone(limits);
-        let (shared, for_syncer) = (Arc::clone(&cache), Arc::clone(&limits));
+        let (cache, for_syncer) = (Arc::clone(owner.requests()), Arc::clone(&limits));
         // The syncer's chance must not be the cache's.
-        let syncer = Syncer::new(shared, for_syncer, model.tuning, id, !seed);
+        let syncer = Syncer::new(owner, for_syncer, model.tuning, id, !seed);
         Self {
             cache,
             status: syncer.store_status(),

@@ -158,7 +158,7 @@ fn nothing_here_grants_spends_or_reconciles() {
 fn the_real_ledger_cache_syncer_and_request_path_are_entered_in_one_place_each() {
     for (entry, home) in [
         ("Ledgers::new(", "leased/store.rs"),
-        ("QuotaCache::new(", "leased/replica.rs"),
+        ("Owner::new(", "leased/replica.rs"),
         ("Syncer::new(", "leased/replica.rs"),
         ("RequestPath {", "leased/replica.rs"),
         (".path().acquire(", "leased/replica.rs"),

@@ -64,8 +64,9 @@ impl<W: Waiter> KeyState<W> {
     fn start_over(&mut self, context: &Context<'_>) {
         self.plan.start_over(context.sizing);
         self.refusal = None;
-        self.entry.denial.clear();
-        self.entry.set_alone(self.is_in_fallback());
+        let is_in_fallback = self.is_in_fallback();
+        self.entry.clear_denial();
+        self.entry.set_in_fallback(is_in_fallback);
     }
 
     /// The store has forgiven all that was charged on the key, so a denial from before tells

@@ -65,7 +65,7 @@ impl<W: Waiter> KeyState<W> {
     /// Denies requests for at least `cost` tokens in place until `until`, and remembers how many
     /// free tokens would disprove that.
     fn refuse(&mut self, cost: u32, disproof: u64, until: Instant, now: Instant) {
-        self.entry.denial.deny(cost, until);
+        self.entry.deny(cost, until);
         self.refusal = Some(Refusal::new(until, disproof, now));
     }
 
@@ -80,7 +80,7 @@ impl<W: Waiter> KeyState<W> {
         self.entry.set_full_at(now + reply.full_in.as_duration());
         let refusal = self.refusal.as_mut();
         if refusal.is_some_and(|it| it.handle_look(reply.free, now)) {
-            self.entry.denial.clear();
+            self.entry.clear_denial();
             self.refusal = None;
             self.plan.handle_disproved();
             return Next::Call;
@@ -158,7 +158,6 @@ impl<W: Waiter> KeyState<W> {
     ) {
         let out = self
             .entry
-            .lease
             .withdraw(if self.queue.is_empty() { u32::MAX } else { 0 }, now);
         let arrived_dead = if lease_end <= now { granted } else { 0 };
         let mut pot = granted - arrived_dead + u64::from(out.live);
@@ -175,11 +174,11 @@ impl<W: Waiter> KeyState<W> {
             fits
         });
         // Refunds may come at any time, so their room is kept free.
-        let cell = self.entry.account(now);
+        let cell = self.entry.take_account(now);
         let room = u64::from(Lease::TOKENS_MAX) - u64::from(cell.unspent());
         let deposit = u32::try_from(pot.min(room)).expect("room in a cell fits 32 bits");
         let overflow = pot - u64::from(deposit);
-        let dead = u64::from(self.entry.lease.deposit(deposit, lease_end, now));
+        let dead = u64::from(self.entry.deposit(deposit, lease_end, now));
         let dead = dead + u64::from(out.dead) + arrived_dead;
         if let Some(account) = &mut self.account {
             account.release(dead + overflow);

@@ -41,7 +41,7 @@ fn replica(limit: &str, policy: FailurePolicy, keys_max: usize) -> Syncer<Caller
         limit: limit.parse().unwrap(),
         policy,
     }]);
-    let cache = QuotaCache::new(Config {
+    let cache = Owner::new(Config {
         keys_max,
         seed: 1,
         signals: 16,
@@ -52,7 +52,7 @@ fn replica(limit: &str, policy: FailurePolicy, keys_max: usize) -> Syncer<Caller
         batches_in_flight: 1,
         ..Tuning::default()
     };
-    Syncer::new(Arc::new(cache), limits, tuning, 7, 7)
+    Syncer::new(cache, limits, tuning, 7, 7)
 }
 
 /// A store that remembers what it granted.
@@ -116,7 +116,10 @@ fn three_ask_for_bob(policy: FailurePolicy) -> Syncer<Caller> {
     for _ in 0..3 {
         syncer.acquire(BOB, 8, Purpose::Spend, Caller::default(), NOW);
     }
-    assert!(syncer.keys.cache.get(BOB).is_none(), "there is no room");
+    assert!(
+        syncer.keys.cache.requests().get(BOB).is_none(),
+        "there is no room"
+    );
     fail(&mut syncer, 0..200);
     assert_eq!(syncer.parts_away(), 1);
     syncer
@@ -176,7 +179,7 @@ fn what_a_key_without_room_had_leased_is_written_off_when_the_store_is_away() {
 fn ask_for_alice(syncer: &mut Syncer<Caller>, store: &mut Store, cost: u32, millis: u64) {
     for now in (0..millis).map(|later| NOW + Duration::from_millis(later)) {
         if matches!(
-            syncer.keys.cache.try_acquire(ALICE, cost, now),
+            syncer.keys.cache.requests().try_acquire(ALICE, cost, now),
             LocalDecision::Allow { .. }
         ) {
             syncer.handle_signals(now);
@@ -210,7 +213,7 @@ fn the_renewal_of_a_hot_key_goes_before_the_questions_of_cold_keys_that_came_ear
             now,
         );
     }
-    let mut spends = (0..100_000).map(|_| syncer.keys.cache.try_acquire(ALICE, 1, now));
+    let mut spends = (0..100_000).map(|_| syncer.keys.cache.requests().try_acquire(ALICE, 1, now));
     assert!(spends.any(|local| matches!(local, LocalDecision::Allow { wake: true, .. })));
     syncer.handle_signals(now);
     let batch = syncer.poll_batch(now).unwrap();
@@ -253,7 +256,10 @@ fn what_a_moment_of_requests_leaves_behind_goes_with_the_cold_keys() {
         }
     }
     assert!(calls > 0, "Alice's lease was never reported on");
-    assert!(syncer.keys.cache.get(ALICE).is_none(), "nor given back");
+    assert!(
+        syncer.keys.cache.requests().get(ALICE).is_none(),
+        "nor given back"
+    );
 }
 
 /// Asks for `cost` of Alice's tokens so many times, once in each `gap`, and serves what the replica
@@ -270,7 +276,7 @@ fn ask_now_and_then(
     for millis in 0..times * gap_millis {
         let now = NOW + Duration::from_millis(millis);
         if millis % gap_millis == 0 {
-            match syncer.keys.cache.try_acquire(ALICE, cost, now) {
+            match syncer.keys.cache.requests().try_acquire(ALICE, cost, now) {
                 LocalDecision::Allow { .. } => local += 1,
                 _ => syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now),
             }
@@ -351,7 +357,7 @@ fn a_key_whose_share_is_on_the_edge_stays_leased() {
         let now = NOW + Duration::from_millis(millis);
         if millis % 25 == 0 {
             let cost = if millis < 2_000 { 100 } else { 110 };
-            let local = syncer.keys.cache.try_acquire(ALICE, cost, now);
+            let local = syncer.keys.cache.requests().try_acquire(ALICE, cost, now);
             if matches!(local, LocalDecision::Short { .. } | LocalDecision::Unknown) {
                 asked += 1;
                 syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now);
@@ -371,7 +377,7 @@ fn who_gave_up_before_the_task_heard_of_it_takes_no_room_and_no_call() {
     let caller = Caller::default();
     caller.is_gone.set(true);
     syncer.acquire(ALICE, 1, Purpose::Spend, caller, NOW);
-    assert!(syncer.keys.cache.get(ALICE).is_none());
+    assert!(syncer.keys.cache.requests().get(ALICE).is_none());
     assert!(syncer.poll_batch(NOW).is_none());
     assert!(syncer.poll_verdict().is_none(), "nobody would hear it");
 }
@@ -424,7 +430,7 @@ fn a_wait_is_believed_for_as_long_as_the_bucket_takes_to_fill() {
     let fill = Duration::from_secs(2);
     let told = verdicts(&mut syncer)[0].denial().unwrap().retry;
     assert_eq!(told, Retry::After(fill));
-    let said = |at| syncer.keys.cache.try_acquire(ALICE, 1, at);
+    let said = |at| syncer.keys.cache.requests().try_acquire(ALICE, 1, at);
     assert!(matches!(said(NOW + fill / 2), LocalDecision::Deny(_)));
     assert!(!matches!(said(NOW + fill), LocalDecision::Deny(_)));
 }
@@ -441,7 +447,7 @@ fn ask_until_allowed(
     for millis in 0..60_000 {
         let now = start + Duration::from_millis(millis);
         if millis % gap == 0 {
-            match syncer.keys.cache.try_acquire(ALICE, 1, now) {
+            match syncer.keys.cache.requests().try_acquire(ALICE, 1, now) {
                 LocalDecision::Allow { .. } => return (millis, calls),
                 LocalDecision::Deny(_) => {}
                 _ => syncer.acquire(ALICE, 1, Purpose::Spend, Caller::default(), now),
@@ -479,7 +485,7 @@ fn a_bucket_that_was_deleted_is_found_full_by_a_look_though_the_told_wait_was_lo
         for millis in 0..40_000 {
             let now = start + Duration::from_millis(millis);
             if millis % gap == 0 {
-                let said = syncer.keys.cache.try_acquire(ALICE, 1, now);
+                let said = syncer.keys.cache.requests().try_acquire(ALICE, 1, now);
                 assert!(matches!(said, LocalDecision::Deny(_)), "{said:?}");
             }
             syncer.handle_timeout(now);
@@ -542,7 +548,7 @@ fn a_reply_from_before_a_reset_denies_nothing_after_it() {
     syncer.handle_forgiven(ALICE, LATER);
     syncer.handle_answer(&batch, &answer, LATER).unwrap();
     assert!(!verdicts(&mut syncer)[0].is_allowed());
-    let said = syncer.keys.cache.try_acquire(ALICE, 1, LATER);
+    let said = syncer.keys.cache.requests().try_acquire(ALICE, 1, LATER);
     assert!(!matches!(said, LocalDecision::Deny(_)), "{said:?}");
     let now = LATER + Duration::from_millis(100);
     syncer.acquire(ALICE, 10, Purpose::Spend, Caller::default(), now);
@@ -571,7 +577,11 @@ fn looks_at_denied_keys_are_one_a_second_for_each_and_a_hundred_a_second_for_all
         for millis in 1..=30_000 {
             let now = start + Duration::from_millis(millis);
             let subject = (millis % keys).to_be_bytes();
-            let said = syncer.keys.cache.try_acquire(key(&subject), 1, now);
+            let said = syncer
+                .keys
+                .cache
+                .requests()
+                .try_acquire(key(&subject), 1, now);
             assert!(
                 matches!(said, LocalDecision::Deny(_)),
                 "{said:?} at {millis} of {keys}"

@@ -59,7 +59,7 @@ fn ask_for_both(
     let (mut alice, mut bob, mut denied) = (0, 0, Vec::new());
     for now in millis.map(|later| NOW + Duration::from_millis(later)) {
         for (key, admitted) in [(ALICE, &mut alice), (BOB, &mut bob)] {
-            match syncer.keys.cache.try_acquire(key, 1, now) {
+            match syncer.keys.cache.requests().try_acquire(key, 1, now) {
                 LocalDecision::Allow { .. } => *admitted += 1,
                 LocalDecision::Deny(_) => {}
                 _ => syncer.acquire(key, 1, Purpose::Spend, Caller::default(), now),
