@@ -11,27 +11,16 @@ use crate::time::{Micros, StoreTime};
 
 /// A level and the time it was exact at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// Level units charged and not yet drained.
-    pub level: u64,
+    pub(crate) level: u64,
     /// When the level was exact. In the future while the bucket is frozen.
-    pub at: StoreTime,
+    pub(crate) at: StoreTime,
 }
 
 impl Bucket {
-    /// A bucket with nothing charged.
-    pub const fn full(at: StoreTime) -> Self {
-        Self { level: 0, at }
-    }
-
-    /// A bucket that counts as wholly spent at `at`; frozen until then if that is yet to come.
-    pub const fn emptied(at: StoreTime, limit: &Limit) -> Self {
-        let level = limit.capacity_level();
-        Self { level, at }
-    }
-
     /// Drains up to `to`.
-    pub fn drain(&mut self, to: StoreTime, limit: &Limit) {
+    pub(crate) fn drain(&mut self, to: StoreTime, limit: &Limit) {
         if to <= self.at {
             return;
         }
@@ -47,7 +36,7 @@ impl Bucket {
     }
 
     /// The time from `now` until `level` more level units have drained.
-    pub fn time_to_drain(&self, level: u64, limit: &Limit, now: StoreTime) -> Micros {
+    pub(crate) fn time_to_drain(&self, level: u64, limit: &Limit, now: StoreTime) -> Micros {
         let scale = limit.scale();
         let tick = self.at.as_micros() / scale.tick + scale.ticks_to_drain(level);
         // Bursts that take more than half a million years at their rate can be written.
@@ -123,7 +112,8 @@ mod tests {
     #[test]
     fn an_emptied_bucket_is_frozen_until_it_counts_as_emptied() {
         let limit = limit("10/s burst 10");
-        let mut bucket = Bucket::emptied(at(500), &limit);
+        let level = limit.capacity_level();
+        let mut bucket = Bucket { level, at: at(500) };
         bucket.drain(at(100), &limit);
         assert_eq!(
             bucket,

@@ -35,25 +35,22 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::birth::Birth;
-use crate::bucket::Bucket;
 use crate::limit::Limit;
 use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, WAIT_MAX, Wait};
-use crate::scale::LEVEL_END;
+use crate::meter::Meter;
 use crate::time::{Micros, StoreTime};
 
 /// The store's knowledge of one key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ledger {
-    /// The bucket that tokens are charged to.
-    pub bucket: Bucket,
+    /// The meter on which tokens are charged.
+    pub meter: Meter,
     /// Tokens outstanding on all records.
     pub outstanding: u64,
     /// Demand of all records, in 256ths of the rate.
     pub demand: u64,
     /// No record expires before this; [`StoreTime::ZERO`] if there is none.
     pub next_expiry: StoreTime,
-    /// The weight of a token in `bucket`, so that a change of the limit can be recognised.
-    pub weight: u64,
     /// Tokens beyond which nothing can be charged: no grant since the sum of charged and
     /// outstanding last fitted the capacity was made under a larger one.
     pub ceiling: u64,
@@ -111,7 +108,7 @@ impl Ledger {
         self.adopt(limit);
         self.outlive(birth, limit);
         self.expire(limit, now);
-        self.bucket.drain(now, limit);
+        self.meter.drain(now, limit);
         self.lower_ceiling(limit);
         match request {
             Request::Spend { cost } => self.spend(*cost, limit, now),
@@ -137,27 +134,34 @@ impl Ledger {
         Micros(drained.0.saturating_add(lease))
     }
 
+    /// Whether what is charged and outstanding under `limit` is at most its capacity. A grant or a
+    /// spend leaves it so.
+    ///
+    /// `limit` is that of the last request: another weighs tokens otherwise.
+    pub fn fits(&self, limit: &Limit) -> bool {
+        let uncharged = limit.capacity().checked_sub(self.outstanding);
+        uncharged.is_some_and(|most| self.meter.is_at_most(most, limit))
+    }
+
     /// The time until nothing is charged or outstanding, if nothing more is granted or charged and
     /// all that is outstanding is spent.
     fn full_in(&self, limit: &Limit, now: StoreTime) -> Micros {
         let outstanding = self.outstanding.min(self.exact_ceiling(limit));
-        let level = self.bucket.level + limit.scale().level(outstanding);
-        self.bucket.time_to_drain(level, limit, now)
+        self.meter.time_to_drain_with(outstanding, limit, now)
     }
 
     /// The ledger of a key of which the store knows nothing.
     pub(crate) fn open(birth: Birth, limit: &Limit, now: StoreTime) -> Self {
-        let bucket = if birth.emptied == StoreTime::ZERO {
-            Bucket::full(now)
+        let meter = if birth.emptied == StoreTime::ZERO {
+            Meter::full(now, limit)
         } else {
-            Bucket::emptied(birth.emptied, limit)
+            Meter::spent(limit.capacity(), birth.emptied, limit)
         };
         Self {
-            bucket,
+            meter,
             outstanding: 0,
             demand: 0,
             next_expiry: StoreTime::ZERO,
-            weight: limit.scale().weight,
             ceiling: limit.capacity(),
             records: BTreeMap::new(),
         }
@@ -167,34 +171,14 @@ impl Ledger {
     /// rounding up: the safe side.
     fn adopt(&mut self, limit: &Limit) {
         self.ceiling = self.ceiling.max(limit.capacity());
-        let weight = limit.scale().weight;
-        if weight != self.weight {
-            let tokens = self.bucket.level / self.weight;
-            let rest = self.bucket.level % self.weight;
-            // Lua has no wider integer, so the rest is re-weighed in doubles that are exact
-            // only for small weights, and counts as a whole token otherwise.
-            let exact = self.weight < WEIGHT_EXACT && weight < WEIGHT_EXACT;
-            let rest = match rest {
-                0 => 0,
-                rest if exact => (rest * weight).div_ceil(self.weight),
-                _ => weight,
-            };
-            // Capped only to stay exact. A cap at the new capacity would forget what was charged,
-            // and while a deployment mixes two limits, each of its calls would forget it again.
-            let tokens = tokens.min(tokens_end(limit) - 1);
-            self.bucket.level = tokens * weight + rest;
-            self.weight = weight;
-        }
+        self.meter.adopt(limit);
     }
 
     /// If the store was emptied after this ledger was last touched, what it says is out of date:
     /// its bucket counts as spent when all others do.
     fn outlive(&mut self, birth: Birth, limit: &Limit) {
-        if self.bucket.at < birth.emptied {
-            self.bucket = Bucket {
-                level: limit.scale().level(self.exact_ceiling(limit)),
-                at: birth.emptied,
-            };
+        if self.meter.at() < birth.emptied {
+            self.meter = Meter::spent(self.exact_ceiling(limit), birth.emptied, limit);
         }
     }
 
@@ -208,7 +192,7 @@ impl Ledger {
         self.records.retain(|_, record| !over(record));
         ended.sort_by_key(|record| record.expiry);
         for record in ended {
-            self.bucket.drain(record.expiry, limit);
+            self.meter.drain(record.expiry, limit);
             self.charge(record.outstanding(), limit);
             self.outstanding -= record.outstanding();
             self.demand -= u64::from(record.demand.0);
@@ -219,29 +203,27 @@ impl Ledger {
 
     /// Adds tokens to what is charged, up to the ceiling.
     fn charge(&mut self, tokens: u64, limit: &Limit) {
-        let (level, ceiling) = (self.bucket.level, self.exact_ceiling(limit));
-        let charged = level + limit.scale().level(tokens.min(ceiling));
-        self.bucket.level = level.max(charged.min(limit.scale().level(ceiling)));
+        let ceiling = self.exact_ceiling(limit);
+        self.meter.charge(tokens, ceiling, limit);
     }
 
     /// Once all that was granted under a larger limit fits the capacity, the rest of that limit is
     /// history.
     fn lower_ceiling(&mut self, limit: &Limit) {
-        let fits = limit.capacity().checked_sub(self.outstanding);
-        if fits.is_some_and(|fits| self.bucket.level <= limit.scale().level(fits)) {
+        if self.fits(limit) {
             self.ceiling = limit.capacity();
         }
     }
 
     /// The ceiling, in tokens of which the level stays exact.
     fn exact_ceiling(&self, limit: &Limit) -> u64 {
-        self.ceiling.min(tokens_end(limit) - 1)
+        self.ceiling.min(Meter::tokens_max(limit))
     }
 
     fn spend(&mut self, cost: u64, limit: &Limit, now: StoreTime) -> Reply {
         let fits = cost <= self.free(limit);
         if fits {
-            self.bucket.level += limit.scale().level(cost);
+            self.meter.spend(cost, limit);
         }
         let status = if fits { Status::Spent } else { Status::Denied };
         let wait = self.wait_for(if fits { 0 } else { cost }, limit, now);
@@ -251,13 +233,13 @@ impl Ledger {
     /// Forgives what is charged; but not while all counts as spent, because leases that the store
     /// has forgotten may be spent until then, and nobody knows how much that is.
     fn forgive(&mut self, limit: &Limit, now: StoreTime) -> Reply {
-        let frozen = self.bucket.at.as_micros().saturating_sub(now.as_micros());
+        let frozen = self.meter.at().as_micros().saturating_sub(now.as_micros());
         let (status, wait) = match frozen {
             0 => (Status::Forgiven, Wait::None),
             frozen => (Status::Denied, Wait::For(Micros(frozen.min(WAIT_MAX)))),
         };
         if status == Status::Forgiven {
-            self.bucket.level = 0;
+            self.meter.forgive();
         }
         self.reply(status, 0, StoreTime::ZERO, wait, limit, now)
     }
@@ -351,8 +333,7 @@ impl Ledger {
 
     /// Whole tokens neither charged nor outstanding.
     fn free(&self, limit: &Limit) -> u64 {
-        let uncharged = limit.capacity_level().saturating_sub(self.bucket.level);
-        (uncharged / limit.scale().weight).saturating_sub(self.outstanding)
+        self.meter.uncharged(limit).saturating_sub(self.outstanding)
     }
 
     /// When `missing` more tokens will fit.
@@ -367,14 +348,8 @@ impl Ledger {
         else {
             return Wait::Held;
         };
-        match self
-            .bucket
-            .level
-            .saturating_sub(limit.scale().level(allowed))
-        {
-            0 => Wait::None,
-            lacking => Wait::For(self.bucket.time_to_drain(lacking, limit, now)),
-        }
+        let wait = self.meter.time_until_at_most(allowed, limit, now);
+        wait.map_or(Wait::None, Wait::For)
     }
 
     fn reply(
@@ -427,17 +402,9 @@ impl Record {
     }
 }
 
-/// The level of as many tokens is no longer exact.
-const fn tokens_end(limit: &Limit) -> u64 {
-    LEVEL_END / limit.scale().weight
-}
-
 /// Kept beyond the last effect, so that a replica that is late by less is still known.
 const LIFETIME_MARGIN: Micros = Micros(1_000_000);
 
 /// More than any replica can have been granted. A claim that would raise what is outstanding
 /// beyond is cut, so that the sum of all claims can be stored and told, whatever replicas say.
 const CLAIM_MAX: u64 = 1 << 52;
-
-/// Two numbers below this have a product below 2^52.
-const WEIGHT_EXACT: u64 = 1 << 26;

@@ -23,6 +23,7 @@ mod limit_id;
 #[cfg(feature = "serde")]
 mod limit_serde;
 mod message;
+mod meter;
 mod parse;
 mod scale;
 mod split_mix;
@@ -30,7 +31,6 @@ mod time;
 mod verdict;
 
 pub use birth::Birth;
-pub use bucket::Bucket;
 pub use estimate::Estimate;
 pub use ledger::{Ledger, Record};
 pub use ledgers::{Kept, Ledgers};
@@ -38,6 +38,7 @@ pub use limit::{Limit, LimitBuilder, Rate};
 pub use limit_error::LimitError;
 pub use limit_id::LimitId;
 pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
+pub use meter::Meter;
 pub use scale::Scale;
 pub use split_mix::{SplitMix64, backoff};
 pub use time::{Instant, Micros, StoreTime};

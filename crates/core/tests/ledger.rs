@@ -5,7 +5,7 @@
 //! `properties`.
 
 use leasehold_core::{
-    Birth, Demand, LeaseRequest, Ledger, Limit, Micros, RecordId, Reply, Request, Status,
+    Birth, Demand, LeaseRequest, Ledger, Limit, Meter, Micros, RecordId, Reply, Request, Status,
     StoreTime, Wait,
 };
 
@@ -653,11 +653,12 @@ fn a_changed_limit_rounds_what_is_charged_up() {
     store.limit = limit("1/7us burst 10");
     store.look(at(1));
     assert_eq!(store.charged(), 1);
-    store.slot.as_mut().unwrap().bucket.level -= 1;
+    let meter = &mut store.slot.as_mut().unwrap().meter;
+    *meter = Meter::from_stored(meter.level() - 1, meter.at(), meter.weight());
     store.limit = limit("1/5us burst 10");
     store.look(at(1));
     assert_eq!(
-        store.slot.as_ref().unwrap().bucket.level,
+        store.slot.as_ref().unwrap().meter.level(),
         5,
         "6/7 of 5 is 4.3"
     );
@@ -848,7 +849,7 @@ fn after_its_lifetime_a_ledger_says_what_an_empty_slot_says() {
         let mut forgotten = store.clone();
         forgotten.slot = None;
         assert_eq!(kept.ask(&request, over), forgotten.ask(&request, over));
-        assert_eq!(kept.slot.unwrap().bucket, forgotten.slot.unwrap().bucket);
+        assert_eq!(kept.slot.unwrap().meter, forgotten.slot.unwrap().meter);
     }
 }
 
@@ -927,7 +928,7 @@ impl Store {
 
     /// Tokens charged and not yet drained: whole ones, in these conversations.
     fn charged(&self) -> u64 {
-        let level = self.slot.as_ref().map_or(0, |ledger| ledger.bucket.level);
+        let level = self.slot.as_ref().map_or(0, |ledger| ledger.meter.level());
         let weight = self.limit.scale().weight;
         assert_eq!(level % weight, 0, "parts of tokens are charged");
         level / weight

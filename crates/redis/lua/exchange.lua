@@ -154,7 +154,7 @@ local function drain_to(to)
   end
 end
 
--- Bucket::emptied
+-- Meter::spent
 local function count_as_spent(tokens)
   level, at = tokens * weight, emptied
 end
@@ -170,7 +170,7 @@ local function time_to_drain(units)
   return micros
 end
 
--- Ledger::adopt
+-- Meter::adopt
 local function adopt()
   local tokens = floor(level / weighed)
   local rest = level - tokens * weighed

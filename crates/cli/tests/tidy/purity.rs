@@ -29,6 +29,24 @@ pub(crate) fn unchecked(source: &File) -> Vec<String> {
     forbidden(source, UNCHECKED)
 }
 
+/// Level units above `core`, where tokens and times are told instead.
+///
+/// The codec hands the scale of a limit to the script. Rivals of the simulator count for
+/// themselves, and `weight` is also what a message costs a server, or how often a mishap comes.
+pub(crate) fn level_units(source: &File) -> Vec<String> {
+    let lets_off = |path: &&str| source.path.starts_with(*path);
+    if OWN_SCALE.iter().any(|path| lets_off(path)) {
+        return Vec::new();
+    }
+    let has_other_weights = OTHER_WEIGHTS.iter().any(|path| lets_off(path));
+    let words = if has_other_weights {
+        &LEVEL_UNITS[1..]
+    } else {
+        LEVEL_UNITS
+    };
+    forbidden(source, words)
+}
+
 /// The words that occur in what the source ships.
 fn forbidden(source: &File, words: &[(&str, &str)]) -> Vec<String> {
     let mut violations = Vec::new();
@@ -206,6 +224,22 @@ const TIME_COMES_IN: &str = "below `limiter` time comes in as the argument `now`
 const SEEDS_COME_IN: &str = "below `limiter` nothing is drawn at random; seeds come in as values";
 const EFFECTS_GO_OUT: &str = "below `limiter` effects go out as values";
 
+/// Words that count in level units.
+const LEVEL_UNITS: &[(&str, &str)] = &[
+    (".weight", CORE_WEIGHS),
+    ("scale()", CORE_WEIGHS),
+    ("capacity_level", CORE_WEIGHS),
+    ("meter.level", CORE_WEIGHS),
+];
+
+const CORE_WEIGHS: &str = "above `core` the store's words are tokens and times, not level units";
+
+/// Files that count in level units all the same.
+const OWN_SCALE: [&str; 2] = ["crates/redis/src/codec.rs", "crates/sim/src/rivals/"];
+
+/// Files in which something else has a weight.
+const OTHER_WEIGHTS: [&str; 2] = ["crates/sim/src/server/", "crates/sim/src/faults/"];
+
 /// Words that read a clock, of which one file of `limiter` may.
 const CLOCK: &[(&str, &str)] = &[
     ("Instant::now", ONE_FILE_READS_TIME),
@@ -284,6 +318,20 @@ mod planted {
             clock_reads(&source("crates/limiter/src/clock.rs", text)).len(),
             0
         );
+    }
+
+    #[test]
+    fn level_units_above_core_are_caught() {
+        let found = |path: &str, text: &str| level_units(&source(path, text)).len();
+        for (word, _) in LEVEL_UNITS {
+            let text = format!("let x = it {word}");
+            assert_eq!(found("crates/sync/src/plan.rs", &text), 1, "{word}");
+            assert_eq!(found("crates/redis/src/codec.rs", &text), 0, "{word}");
+        }
+        let weight = "let calls = message.weight.calls;";
+        assert_eq!(found("crates/sim/src/server/queue.rs", weight), 0);
+        assert_eq!(found("crates/sim/src/leased/store.rs", weight), 1);
+        assert_eq!(found("crates/sim/src/server/queue.rs", "limit.scale()"), 1);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The arithmetic of limits against rational numbers in wide integers.
 
+use std::collections::BTreeMap;
+
 use leasehold_core::{
-    Birth, Bucket, Demand, LeaseRequest, Ledger, Limit, Micros, Rate, Record, RecordId, Request,
-    StoreTime,
+    Birth, Demand, LeaseRequest, Ledger, Limit, Meter, Micros, Rate, Record, RecordId, Request,
+    Status, StoreTime, Wait,
 };
 
 use crate::random::{Random, for_seeds};
@@ -39,11 +41,10 @@ fn a_level_drains_by_rate_times_time_and_nothing_is_ever_rounded() {
         let limit = any_limit(random);
         let bucket = any_bucket(&limit, random);
         let to = any_time(random);
-        let mut drained = bucket;
-        drained.drain(to, &limit);
-        assert_eq!(drained.at, to.max(bucket.at));
+        let drained = drained(bucket, to, &limit);
+        assert_eq!(drained.at(), to.max(bucket.at()));
         assert_eq!(
-            i128::from(drained.level),
+            i128::from(drained.level()),
             level_at(bucket, to, &limit),
             "{limit}"
         );
@@ -55,13 +56,11 @@ fn draining_twice_is_draining_once() {
     for_seeds(CASES, |random| {
         let limit = any_limit(random);
         let bucket = any_bucket(&limit, random);
-        let last = any_time(random).max(bucket.at);
+        let last = any_time(random).max(bucket.at());
         let between =
-            StoreTime::from_micros(random.within(bucket.at.as_micros()..=last.as_micros()));
-        let (mut once, mut twice) = (bucket, bucket);
-        once.drain(last, &limit);
-        twice.drain(between, &limit);
-        twice.drain(last, &limit);
+            StoreTime::from_micros(random.within(bucket.at().as_micros()..=last.as_micros()));
+        let once = drained(bucket, last, &limit);
+        let twice = drained(drained(bucket, between, &limit), last, &limit);
         assert_eq!(once, twice, "{limit}");
     });
 }
@@ -71,10 +70,15 @@ fn the_time_to_drain_is_the_first_at_which_it_has_drained() {
     for_seeds(CASES, |random| {
         let limit = any_limit(random);
         let bucket = any_bucket(&limit, random);
-        let amount = random.within(1..=bucket.level);
+        let cost = random.within(1..=limit.capacity());
         let now = any_time(random);
-        let wait = bucket.time_to_drain(amount, &limit, now);
-        let left = i128::from(bucket.level - amount);
+        let mut slot = Some(ledger_of(bucket, &limit));
+        let reply = Ledger::exchange(&mut slot, &Request::Spend { cost }, &limit, BORN_FULL, now);
+        let Wait::For(wait) = reply.wait else {
+            assert_eq!(reply.status, Status::Spent, "{limit}");
+            return;
+        };
+        let left = i128::from(limit.scale().level(limit.capacity() - cost));
         // Some bursts take longer than any wait that is told.
         let told_early = wait == WAIT_LONGEST;
         let level_after = |wait| level_at(bucket, now + Micros(wait), &limit);
@@ -121,28 +125,45 @@ fn ledger_with_demand(demand: Demand, limit: &Limit, now: StoreTime) -> Ledger {
         expiry: now + Micros(1_000_000),
         demand,
     };
+    let meter = Meter::from_stored(0, now, limit.scale().weight);
     Ledger {
-        bucket: Bucket::full(now),
-        outstanding: 0,
         demand: demand.0.into(),
         next_expiry: record.expiry,
-        weight: limit.scale().weight,
-        ceiling: limit.capacity(),
         records: [(record_id(2), record)].into(),
+        ..ledger_of(meter, limit)
     }
+}
+
+/// A ledger without a lease.
+fn ledger_of(meter: Meter, limit: &Limit) -> Ledger {
+    Ledger {
+        meter,
+        outstanding: 0,
+        demand: 0,
+        next_expiry: StoreTime::ZERO,
+        ceiling: limit.capacity(),
+        records: BTreeMap::new(),
+    }
+}
+
+/// The meter after a look at `to`.
+fn drained(meter: Meter, to: StoreTime, limit: &Limit) -> Meter {
+    let mut slot = Some(ledger_of(meter, limit));
+    Ledger::exchange(&mut slot, &Request::Spend { cost: 0 }, limit, BORN_FULL, to);
+    slot.expect("an exchange leaves a ledger").meter
 }
 
 /// The level at `to`, from the rate itself: the level over the weight is in tokens, and the clock
 /// is read in steps of the resolution.
-fn level_at(bucket: Bucket, to: StoreTime, limit: &Limit) -> i128 {
+fn level_at(bucket: Meter, to: StoreTime, limit: &Limit) -> i128 {
     let step = i128::try_from(limit.resolution().as_micros()).expect("at most a second");
     let steps = |time: StoreTime| i128::from(time.as_micros()) / step;
-    let micros = ((steps(to) - steps(bucket.at)) * step).max(0);
+    let micros = ((steps(to) - steps(bucket.at())) * step).max(0);
     let weight = i128::from(limit.scale().weight);
     let drained = micros * i128::from(limit.rate().tokens) * weight;
     let period = i128::from(limit.rate().period.0);
     assert_eq!(drained % period, 0, "a step drains whole level units");
-    (i128::from(bucket.level) - drained / period).max(0)
+    (i128::from(bucket.level()) - drained / period).max(0)
 }
 
 /// Any rate there is use for, and bursts up to the largest that can be kept exact.
@@ -174,11 +195,9 @@ fn any_period(random: &mut Random) -> u64 {
     random.of_any_size(1..=most) * unit
 }
 
-fn any_bucket(limit: &Limit, random: &mut Random) -> Bucket {
-    Bucket {
-        level: random.of_any_size(1..=limit.capacity_level()),
-        at: any_time(random),
-    }
+fn any_bucket(limit: &Limit, random: &mut Random) -> Meter {
+    let level = random.of_any_size(1..=limit.capacity_level());
+    Meter::from_stored(level, any_time(random), limit.scale().weight)
 }
 
 /// Up to the year 2041, as often in this decade as in the store's first seconds.

@@ -99,7 +99,7 @@ impl Store {
     fn excess(&self) -> u64 {
         self.ledger.as_ref().map_or(0, |ledger| {
             let outstanding = ledger.outstanding * self.limit.scale().weight;
-            (ledger.bucket.level + outstanding).saturating_sub(self.limit.capacity_level())
+            (ledger.meter.level() + outstanding).saturating_sub(self.limit.capacity_level())
         })
     }
 
@@ -135,7 +135,7 @@ fn balance(ledger: &Ledger, reply: &Reply, limit: &Limit) {
 /// The free tokens fit and one more does not; all has drained when it was told to, and no sooner.
 fn is_told(ledger: &Ledger, reply: &Reply, limit: &Limit) {
     let scale = limit.scale();
-    let level = u128::from(ledger.bucket.level);
+    let level = u128::from(ledger.meter.level());
     let units = |tokens: u64| u128::from(tokens) * u128::from(scale.weight);
     let capacity = u128::from(limit.capacity_level());
     let in_use = |free: u64| level + units(ledger.outstanding) + units(free);
@@ -146,7 +146,7 @@ fn is_told(ledger: &Ledger, reply: &Reply, limit: &Limit) {
     assert!(in_use(reply.free + 1) > capacity, "{reply:?} of {ledger:?}");
 
     let in_use = level + units(ledger.outstanding.min(ledger.ceiling));
-    let begun = ledger.bucket.at.as_micros() / scale.tick;
+    let begun = ledger.meter.at().as_micros() / scale.tick;
     let drained_in = |micros: u64| {
         let ended = (reply.now + Micros(micros)).as_micros() / scale.tick;
         u128::from(ended.saturating_sub(begun)) * u128::from(scale.drain)
@@ -155,7 +155,7 @@ fn is_told(ledger: &Ledger, reply: &Reply, limit: &Limit) {
     assert!(drained_in(full_in) >= in_use, "{reply:?} of {ledger:?}");
     let is_first = full_in == 0 || drained_in(full_in - 1) < in_use;
     assert!(
-        is_first || ledger.bucket.at > reply.now,
+        is_first || ledger.meter.at() > reply.now,
         "{reply:?} of {ledger:?}"
     );
 }

@@ -37,7 +37,7 @@ pub(crate) fn reached(
         Request::Spend { cost } => reached.when("spend: a look", *cost == 0),
         Request::Charge { tokens } => {
             let ledger = &after.kept.ledger;
-            let free = ledger.bucket.level < limit.capacity_level();
+            let free = ledger.meter.level() < limit.capacity_level();
             reached.when("charge: all", *tokens > 0 && free);
             reached.when("charge: up to the ceiling", *tokens > 0 && !free);
         }
@@ -96,26 +96,26 @@ impl Reached {
         after: &Stored,
     ) {
         let Ledger {
-            bucket,
-            weight,
+            meter,
             records,
             next_expiry,
             ..
         } = &before.kept.ledger;
+        let (level, weight, at) = (meter.level(), meter.weight(), meter.at());
         let new_weight = limit.scale().weight;
-        let (changed, rest) = (*weight != new_weight, bucket.level % weight > 0);
-        let exact = *weight < 1 << 26 && new_weight < 1 << 26;
-        let beyond = bucket.level / weight > limit.capacity();
+        let (changed, rest) = (weight != new_weight, level % weight > 0);
+        let exact = weight < 1 << 26 && new_weight < 1 << 26;
+        let beyond = level / weight > limit.capacity();
         self.when("adopt: exactly", changed && rest && exact);
         self.when("adopt: a whole token", changed && rest && !exact);
         self.when("adopt: no rest", changed && !rest);
         self.when("adopt: beyond the capacity", changed && beyond);
-        self.when("outlived", bucket.at < birth.emptied);
+        self.when("outlived", at < birth.emptied);
         let (ceiling, capacity) = (before.kept.ledger.ceiling, limit.capacity());
         self.when("the ceiling rises", ceiling < capacity);
         self.when("the ceiling falls", ceiling > after.kept.ledger.ceiling);
         self.when("the ceiling stays", after.kept.ledger.ceiling > capacity);
-        self.when("the clock went back", bucket.at > now);
+        self.when("the clock went back", at > now);
 
         let mut expiries: Vec<_> = records.values().map(|record| record.expiry).collect();
         expiries.sort_unstable();
@@ -128,11 +128,11 @@ impl Reached {
         self.when("expire: not yet", none_over && *next_expiry > now);
         self.when("expire: looked in vain", none_over && *next_expiry <= now);
 
-        let emptied = bucket.level > 0 && after.kept.ledger.bucket.level == 0;
+        let emptied = level > 0 && after.kept.ledger.meter.level() == 0;
         self.when("drained to nothing", emptied);
-        let coarse = bucket.at < now && limit.scale().tick > 1;
+        let coarse = at < now && limit.scale().tick > 1;
         self.when("drained in coarse ticks", coarse);
-        let above = bucket.level > limit.capacity_level();
+        let above = level > limit.capacity_level();
         self.when("above the capacity", above);
         self.when(
             "kept as long as before",

@@ -378,7 +378,7 @@ impl Model {
             match rng.below(4) {
                 0 => birth,
                 1 => stored.kept.forget_at,
-                _ if expiries.is_empty() => stored.kept.ledger.bucket.at,
+                _ if expiries.is_empty() => stored.kept.ledger.meter.at(),
                 _ => rng.pick(&expiries),
             }
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_core::{Birth, Bucket, Demand, Kept, Ledger, Record, RecordId, StoreTime};
+use leasehold_core::{Birth, Demand, Kept, Ledger, Meter, Record, RecordId, StoreTime};
 use leasehold_redis::codec::{Answer, Call, RunId};
 use leasehold_testbed::{Binary, LocalServer, ServerOptions};
 use redis::{Connection, Pipeline, Value};
@@ -160,11 +160,10 @@ fn read_plain(plain: &[u8]) -> Checked<Stored> {
     let time = StoreTime::from_micros;
     let at = time(at);
     let ledger = Ledger {
-        bucket: Bucket { level, at },
+        meter: Meter::from_stored(level, at, weight),
         outstanding: 0,
         demand: 0,
         next_expiry: StoreTime::ZERO,
-        weight,
         ceiling,
         records: BTreeMap::new(),
     };
@@ -191,14 +190,10 @@ fn read_hash(fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Checked<Stored> {
     let records = fields.iter().filter(|(name, _)| *name != b"h");
     let records = records.map(|(name, record)| read_record(name, record));
     let ledger = Ledger {
-        bucket: Bucket {
-            level,
-            at: time(at),
-        },
+        meter: Meter::from_stored(level, time(at), weight),
         outstanding,
         demand,
         next_expiry: time(next_expiry),
-        weight,
         ceiling,
         records: records.collect::<Checked<_>>()?,
     };

@@ -1,10 +1,9 @@
 //! Messages and answers of the limiter, as the log of a run tells them.
 
-use leasehold_core::{Ledger, Limit, RecordId, Request};
+use leasehold_core::{Limit, RecordId, Request};
 
 use crate::leased::replica::{Message, demand_of};
 use crate::leased::store::Answered;
-use crate::numbers::float;
 use crate::record::{self, Asked, Executed, Numbers, Sending};
 
 pub(super) fn sending(message: &Message) -> Sending {
@@ -56,11 +55,6 @@ pub(super) fn answered(message: &Message, answer: &Answered) -> Executed {
         emptied_us: answer.birth.emptied.as_micros(),
         keys: keys.collect(),
     }
-}
-
-/// Tokens charged and not yet drained.
-pub(super) fn charged(ledger: &Ledger) -> f64 {
-    float(ledger.bucket.level) / float(ledger.weight)
 }
 
 /// A lease's name: its process and its number there.

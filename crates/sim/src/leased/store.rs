@@ -90,7 +90,7 @@ impl StoreModel for LeasedStore {
             excuse.excused |= learns(before, request, now);
             // What was admitted without leave is charged whether it fits or not.
             excuse.excused |= matches!(request, Request::Charge { .. });
-            let touched = before.map(|ledger| ledger.bucket.at);
+            let touched = before.map(|ledger| ledger.meter.at());
             // Each as a batch of its own, so that each step is checked: they are met alike.
             let calls = [(key, &limit, request)];
             let (known, hold) = (message.known_birth, message.quarantine);
@@ -103,7 +103,7 @@ impl StoreModel for LeasedStore {
             if let Some(ledger) = ledger {
                 check(ledger, &limit, excuse.excused);
             }
-            levels.push(ledger.map_or(0.0, log::charged));
+            levels.push(ledger.map_or(0.0, |ledger| ledger.meter.charged()));
             self.excuses.insert(key, excuse);
             if reply.status == Status::Spent {
                 let cost = match call.request {
@@ -184,9 +184,8 @@ fn check(ledger: &Ledger, limit: &Limit, excused: bool) {
             "what is outstanding is not the sum over the records: {ledger:?}"
         );
     }
-    let level = ledger.bucket.level + limit.scale().level(outstanding.min(limit.capacity()));
     assert!(
-        excused || (outstanding <= limit.capacity() && level <= limit.capacity_level()),
+        excused || ledger.fits(limit),
         "charged and outstanding tokens exceed the capacity: {ledger:?}"
     );
 }

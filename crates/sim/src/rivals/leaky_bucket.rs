@@ -12,22 +12,25 @@
 //!
 //! The level is what was poured in and has not leaked, exactly, in level units of `weight` each.
 
-use leasehold_core::{Bucket, Limit, StoreTime};
+use leasehold_core::{Limit, StoreTime};
 
 use super::meter::Refusal;
 
 /// The bucket's content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct LeakyBucket {
-    bucket: Bucket,
-    /// The weight of a token in `bucket`; 0 in a blank one.
+    level: u64,
+    /// When the level was exact.
+    at: StoreTime,
+    /// The weight of a token in `level`; 0 in a blank one.
     weight: u64,
 }
 
 impl Default for LeakyBucket {
     fn default() -> Self {
         Self {
-            bucket: Bucket::full(StoreTime::ZERO),
+            level: 0,
+            at: StoreTime::ZERO,
             weight: 0,
         }
     }
@@ -39,41 +42,54 @@ impl LeakyBucket {
         let free_from = limit.burst().checked_sub(cost).ok_or(Refusal::NEVER)?;
         let now = StoreTime::from_micros(now_us);
         self.adopt(limit);
-        self.bucket.drain(now, limit);
+        self.leak(now, limit);
         let free_from = limit.scale().level(free_from);
-        match self.bucket.level.checked_sub(free_from) {
+        match self.level.checked_sub(free_from) {
             None | Some(0) => Ok(()),
             Some(over) => {
-                let wait = self.bucket.time_to_drain(over, limit, now);
-                Err(Refusal::after_us(wait.0))
+                let scale = limit.scale();
+                let tick = self.at.as_micros() / scale.tick + over.div_ceil(scale.drain);
+                let leaked_us = tick.saturating_mul(scale.tick).min(WAIT_MAX_US);
+                Err(Refusal::after_us(leaked_us.saturating_sub(now_us)))
             }
         }
     }
 
     /// Pours `cost` in, for which there is room.
     pub(super) fn charge(&mut self, cost: u64, limit: &Limit) {
-        self.bucket.level += limit.scale().level(cost);
+        self.level += limit.scale().level(cost);
     }
 
     /// Whether it still says more than a blank one.
     pub(super) fn matters(&self, limit: &Limit, now_us: u64) -> bool {
         let mut later = *self;
         later.adopt(limit);
-        later.bucket.drain(StoreTime::from_micros(now_us), limit);
-        later.bucket.level > 0
+        later.leak(StoreTime::from_micros(now_us), limit);
+        later.level > 0
+    }
+
+    /// Leaks up to `to`; time that goes back leaks nothing.
+    fn leak(&mut self, to: StoreTime, limit: &Limit) {
+        let scale = limit.scale();
+        let leaked = scale.ticks(self.at, to).saturating_mul(scale.drain);
+        self.level = self.level.saturating_sub(leaked);
+        self.at = self.at.max(to);
     }
 
     /// Weighs the level anew if the limit has changed, rounding up.
     fn adopt(&mut self, limit: &Limit) {
         let weight = limit.scale().weight;
         if self.weight != weight {
-            let level = u128::from(self.bucket.level) * u128::from(weight);
+            let level = u128::from(self.level) * u128::from(weight);
             let level = level.div_ceil(u128::from(self.weight.max(1)));
-            self.bucket.level = u64::try_from(level).unwrap_or(u64::MAX).min(LEVEL_MAX);
+            self.level = u64::try_from(level).unwrap_or(u64::MAX).min(LEVEL_MAX);
             self.weight = weight;
         }
     }
 }
+
+/// Nobody waits as long: 142 years.
+const WAIT_MAX_US: u64 = 1 << 52;
 
 /// No level a limit can need comes near; what is above only waits for a limit to change back.
 const LEVEL_MAX: u64 = 1 << 62;
