@@ -35,10 +35,10 @@ pub(crate) fn unchecked(source: &File) -> Vec<String> {
 /// themselves, and `weight` is also what a message costs a server, or how often a mishap comes.
 pub(crate) fn level_units(source: &File) -> Vec<String> {
     let lets_off = |path: &&str| source.path.starts_with(*path);
-    if OWN_SCALE.iter().any(|path| lets_off(path)) {
+    if OWN_SCALE.iter().any(&lets_off) {
         return Vec::new();
     }
-    let has_other_weights = OTHER_WEIGHTS.iter().any(|path| lets_off(path));
+    let has_other_weights = OTHER_WEIGHTS.iter().any(lets_off);
     let words = if has_other_weights {
         &LEVEL_UNITS[1..]
     } else {
