@@ -172,7 +172,7 @@ pub struct LeaseView {
     pub generation: Generation,
 }
 
-/// The tokens that [`Lease::withdraw`](crate::Lease::withdraw) took out.
+/// The tokens that [`OwnedEntry::withdraw`](crate::OwnedEntry::withdraw) took out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Withdrawn {
     /// Tokens that can still be released.

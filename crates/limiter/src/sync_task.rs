@@ -269,6 +269,11 @@ impl SyncTask {
     }
 
     fn handle_completion(&mut self, completed: Completed) {
+        // Only the end of the runtime cancels a flight, and it ends this task too: those who wait
+        // hear of that end, not of a store that failed.
+        if completed.as_ref().is_err_and(JoinError::is_cancelled) {
+            return;
+        }
         let (id, answer) = completed.unwrap_or_else(|error| {
             let lost = StoreError::new(format_args!("the store broke down: {error}"));
             (error.id(), Err(lost))
