@@ -134,9 +134,9 @@ impl Owner {
         removed
     }
 
-    /// Forgets every key and drops what is leased of it, as an owner does that has lost its books.
-    /// What a thread refunds later is lost until the lease expires. Entries that are claimed stay
-    /// so: drop them.
+    /// Forgets every key and drops what is leased of it: the sync task begins anew after a panic,
+    /// or ends. A refund that comes later is lost until the lease expires. Entries that are claimed
+    /// stay so: drop them.
     pub fn forget_all(&mut self) {
         for entry in self.requests.table.all() {
             self.remove(&entry);
@@ -172,7 +172,7 @@ impl fmt::Display for Full {
 impl Error for Full {}
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use leasehold_core::Instant;
 
     use super::*;
@@ -190,7 +190,8 @@ mod tests {
         }
     }
 
-    fn cache_of(keys_max: usize) -> (Arc<Requests>, Owner) {
+    /// An empty cache with room for so many keys and four signals: both its sides.
+    pub(crate) fn cache_of(keys_max: usize) -> (Arc<Requests>, Owner) {
         let owner = Owner::new(Config {
             keys_max,
             seed: 1,

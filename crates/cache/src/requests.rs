@@ -439,6 +439,7 @@ mod tests {
     use super::*;
     use crate::owned_entry::OwnedEntry;
     use crate::owner::Owner;
+    use crate::owner::tests::cache_of;
 
     const NOW: Instant = Instant::ORIGIN;
     const DEADLINE: Instant = Instant::from_nanos(24 << 22);
@@ -460,15 +461,6 @@ mod tests {
 
     fn cache() -> (Arc<Requests>, Owner) {
         cache_of(3)
-    }
-
-    fn cache_of(keys_max: usize) -> (Arc<Requests>, Owner) {
-        let owner = Owner::new(Config {
-            keys_max,
-            seed: 1,
-            signals: 4,
-        });
-        (Arc::clone(owner.requests()), owner)
     }
 
     fn lease(owner: &mut Owner, key: KeyRef<'_>, tokens: u32) -> OwnedEntry {
