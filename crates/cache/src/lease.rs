@@ -266,7 +266,7 @@ impl Lease {
     /// True once, when threads have lost many races for the stock.
     #[cold]
     #[inline(never)]
-    fn count_races(&self, lost: u32) -> bool {
+    pub(crate) fn count_races(&self, lost: u32) -> bool {
         let before = self.races_lost.fetch_add(lost, Relaxed);
         before < RACES_MANY && before.saturating_add(lost) >= RACES_MANY
     }

@@ -12,6 +12,8 @@ use core::fmt;
 use core::num::NonZero;
 use std::sync::Arc;
 
+use leasehold_core::Instant;
+
 use crate::entry::Entry;
 use crate::key::KeyRef;
 use crate::owned_entry::OwnedEntry;
@@ -148,14 +150,26 @@ impl Owner {
     /// The next entry that wants the owner's attention. The owner looks at the entry afterwards:
     /// what happens from here on raises a new signal.
     ///
-    /// If threads contend for the entry, its lease is [striped](OwnedEntry::stripe) first.
-    pub fn next_signal(&mut self) -> Option<Arc<Entry>> {
-        let entry = self.requests.signals.next()?;
-        if entry.lease.is_contended() && self.striped < STRIPED_MAX {
+    /// If threads contend for the entry, its lease is [striped](OwnedEntry::stripe) first. That is
+    /// all it needs as long as its tokens are not below the watermark at `now`, so then it is passed
+    /// over: tokens that threads spend at full speed are not to go back to the store.
+    pub fn next_signal(&mut self, now: Instant) -> Option<Arc<Entry>> {
+        loop {
+            let entry = self.requests.signals.next()?;
+            let is_low = entry.lease.view(now).live < entry.watermark();
+            if !self.stripe_if_contended(&entry) || is_low {
+                return Some(entry);
+            }
+        }
+    }
+
+    fn stripe_if_contended(&mut self, entry: &Entry) -> bool {
+        let stripes = entry.lease.is_contended() && self.striped < STRIPED_MAX;
+        if stripes {
             entry.lease.stripe(self.threads);
             self.striped += 1;
         }
-        Some(entry)
+        stripes
     }
 }
 
@@ -173,8 +187,6 @@ impl Error for Full {}
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use leasehold_core::Instant;
-
     use super::*;
     use crate::key::LimitId;
     use crate::local_decision::LocalDecision;
@@ -263,7 +275,7 @@ pub(crate) mod tests {
         }
         owner.forget_all();
         assert_eq!(cache.len(), 0);
-        assert!(owner.next_signal().is_none());
+        assert!(owner.next_signal(NOW).is_none());
         for (entry, subject) in entries.iter().zip(&subjects) {
             assert!(entry.is_forgotten());
             assert_eq!(
@@ -275,5 +287,23 @@ pub(crate) mod tests {
         }
         let again = owner.insert(key(&subjects[0])).unwrap();
         assert!(!Arc::ptr_eq(&again, &entries[0]));
+    }
+
+    /// Such a call gave back four million tokens that two threads were spending.
+    #[test]
+    fn a_lease_that_threads_contend_for_gets_stripes_and_is_otherwise_left_alone() {
+        let (_, mut owner) = cache_of(2);
+        let mut contended = |live, watermark| {
+            let entry = owner.insert(key(&[live])).unwrap();
+            let mut entry = owner.claim(&entry).unwrap();
+            entry.deposit(u32::from(live), DEADLINE, NOW);
+            entry.set_watermark(watermark);
+            entry.lease.count_races(1000);
+            owner.requests().raise(&entry);
+            let told = owner.next_signal(NOW).is_some();
+            (told, entry.lease.is_striped())
+        };
+        assert_eq!(contended(10, 10), (false, true));
+        assert_eq!(contended(9, 10), (true, true), "it is low besides");
     }
 }

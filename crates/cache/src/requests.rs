@@ -555,8 +555,8 @@ mod tests {
         assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(3, false));
         assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(2, true));
         assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(1, false));
-        assert!(Arc::ptr_eq(&owner.next_signal().unwrap(), &alice));
-        assert!(owner.next_signal().is_none());
+        assert!(Arc::ptr_eq(&owner.next_signal(NOW).unwrap(), &alice));
+        assert!(owner.next_signal(NOW).is_none());
         assert_eq!(cache.try_acquire(ALICE, 1, NOW), allow(0, true));
     }
 
@@ -618,9 +618,9 @@ mod tests {
         lease(&mut owner, BOB, 5).set_watermark(5);
         let requests = [(ALICE, 1), (BOB, 2)];
         assert_eq!(all(&cache, &requests), allow_all(1, 3, true));
-        assert!(owner.next_signal().is_some());
-        assert!(owner.next_signal().is_some());
-        assert!(owner.next_signal().is_none());
+        assert!(owner.next_signal(NOW).is_some());
+        assert!(owner.next_signal(NOW).is_some());
+        assert!(owner.next_signal(NOW).is_none());
     }
 
     #[test]

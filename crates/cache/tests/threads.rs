@@ -106,7 +106,7 @@ fn threads_that_fight_over_a_key_get_stripes() {
             let tokens = 5_000_000 - entry.lease.view(NOW).live.min(5_000_000);
             entry.deposit(tokens, DEADLINE, NOW);
             granted += u64::from(tokens);
-            let _ = owner.next_signal();
+            let _ = owner.next_signal(NOW);
         }
         over.store(true, Relaxed);
     });
@@ -185,7 +185,7 @@ fn the_owner_hears_of_what_was_spent_last() {
         entry.set_watermark(u32::MAX);
         let mut seen = None;
         let mut look = || {
-            while let Some(low) = owner.next_signal() {
+            while let Some(low) = owner.next_signal(NOW) {
                 seen = Some(low.lease.view(NOW).live);
             }
         };

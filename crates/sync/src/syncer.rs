@@ -312,7 +312,7 @@ impl<W: Waiter> Syncer<W> {
 
     /// Handles the signals of the request path that keys run low.
     pub fn handle_signals(&mut self, now: Instant) {
-        while let Some(entry) = self.keys.cache.next_signal() {
+        while let Some(entry) = self.keys.cache.next_signal(now) {
             if let Some(slot) = entry.slot() {
                 self.enqueue(slot, now);
             }
