@@ -234,7 +234,7 @@ impl Requests {
     }
 
     /// Decides for a lease that this thread found short.
-    #[inline]
+    #[inline(never)]
     fn refuse(
         &self,
         entry: &Arc<Entry>,
@@ -243,9 +243,25 @@ impl Requests {
         now: Instant,
     ) -> PackedDecision {
         match entry.denial.denies(cost, now) {
-            Some(until) => PackedDecision::deny(&self.denied(entry, cost, until)),
+            Some(until) => {
+                let told = PackedDecision::deny(&denial(entry, until));
+                if entry.lease.count_denied(cost) {
+                    told
+                } else {
+                    self.refuse_contended(entry, told)
+                }
+            }
             None => self.refuse_gathered(entry, cost, short, now),
         }
+    }
+
+    /// Refuses a request while other threads do the same. It is handed what to tell, so that the
+    /// common refusal has nothing to save before a call.
+    #[cold]
+    #[inline(never)]
+    fn refuse_contended(&self, entry: &Arc<Entry>, told: PackedDecision) -> PackedDecision {
+        self.count_contended(entry);
+        told
     }
 
     /// Gathers the tokens of all stripes, and tries once more. While the key is denied this is not
@@ -281,21 +297,20 @@ impl Requests {
 
     #[inline]
     fn denied(&self, entry: &Arc<Entry>, cost: u32, until: Instant) -> LocalDenial {
-        if entry.lease.count_denied(cost) {
-            self.raise_unhurried(entry);
+        if !entry.lease.count_denied(cost) {
+            self.count_contended(entry);
         }
-        LocalDenial {
-            until,
-            full_at: entry.full_at(),
-            is_in_fallback: entry.is_in_fallback(),
-        }
+        denial(entry, until)
     }
 
-    /// Raises a signal that the owner sees sooner or later, and that no request waits for.
+    /// Counts that threads contend for the count of what is denied. The signal that may follow is
+    /// seen sooner or later; no request waits for it.
     #[cold]
     #[inline(never)]
-    fn raise_unhurried(&self, entry: &Arc<Entry>) {
-        self.signals.raise(entry);
+    fn count_contended(&self, entry: &Arc<Entry>) {
+        if entry.lease.count_races(1) {
+            self.signals.raise(entry);
+        }
     }
 
     /// The entry of `key`, if it is known.
@@ -350,6 +365,16 @@ impl Requests {
     pub const fn keys_bound(&self) -> usize {
         let overflow = self.keys_max / 8 + 64;
         self.keys_max.saturating_add(overflow)
+    }
+}
+
+/// The denial of `entry` until this time.
+#[inline]
+fn denial(entry: &Entry, until: Instant) -> LocalDenial {
+    LocalDenial {
+        until,
+        full_at: entry.full_at(),
+        is_in_fallback: entry.is_in_fallback(),
     }
 }
 
