@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
-    /// Three short rounds instead of seven: to see that it runs, not for figures
+    /// Three short rounds instead of fifteen: to see that it runs, not for figures
     #[arg(long)]
     pub quick: bool,
     /// Only rows whose names contain this
@@ -306,7 +306,7 @@ const NOTES: [&str; 3] = [
     WRONG.",
 ];
 
-const THOROUGH: (usize, Duration) = (7, Duration::from_millis(50));
+const THOROUGH: (usize, Duration) = (15, Duration::from_millis(25));
 const QUICK: (usize, Duration) = (3, Duration::from_millis(10));
 
 const MILLION: usize = 1_000_000;

@@ -71,6 +71,12 @@ impl Entry {
         }
     }
 
+    /// The limit of its key.
+    #[inline]
+    pub fn limit(&self) -> LimitId {
+        self.limit
+    }
+
     /// Whether it stands for this key.
     #[cfg(not(leasehold_loom))]
     #[inline]

@@ -74,6 +74,25 @@ impl Lease {
         cost: u32,
         now: Instant,
     ) -> Result<Spent, Shortfall> {
+        match stripes.mine().1.cell.take(cost, now, Relaxed) {
+            Ok(taken) => Ok(Spent {
+                live: taken.live + self.stock.view(now).live,
+                contended: false,
+            }),
+            Err(_) => self.spend_elsewhere(stripes, cost, now),
+        }
+    }
+
+    /// As [`spend_striped`](Self::spend_striped), for a thread whose stripe is short: it is filled,
+    /// or the stock pays.
+    #[cold]
+    #[inline(never)]
+    fn spend_elsewhere(
+        &self,
+        stripes: &Stripes,
+        cost: u32,
+        now: Instant,
+    ) -> Result<Spent, Shortfall> {
         let (_, _, live) = self.take_striped(stripes, cost, now, Relaxed)?;
         let contended = false;
         Ok(Spent { live, contended })

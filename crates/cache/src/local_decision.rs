@@ -51,7 +51,7 @@ pub(crate) struct PackedDecision {
 impl PackedDecision {
     /// [`LocalDecision::Unknown`].
     pub(crate) const UNKNOWN: Self = Self {
-        said: UNKNOWN,
+        said: LACKS | MARKED,
         full_at: 0,
     };
 
@@ -59,7 +59,7 @@ impl PackedDecision {
     #[inline]
     pub(crate) fn allow(left: u32, full_at: Instant, wake: bool) -> Self {
         Self {
-            said: (u64::from(left) << TOKENS_SHIFT) | (u64::from(wake) * MARKED) | ALLOW,
+            said: (u64::from(left) << TOKENS_SHIFT) | (u64::from(wake) * MARKED),
             full_at: full_at.as_nanos(),
         }
     }
@@ -79,7 +79,7 @@ impl PackedDecision {
     #[inline]
     pub(crate) fn short(tokens: u32) -> Self {
         Self {
-            said: (u64::from(tokens) << TOKENS_SHIFT) | SHORT,
+            said: (u64::from(tokens) << TOKENS_SHIFT) | LACKS,
             full_at: 0,
         }
     }
@@ -93,33 +93,34 @@ impl PackedDecision {
         let tokens = (self.said >> TOKENS_SHIFT) as u32;
         let full_at = Instant::from_nanos(self.full_at);
         let is_marked = self.said & MARKED > 0;
-        // First, and not by a table of jumps: it is what most requests hear.
-        if self.said & KIND_MASK == ALLOW {
-            return LocalDecision::Allow {
+        // Bit by bit, and the common answers first: of a number the compiler would make a table of
+        // jumps.
+        if self.said & (DENY | LACKS) == 0 {
+            LocalDecision::Allow {
                 left: tokens,
                 full_at,
                 wake: is_marked,
-            };
-        }
-        match self.said & KIND_MASK {
-            DENY => LocalDecision::Deny(LocalDenial {
+            }
+        } else if self.said & DENY > 0 {
+            LocalDecision::Deny(LocalDenial {
                 until: Instant::from_nanos(self.said & UNTIL_MASK),
                 full_at,
                 is_in_fallback: is_marked,
-            }),
-            SHORT => LocalDecision::Short { tokens },
-            _ => LocalDecision::Unknown,
+            })
+        } else if self.said & MARKED > 0 {
+            LocalDecision::Unknown
+        } else {
+            LocalDecision::Short { tokens }
         }
     }
 }
 
-const ALLOW: u64 = 0;
+/// A denial. Without this bit and the next, the request is allowed.
 const DENY: u64 = 1;
-const SHORT: u64 = 2;
-const UNKNOWN: u64 = 3;
-const KIND_MASK: u64 = 3;
+/// The request lacks tokens.
+const LACKS: u64 = 1 << 1;
 
-/// Marks an answer: the task is to be woken, or the key is in fallback.
+/// Marks an answer: the task is to be woken, the key is in fallback, or it is not known.
 const MARKED: u64 = 1 << 2;
 
 const TOKENS_SHIFT: u32 = 32;

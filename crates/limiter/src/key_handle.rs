@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use leasehold_cache::{Entry, KeyRef, LimitId};
 use leasehold_core::Verdict;
+use leasehold_sync::Uncommon;
 
 use crate::key::AsKey;
 use crate::limiter::Limiter;
@@ -69,31 +70,60 @@ impl KeyHandle {
     /// Decides at once, as [`Limiter::try_acquire`] does.
     #[inline]
     pub fn try_acquire(&mut self, cost: u32) -> Verdict {
-        match self.decide(cost) {
-            Some(verdict) => verdict,
-            None => self.limiter.miss(self.limit, &self.subject, cost),
+        match self.decide_common(cost) {
+            Ok(verdict) => verdict,
+            Err(uncommon) => self.settle_at_once(uncommon, cost),
         }
     }
 
     /// Decides, and waits for the store if need be, as [`Limiter::acquire`] does.
     pub async fn acquire(&mut self, cost: u32) -> Verdict {
-        match self.decide(cost) {
-            Some(verdict) => verdict,
-            None => Box::pin(self.limiter.ask(self.key(), cost)).await,
+        match self.decide_common(cost) {
+            Ok(verdict) => verdict,
+            Err(uncommon) => match self.settle(uncommon, cost) {
+                Some(verdict) => verdict,
+                None => Box::pin(self.limiter.ask(self.key(), cost)).await,
+            },
         }
     }
 
-    #[inline]
-    fn decide(&mut self, cost: u32) -> Option<Verdict> {
+    /// The verdict on a common request; `None` for what the cache answered if the key is not there.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts"
+    )]
+    fn decide_common(&mut self, cost: u32) -> Result<Verdict, Option<Uncommon>> {
         let known = self.entry.as_ref();
         if known.is_none_or(|entry| entry.is_forgotten()) {
             self.entry = self.limiter.entry(self.key());
         }
         match &self.entry {
-            Some(entry) => self.limiter.decide_at(entry, cost),
-            None if self.limit == NO_LIMIT => Some(self.limiter.unknown_limit(cost)),
-            None => self.limiter.decide(self.key(), cost),
+            Some(entry) => self.limiter.decide_common_at(entry, cost).map_err(Some),
+            None => Err(None),
         }
+    }
+
+    /// The verdict on an uncommon request, if it can be had here and now.
+    #[cold]
+    fn settle(&self, uncommon: Option<Uncommon>, cost: u32) -> Option<Verdict> {
+        let uncommon = match uncommon {
+            Some(uncommon) => uncommon,
+            None if self.limit == NO_LIMIT => return Some(self.limiter.unknown_limit(cost)),
+            None => match self.limiter.decide_common(self.key(), cost) {
+                Ok(verdict) => return Some(verdict),
+                Err(uncommon) => uncommon,
+            },
+        };
+        self.limiter
+            .settle(uncommon, self.limit, &self.subject, cost)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_at_once(&self, uncommon: Option<Uncommon>, cost: u32) -> Verdict {
+        let known = self.settle(uncommon, cost);
+        known.unwrap_or_else(|| self.limiter.miss(self.limit, &self.subject, cost))
     }
 }
 

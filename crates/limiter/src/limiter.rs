@@ -20,7 +20,7 @@ use leasehold_core::{
 };
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, Counted, FailurePolicy, Heard, Joint, NamedLimit, Purpose,
-    RequestPath, Step, Then, Tuning, central_verdict,
+    RequestPath, Step, Then, Tuning, Uncommon, central_verdict,
 };
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -179,10 +179,7 @@ impl Limiter {
             return self.unknown_limit(cost);
         };
         let subject = key.subject();
-        match self.decide(KeyRef { limit, subject }, cost) {
-            Some(verdict) => verdict,
-            None => self.miss(limit, subject, cost),
-        }
+        self.decide(KeyRef { limit, subject }, cost)
     }
 
     /// Decides, from what is held here if that suffices, and otherwise after one exchange with
@@ -227,11 +224,23 @@ impl Limiter {
     ///
     /// If the key has the [`LimitId`] of another limiter.
     pub async fn acquire(&self, key: impl AsKey, cost: u32) -> Verdict {
-        match self.decide_key(&key, cost) {
-            Some(verdict) => verdict,
-            // Apart, because it is ten times what all the rest takes, and a future is copied whole
-            // from where it is made to where it is awaited, also by callers that wait for nothing.
-            None => Box::pin(self.ask_key(key, cost)).await,
+        let common = {
+            let key = key.as_key();
+            let Some(limit) = self.resolve(key.limit()) else {
+                return self.unknown_limit(cost);
+            };
+            let subject = key.subject();
+            self.decide_common(KeyRef { limit, subject }, cost)
+        };
+        match common {
+            Ok(verdict) => verdict,
+            Err(uncommon) => match self.settle_key(uncommon, &key, cost) {
+                Some(verdict) => verdict,
+                // Apart, because it is ten times what all the rest takes, and a future is copied
+                // whole from where it is made to where it is awaited, also by callers that wait for
+                // nothing.
+                None => Box::pin(self.ask_key(key, cost)).await,
+            },
         }
     }
 
@@ -512,15 +521,14 @@ impl Limiter {
         }
     }
 
-    /// The verdict on a key in any form, if it can be had here and now.
-    #[inline]
-    fn decide_key(&self, key: &impl AsKey, cost: u32) -> Option<Verdict> {
+    /// [`settle`](Self::settle) for a key in any form.
+    #[cold]
+    fn settle_key(&self, uncommon: Uncommon, key: &impl AsKey, cost: u32) -> Option<Verdict> {
         let key = key.as_key();
-        let Some(limit) = self.resolve(key.limit()) else {
-            return Some(self.unknown_limit(cost));
-        };
-        let subject = key.subject();
-        self.decide(KeyRef { limit, subject }, cost)
+        match self.resolve(key.limit()) {
+            Some(limit) => self.settle(uncommon, limit, key.subject(), cost),
+            None => Some(self.unknown_limit(cost)),
+        }
     }
 
     /// Waits for a verdict on a key in any form, within the budget.
@@ -533,27 +541,73 @@ impl Limiter {
         self.ask(KeyRef { limit, subject }, cost).await
     }
 
-    /// The verdict if it can be had here and now.
+    /// Decides at once. Without tokens here the request is denied, and tokens are sent for.
     #[inline]
-    pub(crate) fn decide(&self, key: KeyRef<'_>, cost: u32) -> Option<Verdict> {
-        let shared = &*self.inner.shared;
-        let now = shared.now_approx();
-        let step = (self.path()).acquire(key, cost, || shared.closed(), now);
-        self.follow(step, |_| cost).ok()
+    fn decide(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
+        match self.decide_common(key, cost) {
+            Ok(verdict) => verdict,
+            Err(uncommon) => self.settle_at_once(uncommon, key.limit, key.subject, cost),
+        }
     }
 
-    /// The verdict for an entry that the caller has already looked up, if it can be had here and
-    /// now.
+    /// The verdict on a common request. No call lies between the verdict and the place where the
+    /// caller wants it, or copies would be half of a decision.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and copies are most of a decision"
+        reason = "a call copies what it returns in parts"
     )]
-    pub(crate) fn decide_at(&self, entry: &Arc<Entry>, cost: u32) -> Option<Verdict> {
-        let shared = &*self.inner.shared;
-        let now = shared.now_approx();
-        let step = (self.path()).acquire_at(entry, cost, || shared.closed(), now);
+    pub(crate) fn decide_common(&self, key: KeyRef<'_>, cost: u32) -> Result<Verdict, Uncommon> {
+        let now = self.inner.shared.now_approx();
+        let step = self.path().acquire_common(key, cost, now);
+        self.follow(step, |_| cost)
+    }
+
+    /// As [`decide_common`](Self::decide_common), for an entry that the caller has already looked
+    /// up.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts"
+    )]
+    pub(crate) fn decide_common_at(
+        &self,
+        entry: &Arc<Entry>,
+        cost: u32,
+    ) -> Result<Verdict, Uncommon> {
+        let now = self.inner.shared.now_approx();
+        let step = self.path().acquire_common_at(entry, cost, now);
+        self.follow(step, |_| cost)
+    }
+
+    /// The verdict on an uncommon request, if it can be had here and now. The key comes in parts,
+    /// here and below, so that the common path need not lay it down in memory.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle(
+        &self,
+        uncommon: Uncommon,
+        limit: LimitId,
+        subject: &[u8],
+        cost: u32,
+    ) -> Option<Verdict> {
+        let closed = self.inner.shared.closed();
+        let step = self.path().settle(uncommon, limit, subject, cost, closed);
         self.follow(step, |_| cost).ok()
+    }
+
+    /// The verdict on an uncommon request, which does not wait.
+    #[cold]
+    #[inline(never)]
+    fn settle_at_once(
+        &self,
+        uncommon: Uncommon,
+        limit: LimitId,
+        subject: &[u8],
+        cost: u32,
+    ) -> Verdict {
+        let known = self.settle(uncommon, limit, subject, cost);
+        known.unwrap_or_else(|| self.miss(limit, subject, cost))
     }
 
     /// The entry of a key, if it is known here.
@@ -617,8 +671,7 @@ impl Limiter {
         self.inner.shared.wake.notify_one();
     }
 
-    /// Sends for tokens and does not wait for them. The key comes in parts: so the common path need
-    /// not lay it down in memory.
+    /// Sends for tokens and does not wait for them.
     #[cold]
     #[inline(never)]
     pub(crate) fn miss(&self, limit: LimitId, subject: &[u8], cost: u32) -> Verdict {

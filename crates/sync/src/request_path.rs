@@ -50,6 +50,17 @@ pub enum Step<Lacking> {
     Undecided(Lacking),
 }
 
+/// A request that is none of the common ones, with what the cache answered: see
+/// [`RequestPath::acquire_common`]. Nothing is spent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "the request has no verdict yet"]
+pub struct Uncommon {
+    /// The denial that the cache knows of. Without one it lacks tokens, or the key, or the request
+    /// costs nothing.
+    denial: Option<LocalDenial>,
+    now: Instant,
+}
+
 /// The work that is left for the caller once a request is decided. One word says it, so that the
 /// common path looks at one word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,8 +88,8 @@ pub enum Counted {
 }
 
 impl<'a> RequestPath<'a> {
-    /// Decides a request under one limit. `closed`, why the limiter decides nothing any more if it
-    /// does not, is looked at only off the common path.
+    /// Decides a request under one limit. `closed` is why the limiter decides nothing any more, if
+    /// it does not.
     ///
     /// # Panics
     ///
@@ -88,15 +99,21 @@ impl<'a> RequestPath<'a> {
         self,
         key: KeyRef<'_>,
         cost: u32,
-        closed: impl FnOnce() -> Option<Reason>,
+        closed: Option<Reason>,
         now: Instant,
     ) -> Step<()> {
-        let said = self.cache.try_acquire(key, cost, now);
-        self.judge(said, || key, cost, closed, now)
+        match self.acquire_common(key, cost, now) {
+            Step::Decided { verdict, then } => Step::Decided { verdict, then },
+            Step::Undecided(uncommon) => {
+                self.settle(uncommon, key.limit, key.subject, cost, closed)
+            }
+        }
     }
 
-    /// Decides a request under one limit for an entry that the caller has already looked up, and
-    /// that is not forgotten.
+    /// The common half of [`acquire`](Self::acquire): a request that a lease pays, or whose limit
+    /// is used up. The rest is left to [`settle`](Self::settle). Two calls, because no call lies
+    /// between a common verdict and the place where its caller wants it: a verdict that is copied
+    /// takes half as long again.
     ///
     /// # Panics
     ///
@@ -104,84 +121,101 @@ impl<'a> RequestPath<'a> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and fewer copies make a decision cheaper"
+        reason = "a call copies what it returns in parts, and copies are half of a decision"
     )]
-    pub fn acquire_at(
-        self,
-        entry: &Arc<Entry>,
-        cost: u32,
-        closed: impl FnOnce() -> Option<Reason>,
-        now: Instant,
-    ) -> Step<()> {
+    pub fn acquire_common(self, key: KeyRef<'_>, cost: u32, now: Instant) -> Step<Uncommon> {
+        let said = self.cache.try_acquire(key, cost, now);
+        self.judge(said, || key.limit, || key, cost, now)
+    }
+
+    /// As [`acquire_common`](Self::acquire_common), for an entry that the caller has already looked
+    /// up, and that is not forgotten.
+    ///
+    /// # Panics
+    ///
+    /// If the key names no limit.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call copies what it returns in parts, and copies are half of a decision"
+    )]
+    pub fn acquire_common_at(self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Step<Uncommon> {
         let said = self.cache.try_acquire_at(entry, cost, now);
-        self.judge(said, || entry.key(), cost, closed, now)
+        self.judge(said, || entry.limit(), || entry.key(), cost, now)
     }
 
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and fewer copies make a decision cheaper"
+        reason = "a call copies what it returns in parts, and copies are half of a decision"
     )]
     fn judge<'k>(
         self,
         said: LocalDecision,
+        limit: impl Fn() -> LimitId,
         key: impl Fn() -> KeyRef<'k>,
         cost: u32,
-        closed: impl FnOnce() -> Option<Reason>,
         now: Instant,
-    ) -> Step<()> {
-        match said {
+    ) -> Step<Uncommon> {
+        // Cases that are settled alike are one here, so that the compiler makes comparisons of this
+        // and no table of jumps.
+        let denial = match said {
             LocalDecision::Allow {
                 left,
                 full_at,
                 wake,
-            } if cost > 0 => Step::allowed(key().limit, left, full_at, wake, now),
+            } if cost > 0 => return Step::allowed(limit(), left, full_at, wake, now),
             // A retry helps a request only if the limit can ever allow it.
-            LocalDecision::Deny(denial) if self.needs_tokens(key(), cost) => {
-                Step::exhausted(key().limit, denial, now)
+            LocalDecision::Deny(denial)
+                if !denial.is_in_fallback && self.needs_tokens(key(), cost) =>
+            {
+                return Step::exhausted(limit(), denial, now);
             }
-            LocalDecision::Deny(_) => {
-                let KeyRef { limit, subject } = key();
-                self.denied_otherwise(limit, subject, cost, closed(), now)
-            }
+            LocalDecision::Deny(denial) => Some(denial),
             LocalDecision::Allow { .. } | LocalDecision::Short { .. } | LocalDecision::Unknown => {
-                let KeyRef { limit, subject } = key();
-                self.not_here(limit, subject, cost, closed(), now)
+                None
             }
+        };
+        Step::Undecided(Uncommon { denial, now })
+    }
+
+    /// Decides a request that is none of the common ones, as the cache answered it. The key comes
+    /// in parts, so that the common path need not lay it down in memory.
+    ///
+    /// # Panics
+    ///
+    /// If the key names no limit.
+    #[cold]
+    #[inline(never)]
+    pub fn settle(
+        self,
+        uncommon: Uncommon,
+        limit: LimitId,
+        subject: &[u8],
+        cost: u32,
+        closed: Option<Reason>,
+    ) -> Step<()> {
+        let Uncommon { denial, now } = uncommon;
+        let key = KeyRef { limit, subject };
+        match denial {
+            Some(denial) if self.needs_tokens(key, cost) => {
+                Step::exhausted_anywhere(limit, denial, now)
+            }
+            Some(denial) => self
+                .not_here(key, cost, closed, now)
+                .counted_as_denied(denial.is_in_fallback),
+            None => self.not_here(key, cost, closed, now),
         }
     }
 
-    /// Decides a request that the cache has denied and that has another verdict, such as one that
-    /// costs more than the burst.
-    #[cold]
-    #[inline(never)]
-    fn denied_otherwise(
-        self,
-        limit: LimitId,
-        subject: &[u8],
-        cost: u32,
-        closed: Option<Reason>,
-        now: Instant,
-    ) -> Step<()> {
-        let entry = self.cache.get(KeyRef { limit, subject });
-        let is_in_fallback = entry.is_some_and(|entry| entry.is_in_fallback());
-        self.not_here(limit, subject, cost, closed, now)
-            .counted_as_denied(is_in_fallback)
-    }
-
-    /// Decides a request for which the cache has no tokens and no denial. The key comes in parts,
-    /// so that the common path need not lay it down in memory.
-    #[cold]
-    #[inline(never)]
+    /// Decides a request for which the cache has no tokens and no denial that counts.
     fn not_here(
         self,
-        limit: LimitId,
-        subject: &[u8],
+        key: KeyRef<'_>,
         cost: u32,
         closed: Option<Reason>,
         now: Instant,
     ) -> Step<()> {
-        let key = KeyRef { limit, subject };
         let known = self.without_tokens(key, cost, closed);
         let known = match known {
             Some(verdict) if verdict.is_allowed() => self.known_of(key, now).or(known),
@@ -230,7 +264,9 @@ impl<'a> RequestPath<'a> {
                 full_at,
                 wake,
             } => Step::allowed(limit_of(index), left, full_at, wake, now),
-            AllLocal::Deny { index, denial } => Step::exhausted(limit_of(index), denial, now),
+            AllLocal::Deny { index, denial } => {
+                Step::exhausted_anywhere(limit_of(index), denial, now)
+            }
             AllLocal::Short { index, .. } | AllLocal::Unknown { index } => {
                 let known = self.without_store(requests[index].0, now);
                 known.map_or(Step::Undecided(index), Step::known)
@@ -324,17 +360,9 @@ impl<Lacking> Step<Lacking> {
         Self::Decided { verdict, then }
     }
 
-    /// Denied by what is known here: the limit is used up, or this replica's part of it while the
-    /// store is away.
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "a call copies what it returns in parts, and fewer copies make a denial cheaper"
-    )]
+    /// Denied by what is known here: the limit is used up.
+    #[inline]
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
-        if denial.is_in_fallback {
-            return Self::exhausted_in_fallback(limit, denial, now);
-        }
         let until = denial.until + ROUNDED_DOWN;
         Self::Decided {
             verdict: Verdict::deny_here(limit, until, denial.full_at, now),
@@ -342,15 +370,15 @@ impl<Lacking> Step<Lacking> {
         }
     }
 
-    /// Denied for want of the store: this replica's local limit is used up. On its own, so that the
-    /// common denial is written once and copied nowhere.
-    #[cold]
-    #[inline(never)]
-    fn exhausted_in_fallback(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
-        let until = denial.until + ROUNDED_DOWN;
-        Self::Decided {
-            verdict: in_fallback(Verdict::deny_here(limit, until, denial.full_at, now)),
-            then: Then::Nothing,
+    /// As [`exhausted`](Self::exhausted), or denied for want of the store: this replica's local
+    /// limit is used up.
+    fn exhausted_anywhere(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
+        match Self::exhausted(limit, denial, now) {
+            Self::Decided { verdict, then } if denial.is_in_fallback => Self::Decided {
+                verdict: in_fallback(verdict),
+                then,
+            },
+            step => step,
         }
     }
 
@@ -531,7 +559,7 @@ mod tests {
         }
 
         fn acquire(&self, key: KeyRef<'_>, cost: u32) -> Step<()> {
-            self.path().acquire(key, cost, || None, NOW)
+            self.path().acquire(key, cost, None, NOW)
         }
 
         fn step(&self, joint: &mut Joint, requests: &[(KeyRef<'_>, u32)]) -> Step<Vec<usize>> {
@@ -567,7 +595,7 @@ mod tests {
         };
         assert!(!verdict.is_allowed());
         assert_eq!(
-            path.acquire(ALICE, 1, || None, LATER),
+            path.acquire(ALICE, 1, None, LATER),
             Step::Undecided(()),
             "somebody looks"
         );
@@ -626,7 +654,7 @@ mod tests {
 
         let just_before = Instant::from_nanos(until.as_nanos() - 1);
         let path = replica.path();
-        let Step::Decided { verdict, .. } = path.acquire(ALICE, 1, || None, just_before) else {
+        let Step::Decided { verdict, .. } = path.acquire(ALICE, 1, None, just_before) else {
             panic!("it is denied still");
         };
         let retry = verdict.denial().unwrap().retry;
@@ -652,7 +680,7 @@ mod tests {
         }
         let path = replica.path();
         for reason in [Reason::ShutDown, Reason::Forked] {
-            assert_eq!(path.acquire(BOB, 0, || Some(reason), NOW), deny(reason));
+            assert_eq!(path.acquire(BOB, 0, Some(reason), NOW), deny(reason));
             let denied = Step::known(denied_for_good(reason));
             assert_eq!(path.acquire_all(&[], Some(reason), NOW), denied);
         }

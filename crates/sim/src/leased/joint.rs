@@ -47,7 +47,7 @@ impl Joined {
         let requests: Vec<(KeyRef<'_>, u32)> = named
             .map(|(demand, subject)| (key_of(demand, subject), demand.cost))
             .collect();
-        self.joint.step(path, &requests, NEVER_CLOSED(), now)
+        self.joint.step(path, &requests, NEVER_CLOSED, now)
     }
 }
 

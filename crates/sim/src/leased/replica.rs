@@ -460,7 +460,7 @@ fn nanos(duration: std::time::Duration) -> u64 {
 }
 
 /// A replica that shuts down is asked nothing more.
-pub(crate) const NEVER_CLOSED: fn() -> Option<Reason> = || None;
+pub(crate) const NEVER_CLOSED: Option<Reason> = None;
 
 /// As many as a real limiter has.
 const SIGNALS: usize = 4096;
