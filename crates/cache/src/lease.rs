@@ -262,8 +262,8 @@ impl Lease {
         self.account(now)
     }
 
-    /// Counts a request of `cost` tokens that was denied here; false if another thread was faster,
-    /// which [`count_races`](Self::count_races) should hear of.
+    /// Counts a request of `cost` tokens that was denied here; false if another thread was faster:
+    /// a race lost, which the caller is to count.
     #[inline]
     pub fn count_denied(&self, cost: u32) -> bool {
         match self.stripes.get() {
