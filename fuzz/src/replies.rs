@@ -14,7 +14,7 @@ use leasehold_cache::{Config, KeyRef, LocalDecision, Owner, Requests};
 use leasehold_core::{
     Birth, Instant, Ledger, Limit, Micros, Reply, Request, Status, StoreTime, Wait,
 };
-use leasehold_redis::codec::{Answer, Call, Names, RunId};
+use leasehold_redis::codec::{Call, Decoded, Names, RunId};
 use leasehold_sync::{
     self as sync, Batch, FailurePolicy, NamedLimit, Purpose, Syncer, Tuning, Waiter,
 };
@@ -47,7 +47,7 @@ fn is_read_as_it_is(requests: usize, answer: &[u8]) {
 
 /// Whether these are the numbers, of which two may be zeros of another sign. A reply with a number
 /// that cannot be is read as unreadable.
-fn is_said_by(read: &Answer, answer: &[u8]) -> bool {
+fn is_said_by(read: &Decoded, answer: &[u8]) -> bool {
     let numbers = |bytes: &[u8]| -> Vec<f64> {
         let (doubles, rest) = bytes.as_chunks();
         assert!(rest.is_empty(), "no number is torn");
@@ -194,7 +194,7 @@ impl Talk {
             pushed.expect("what was said is said back");
             replies.push(self.true_reply(asked, store_now));
         }
-        let answer = Answer {
+        let answer = Decoded {
             birth: self.birth,
             now: store_now,
             replies,
@@ -206,7 +206,7 @@ impl Talk {
             let number = lie(reader, f64_at(&bytes, place));
             bytes[place..place + 8].copy_from_slice(&number.to_le_bytes());
         }
-        let Answer { birth, replies, .. } = call.decode(&bytes).ok()?;
+        let Decoded { birth, replies, .. } = call.decode(&bytes).ok()?;
         Some(sync::Answer { birth, replies })
     }
 
@@ -399,7 +399,7 @@ fn f64_at(bytes: &[u8], place: usize) -> f64 {
 }
 
 /// An answer as the script packs it.
-fn encoded(answer: &Answer) -> Vec<u8> {
+fn encoded(answer: &Decoded) -> Vec<u8> {
     let Birth { since, emptied } = answer.birth;
     let mut numbers = [since, emptied, answer.now]
         .map(|time| double(time.as_micros()))

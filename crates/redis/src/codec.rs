@@ -31,9 +31,9 @@ pub struct Call {
     server: RunId,
 }
 
-/// The answer to a [`Call`].
+/// The script's answer to a [`Call`], decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
+pub struct Decoded {
     /// The store's marker, to be remembered and sent with the next call.
     pub birth: Birth,
     /// The store's clock when it answered.
@@ -125,12 +125,12 @@ impl Call {
     /// # Errors
     ///
     /// [`DecodeError`] if it is not an answer to this call.
-    pub fn decode(&self, answer: &[u8]) -> Result<Answer, DecodeError> {
+    pub fn decode(&self, answer: &[u8]) -> Result<Decoded, DecodeError> {
         let expected = (BIRTH_NUMBERS + self.len() * REPLY_NUMBERS) * NUMBER;
         let mut numbers = Numbers::of(answer, expected)?;
         let (birth, now) = numbers.birth()?;
         let replies = (0..self.len()).map(|_| numbers.next_reply(now));
-        Ok(Answer {
+        Ok(Decoded {
             birth,
             now,
             replies: replies.collect::<Result<_, _>>()?,
@@ -463,7 +463,7 @@ mod tests {
 
     /// Checks that a number at `place` was refused: the whole answer if it is of the birth or the
     /// time, otherwise the one of the two replies that it is in.
-    fn assert_refused(decoded: Result<Answer, DecodeError>, place: usize) {
+    fn assert_refused(decoded: Result<Decoded, DecodeError>, place: usize) {
         let Some(place) = place.checked_sub(BIRTH_NUMBERS) else {
             assert!(matches!(decoded, Err(DecodeError::Number { .. })));
             return;

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use leasehold::store::{Batch, key_hash};
+use leasehold::store::{Answer, Batch, key_hash};
 use leasehold_core::{Micros, Reply, Status, StoreTime};
 use tokio::time::Instant;
 use tracing::warn;
@@ -114,16 +114,18 @@ pub(crate) struct Encoded {
 impl Encoded {
     /// The answer to the batch: the script's replies to the requests that were sent, and
     /// [`Status::Uncountable`] to the others.
-    pub(crate) fn decode(&self, answer: &[u8]) -> Result<codec::Answer, LinkError> {
-        let mut answer = self.call.decode(answer).map_err(LinkError::garbled)?;
-        let mut replies = answer.replies.into_iter();
-        let unsent = Reply::unserved(Status::Uncountable, answer.now);
+    pub(crate) fn decode(&self, answer: &[u8]) -> Result<Answer, LinkError> {
+        let decoded = self.call.decode(answer).map_err(LinkError::garbled)?;
+        let mut replies = decoded.replies.into_iter();
+        let unsent = Reply::unserved(Status::Uncountable, decoded.now);
         let reply = |sent: &bool| {
             let mut next = || replies.next().expect("one for each request that was sent");
             if *sent { next() } else { unsent }
         };
-        answer.replies = self.sent.iter().map(reply).collect();
-        Ok(answer)
+        Ok(Answer {
+            birth: decoded.birth,
+            replies: self.sent.iter().map(reply).collect(),
+        })
     }
 }
 

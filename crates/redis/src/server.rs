@@ -66,10 +66,7 @@ impl Server {
             .await?;
         let answer = encoded.decode(&bytes(said)?)?;
         self.context.warn_unreadable(batch, &answer.replies);
-        Ok(Answer {
-            birth: answer.birth,
-            replies: answer.replies,
-        })
+        Ok(answer)
     }
 
     pub(crate) fn health(&self) -> Option<Health> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use leasehold_core::{
     Birth, Kept, LeaseRequest, Limit, Micros, RecordId, Reply, Request, Status, StoreTime,
 };
-use leasehold_redis::codec::{Answer, Call, Names};
+use leasehold_redis::codec::{Call, Decoded, Names};
 
 use crate::ZERO;
 use crate::branches::{met, reached};
@@ -238,7 +238,7 @@ impl<'a> Schedule<'a> {
         &mut self,
         known: StoreTime,
         requests: &[(usize, Limit, Request)],
-    ) -> Checked<Answer> {
+    ) -> Checked<Decoded> {
         let (quarantine, now) = (self.quarantine, self.now);
         let marker = self.names.marker(0);
         let mut call =
@@ -281,7 +281,7 @@ impl<'a> Schedule<'a> {
             }
         }
 
-        let expected = Answer {
+        let expected = Decoded {
             birth,
             now,
             replies,
@@ -437,7 +437,7 @@ impl Replica {
         })
     }
 
-    fn handle(&mut self, requests: &[(usize, Limit, Request)], answer: &Answer) {
+    fn handle(&mut self, requests: &[(usize, Limit, Request)], answer: &Decoded) {
         self.known = answer.birth.since;
         for ((key, _, request), reply) in requests.iter().zip(&answer.replies) {
             let lease = &mut self.leases[*key];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use leasehold_core::{Birth, Demand, Kept, Ledger, Meter, Record, RecordId, StoreTime};
-use leasehold_redis::codec::{Answer, Call, RunId};
+use leasehold_redis::codec::{Call, Decoded, RunId};
 use leasehold_testbed::{Binary, LocalServer, ServerOptions};
 use redis::{Connection, Pipeline, Value};
 
@@ -49,7 +49,7 @@ impl Store {
 
     /// The answer of the script, and the server's marker and buckets after it
     /// that were asked about: one round trip for all.
-    pub(crate) fn exchange(&mut self, call: &Call, now: StoreTime) -> Checked<(Answer, Held)> {
+    pub(crate) fn exchange(&mut self, call: &Call, now: StoreTime) -> Checked<(Decoded, Held)> {
         let clock = clock(now);
         let mut arguments: Vec<&[u8]> = call.arguments().to_vec();
         arguments.push(&clock);
@@ -300,7 +300,7 @@ pub(crate) fn evaluation(sha: &str, keys: &[Vec<u8>], arguments: &[&[u8]]) -> Pi
 }
 
 /// Runs the script as it is shipped.
-pub(crate) fn eval(connection: &mut Connection, script: &str, call: &Call) -> Answer {
+pub(crate) fn eval(connection: &mut Connection, script: &str, call: &Call) -> Decoded {
     let sha: String = run(connection, "SCRIPT", &["LOAD", script]);
     let evaluation = evaluation(&sha, call.keys(), &call.arguments());
     let (answer,): (Vec<u8>,) = evaluation.query(connection).unwrap();
