@@ -136,7 +136,7 @@ impl Reply {
     fn is_fitting(&self, request: &Request) -> bool {
         let unleased = self.granted == 0 && self.expiry == StoreTime::ZERO;
         let waits = self.wait != Wait::None;
-        if self.status.refusal().is_some() {
+        if self.status.unserved().is_some() {
             return unleased && !waits;
         }
         match request {
@@ -229,7 +229,7 @@ impl Status {
     /// Why a request of this status was not executed; `None` if it was.
     ///
     /// Other requests of the same batch are not concerned.
-    pub const fn refusal(self) -> Option<Reason> {
+    pub const fn unserved(self) -> Option<Reason> {
         match self {
             Self::Unreadable | Self::Uncountable => Some(Reason::StoreUnavailable),
             Self::Full => Some(Reason::Overloaded),

@@ -357,7 +357,7 @@ impl Limiter {
         let (key, now) = (key.as_key(), self.inner.shared.now());
         let key = self.nameable(&key)?;
         let reply = self.ask_store(key, Request::Spend { cost: 0 }, now).await?;
-        if let Some(reason) = reply.status.refusal() {
+        if let Some(reason) = reply.status.unserved() {
             return Err(StoreError::new(reason));
         }
         let entry = self.inner.shared.cache.get(key);
@@ -408,7 +408,7 @@ impl Limiter {
         let (key, now) = (key.as_key(), self.inner.shared.now());
         let key = self.nameable(&key)?;
         let reply = self.ask_store(key, Request::Forgive, now).await?;
-        if let Some(reason) = reply.status.refusal() {
+        if let Some(reason) = reply.status.unserved() {
             return Err(StoreError::new(reason));
         }
         if let Wait::For(wait) = reply.wait {

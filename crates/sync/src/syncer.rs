@@ -365,7 +365,7 @@ impl<W: Waiter> Syncer<W> {
                 let LimitId(index) = call.key().limit;
                 &then[index as usize]
             });
-            if let Some(reason) = reply.status.refusal() {
+            if let Some(reason) = reply.status.unserved() {
                 self.handle_unserved(slot, reason, sizing, now);
                 continue;
             }

@@ -248,7 +248,7 @@ impl<W: Waiter> KeyState<W> {
 /// The verdict that `reply`, to a central spend, comes to when it arrives. If the store knows no
 /// time at which the cost will fit, the verdict advises to wait for `patience`.
 pub fn central_verdict(reply: &Reply, limit: &Limit, patience: Duration) -> Verdict {
-    if let Some(reason) = reply.status.refusal() {
+    if let Some(reason) = reply.status.unserved() {
         return Verdict::deny(Decided::Fallback, reason, Retry::After(patience));
     }
     let reset = reply.full_in.as_duration();
