@@ -3,8 +3,9 @@
 //!
 //! # Invariant
 //!
-//! A local limit is worked out when a part of the store goes away, or does not serve a key, from
-//! the number of replicas that is known then. It stays as it is until the next such event.
+//! A local limit is worked out when a part of the store goes away, when the store does not serve a
+//! key, and when the limits are set anew, from the number of replicas that is known then. It stays
+//! as it is until the next such event.
 
 use std::sync::Arc;
 
