@@ -333,8 +333,8 @@ pub fn patient() -> Tuning {
 /// Tokens to lease for a key: the store decides itself about a request for more than 4.19 million.
 const STOCK: u32 = 4_190_000;
 
-/// Tokens with which a key enters a measurement: more than two threads spend in its 25 ms and the
-/// tenth before it, as long as each takes 15 ns for a decision.
+/// Tokens with which a key enters a measurement: more than two threads spend in its 25 ms and in
+/// the 2.5 ms of warm-up before, as long as each takes 15 ns for a decision.
 const ENOUGH: u32 = STOCK / 10 * 9;
 
 /// A limiter hears of so many keys at a time.

@@ -40,7 +40,7 @@ pub struct Lease {
     stripes: OnceLock<Box<Stripes>>,
     denied: Denied,
     pub(crate) holds: Holds,
-    /// For the stock, since the last account.
+    /// For the stock and for the count of what is denied, since the last account.
     races_lost: AtomicU32,
 }
 
@@ -79,15 +79,14 @@ impl Lease {
                 live: taken.live + self.stock.view(now).live,
                 contended: false,
             }),
-            Err(_) => self.spend_elsewhere(stripes, cost, now),
+            Err(_) => self.fill_and_spend(stripes, cost, now),
         }
     }
 
-    /// As [`spend_striped`](Self::spend_striped), for a thread whose stripe is short: it is filled,
-    /// or the stock pays.
-    #[cold]
+    /// Fills the short stripe of this thread from the stock and spends from it, or else from the
+    /// stock.
     #[inline(never)]
-    fn spend_elsewhere(
+    fn fill_and_spend(
         &self,
         stripes: &Stripes,
         cost: u32,
@@ -262,8 +261,8 @@ impl Lease {
         self.account(now)
     }
 
-    /// Counts a request of `cost` tokens that was denied here; false if another thread was faster:
-    /// a race lost, which the caller is to count.
+    /// Counts a request of `cost` tokens as denied here. False if it lost a race for the count,
+    /// which the cache counts too.
     #[inline]
     pub fn count_denied(&self, cost: u32) -> bool {
         match self.stripes.get() {
@@ -282,7 +281,8 @@ impl Lease {
         striped.fold(self.denied.take(), u32::saturating_add)
     }
 
-    /// True once, when threads have lost many races for the stock.
+    /// Counts races that threads lost for the stock or for the count of what is denied. True once,
+    /// when they are many.
     #[cold]
     #[inline(never)]
     pub(crate) fn count_races(&self, lost: u32) -> bool {

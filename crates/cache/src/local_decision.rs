@@ -93,8 +93,8 @@ impl PackedDecision {
         let tokens = (self.said >> TOKENS_SHIFT) as u32;
         let full_at = Instant::from_nanos(self.full_at);
         let is_marked = self.said & MARKED > 0;
-        // Bit by bit, and the common answers first: of a number the compiler would make a table of
-        // jumps.
+        // Tests single bits, the common answers first: a `match` on a number would be compiled to a
+        // table of jumps.
         if self.said & (DENY | LACKS) == 0 {
             LocalDecision::Allow {
                 left: tokens,
@@ -120,7 +120,8 @@ const DENY: u64 = 1;
 /// The request lacks tokens.
 const LACKS: u64 = 1 << 1;
 
-/// Marks an answer: the task is to be woken, the key is in fallback, or it is not known.
+/// Marks an answer. Allowed: the task is to be woken. Denied: the key is in fallback. Lacking
+/// tokens: the key is not known.
 const MARKED: u64 = 1 << 2;
 
 const TOKENS_SHIFT: u32 = 32;

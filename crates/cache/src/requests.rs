@@ -244,7 +244,7 @@ impl Requests {
     ) -> PackedDecision {
         match entry.denial.denies(cost, now) {
             Some(until) => {
-                let told = PackedDecision::deny(&denial(entry, until));
+                let told = PackedDecision::deny(&LocalDenial::of(entry, until));
                 if entry.lease.count_denied(cost) {
                     told
                 } else {
@@ -255,8 +255,8 @@ impl Requests {
         }
     }
 
-    /// Refuses a request while other threads do the same. It is handed what to tell, so that the
-    /// common refusal has nothing to save before a call.
+    /// Counts the lost race and returns `told`. It takes that along so that `refuse` can end in
+    /// this call, and saves no registers for it.
     #[cold]
     #[inline(never)]
     fn refuse_contended(&self, entry: &Arc<Entry>, told: PackedDecision) -> PackedDecision {
@@ -300,11 +300,12 @@ impl Requests {
         if !entry.lease.count_denied(cost) {
             self.count_contended(entry);
         }
-        denial(entry, until)
+        LocalDenial::of(entry, until)
     }
 
-    /// Counts that threads contend for the count of what is denied. The signal that may follow is
-    /// seen sooner or later; no request waits for it.
+    /// Counts one race lost for the count of what is denied, and raises a signal once they are
+    /// many. It wakes nobody: the owner takes it in its next turn, and the key has no tokens before
+    /// one.
     #[cold]
     #[inline(never)]
     fn count_contended(&self, entry: &Arc<Entry>) {
@@ -341,12 +342,6 @@ impl Requests {
         self.signals.dropped()
     }
 
-    /// Calls the owner's attention to `entry`. True if the owner should be woken: it had not been
-    /// called since it last looked.
-    pub fn raise(&self, entry: &Arc<Entry>) -> bool {
-        self.signals.raise(entry)
-    }
-
     /// Forgets the denial of `key`, if it is known: the store may have tokens again. Any thread may
     /// do so, because a denial that ends early costs one call to the store.
     pub fn forget_denial(&self, key: KeyRef<'_>) {
@@ -368,13 +363,15 @@ impl Requests {
     }
 }
 
-/// The denial of `entry` until this time.
-#[inline]
-fn denial(entry: &Entry, until: Instant) -> LocalDenial {
-    LocalDenial {
-        until,
-        full_at: entry.full_at(),
-        is_in_fallback: entry.is_in_fallback(),
+impl LocalDenial {
+    /// The denial of `entry` until this time.
+    #[inline]
+    fn of(entry: &Entry, until: Instant) -> Self {
+        Self {
+            until,
+            full_at: entry.full_at(),
+            is_in_fallback: entry.is_in_fallback(),
+        }
     }
 }
 

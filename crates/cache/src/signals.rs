@@ -2,10 +2,13 @@
 //!
 //! # Invariant
 //!
-//! An entry is queued at most once, and a signal is never lost silently: either its owner takes
-//! the entry and looks at it afterwards, or the queue was full and `dropped` says so. The flag is
-//! lowered *before* the owner looks, so what happens while it looks raises a new signal. Its
-//! orderings are in [`signal_flag`](crate::signal_flag).
+//! An entry is queued at most once, and a signal is never lost silently: either the entry is taken
+//! and looked at afterwards, or the queue was full and `dropped` says so. The flag is lowered
+//! *before* the look, so what happens meanwhile raises a new signal. Its orderings are in
+//! [`signal_flag`](crate::signal_flag).
+//!
+//! While an entry is queued, further signals of it wake nobody. So whoever queues one and does not
+//! wake the owner relies on the owner's next turn, in which it takes all that is queued.
 //!
 //! While a signal is being dropped, others of the same entry may rely on it; so whoever owns the
 //! queue must look at every entry now and then all the same.

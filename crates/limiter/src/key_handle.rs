@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use leasehold_cache::{Entry, KeyRef, LimitId};
 use leasehold_core::Verdict;
-use leasehold_sync::Uncommon;
+use leasehold_sync::SlowRequest;
 
 use crate::key::AsKey;
 use crate::limiter::Limiter;
@@ -70,59 +70,59 @@ impl KeyHandle {
     /// Decides at once, as [`Limiter::try_acquire`] does.
     #[inline]
     pub fn try_acquire(&mut self, cost: u32) -> Verdict {
-        match self.decide_common(cost) {
+        match self.decide_fast(cost) {
             Ok(verdict) => verdict,
-            Err(uncommon) => self.settle_at_once(uncommon, cost),
+            Err(slow) => self.decide_slow_at_once(slow, cost),
         }
     }
 
     /// Decides, and waits for the store if need be, as [`Limiter::acquire`] does.
     pub async fn acquire(&mut self, cost: u32) -> Verdict {
-        match self.decide_common(cost) {
+        match self.decide_fast(cost) {
             Ok(verdict) => verdict,
-            Err(uncommon) => match self.settle(uncommon, cost) {
+            Err(slow) => match self.decide_slow(slow, cost) {
                 Some(verdict) => verdict,
                 None => Box::pin(self.limiter.ask(self.key(), cost)).await,
             },
         }
     }
 
-    /// The verdict on a common request; `None` for what the cache answered if the key is not there.
+    /// The verdict of the fast path. `Err(None)`: the key has no entry.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a call copies what it returns in parts"
     )]
-    fn decide_common(&mut self, cost: u32) -> Result<Verdict, Option<Uncommon>> {
+    fn decide_fast(&mut self, cost: u32) -> Result<Verdict, Option<SlowRequest>> {
         let known = self.entry.as_ref();
         if known.is_none_or(|entry| entry.is_forgotten()) {
             self.entry = self.limiter.entry(self.key());
         }
         match &self.entry {
-            Some(entry) => self.limiter.decide_common_at(entry, cost).map_err(Some),
+            Some(entry) => self.limiter.decide_fast_at(entry, cost).map_err(Some),
             None => Err(None),
         }
     }
 
-    /// The verdict on an uncommon request, if it can be had here and now.
+    /// The verdict of the slow path, if it can be had here and now.
     #[cold]
-    fn settle(&self, uncommon: Option<Uncommon>, cost: u32) -> Option<Verdict> {
-        let uncommon = match uncommon {
-            Some(uncommon) => uncommon,
+    fn decide_slow(&self, slow: Option<SlowRequest>, cost: u32) -> Option<Verdict> {
+        let slow = match slow {
+            Some(slow) => slow,
             None if self.limit == NO_LIMIT => return Some(self.limiter.unknown_limit(cost)),
-            None => match self.limiter.decide_common(self.key(), cost) {
+            None => match self.limiter.decide_fast(self.key(), cost) {
                 Ok(verdict) => return Some(verdict),
-                Err(uncommon) => uncommon,
+                Err(slow) => slow,
             },
         };
         self.limiter
-            .settle(uncommon, self.limit, &self.subject, cost)
+            .decide_slow(slow, self.limit, &self.subject, cost)
     }
 
     #[cold]
     #[inline(never)]
-    fn settle_at_once(&self, uncommon: Option<Uncommon>, cost: u32) -> Verdict {
-        let known = self.settle(uncommon, cost);
+    fn decide_slow_at_once(&self, slow: Option<SlowRequest>, cost: u32) -> Verdict {
+        let known = self.decide_slow(slow, cost);
         known.unwrap_or_else(|| self.limiter.miss(self.limit, &self.subject, cost))
     }
 }

@@ -20,7 +20,7 @@ use leasehold_core::{
 };
 use leasehold_sync::{
     Batch, COST_LEASED_MAX, Call, Counted, FailurePolicy, Heard, Joint, NamedLimit, Purpose,
-    RequestPath, Step, Then, Tuning, Uncommon, central_verdict,
+    RequestPath, SlowRequest, Step, Then, Tuning, central_verdict,
 };
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -179,7 +179,10 @@ impl Limiter {
             return self.unknown_limit(cost);
         };
         let subject = key.subject();
-        self.decide(KeyRef { limit, subject }, cost)
+        match self.decide_fast(KeyRef { limit, subject }, cost) {
+            Ok(verdict) => verdict,
+            Err(slow) => self.decide_slow_at_once(slow, limit, subject, cost),
+        }
     }
 
     /// Decides, from what is held here if that suffices, and otherwise after one exchange with
@@ -224,17 +227,17 @@ impl Limiter {
     ///
     /// If the key has the [`LimitId`] of another limiter.
     pub async fn acquire(&self, key: impl AsKey, cost: u32) -> Verdict {
-        let common = {
+        let decided = {
             let key = key.as_key();
             let Some(limit) = self.resolve(key.limit()) else {
                 return self.unknown_limit(cost);
             };
             let subject = key.subject();
-            self.decide_common(KeyRef { limit, subject }, cost)
+            self.decide_fast(KeyRef { limit, subject }, cost)
         };
-        match common {
+        match decided {
             Ok(verdict) => verdict,
-            Err(uncommon) => match self.settle_key(uncommon, &key, cost) {
+            Err(slow) => match self.decide_key_slow(slow, &key, cost) {
                 Some(verdict) => verdict,
                 // Apart, because it is ten times what all the rest takes, and a future is copied
                 // whole from where it is made to where it is awaited, also by callers that wait for
@@ -521,12 +524,12 @@ impl Limiter {
         }
     }
 
-    /// [`settle`](Self::settle) for a key in any form.
+    /// [`decide_slow`](Self::decide_slow) for a key in any form.
     #[cold]
-    fn settle_key(&self, uncommon: Uncommon, key: &impl AsKey, cost: u32) -> Option<Verdict> {
+    fn decide_key_slow(&self, slow: SlowRequest, key: &impl AsKey, cost: u32) -> Option<Verdict> {
         let key = key.as_key();
         match self.resolve(key.limit()) {
-            Some(limit) => self.settle(uncommon, limit, key.subject(), cost),
+            Some(limit) => self.decide_slow(slow, limit, key.subject(), cost),
             None => Some(self.unknown_limit(cost)),
         }
     }
@@ -541,72 +544,62 @@ impl Limiter {
         self.ask(KeyRef { limit, subject }, cost).await
     }
 
-    /// Decides at once. Without tokens here the request is denied, and tokens are sent for.
-    #[inline]
-    fn decide(&self, key: KeyRef<'_>, cost: u32) -> Verdict {
-        match self.decide_common(key, cost) {
-            Ok(verdict) => verdict,
-            Err(uncommon) => self.settle_at_once(uncommon, key.limit, key.subject, cost),
-        }
-    }
-
-    /// The verdict on a common request. No call lies between the verdict and the place where the
-    /// caller wants it, or copies would be half of a decision.
+    /// The verdict of the fast path: see [`RequestPath::acquire_fast`].
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a call copies what it returns in parts"
     )]
-    pub(crate) fn decide_common(&self, key: KeyRef<'_>, cost: u32) -> Result<Verdict, Uncommon> {
+    pub(crate) fn decide_fast(&self, key: KeyRef<'_>, cost: u32) -> Result<Verdict, SlowRequest> {
         let now = self.inner.shared.now_approx();
-        let step = self.path().acquire_common(key, cost, now);
+        let step = self.path().acquire_fast(key, cost, now);
         self.follow(step, |_| cost)
     }
 
-    /// As [`decide_common`](Self::decide_common), for an entry that the caller has already looked
+    /// As [`decide_fast`](Self::decide_fast), for an entry that the caller has already looked
     /// up.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a call copies what it returns in parts"
     )]
-    pub(crate) fn decide_common_at(
+    pub(crate) fn decide_fast_at(
         &self,
         entry: &Arc<Entry>,
         cost: u32,
-    ) -> Result<Verdict, Uncommon> {
+    ) -> Result<Verdict, SlowRequest> {
         let now = self.inner.shared.now_approx();
-        let step = self.path().acquire_common_at(entry, cost, now);
+        let step = self.path().acquire_fast_at(entry, cost, now);
         self.follow(step, |_| cost)
     }
 
-    /// The verdict on an uncommon request, if it can be had here and now. The key comes in parts,
-    /// here and below, so that the common path need not lay it down in memory.
+    /// The verdict of the slow path, if it can be had here and now. The key comes in parts, so that
+    /// the fast path need not lay it down in memory.
     #[cold]
     #[inline(never)]
-    pub(crate) fn settle(
+    pub(crate) fn decide_slow(
         &self,
-        uncommon: Uncommon,
+        slow: SlowRequest,
         limit: LimitId,
         subject: &[u8],
         cost: u32,
     ) -> Option<Verdict> {
         let closed = self.inner.shared.closed();
-        let step = self.path().settle(uncommon, limit, subject, cost, closed);
+        let step = self.path().acquire_slow(slow, limit, subject, closed);
         self.follow(step, |_| cost).ok()
     }
 
-    /// The verdict on an uncommon request, which does not wait.
+    /// The verdict of the slow path on a request that does not wait.
     #[cold]
     #[inline(never)]
-    fn settle_at_once(
+    fn decide_slow_at_once(
         &self,
-        uncommon: Uncommon,
+        slow: SlowRequest,
         limit: LimitId,
         subject: &[u8],
         cost: u32,
     ) -> Verdict {
-        let known = self.settle(uncommon, limit, subject, cost);
+        let known = self.decide_slow(slow, limit, subject, cost);
         known.unwrap_or_else(|| self.miss(limit, subject, cost))
     }
 
@@ -629,7 +622,7 @@ impl Limiter {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and copies are most of a decision"
+        reason = "a call would return the verdict through memory"
     )]
     fn follow<Lacking>(
         &self,
@@ -671,7 +664,8 @@ impl Limiter {
         self.inner.shared.wake.notify_one();
     }
 
-    /// Sends for tokens and does not wait for them.
+    /// Sends for tokens and does not wait for them. The key comes in parts, so that the fast path
+    /// need not lay it down in memory.
     #[cold]
     #[inline(never)]
     pub(crate) fn miss(&self, limit: LimitId, subject: &[u8], cost: u32) -> Verdict {

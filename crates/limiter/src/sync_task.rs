@@ -198,10 +198,7 @@ impl SyncTask {
                         return self.drain().await;
                     }
                 }
-                () = self.shared.wake.notified() => {
-                    let now = self.shared.now();
-                    self.syncer.handle_signals(now);
-                }
+                () = self.shared.wake.notified() => {}
                 Some(completed) = self.flights.join_next_with_id() => {
                     self.handle_completion(completed);
                 }
@@ -217,6 +214,8 @@ impl SyncTask {
     /// Does all that the syncer says, and returns when it wants to hear of the time again.
     fn drive(&mut self) -> Option<Instant> {
         let now = self.shared.now();
+        // In each turn, because not every signal wakes the task.
+        self.syncer.handle_signals(now);
         while let Some(batch) = self.syncer.poll_batch(now) {
             self.shared.counters.count_batch(batch.calls.len());
             let (batch, call) = (Arc::new(batch), self.shared.call());

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use leasehold_cache::{Config, KeyRef, OwnedEntry, Owner, Requests};
 use leasehold_core::Instant;
 use leasehold_sync::{
-    FailurePolicy, NamedLimit, RequestPath, Step, StoreStatus, Syncer, Then, Tuning, Uncommon,
+    FailurePolicy, NamedLimit, RequestPath, SlowRequest, Step, StoreStatus, Syncer, Then, Tuning,
     Waiter,
 };
 
@@ -103,23 +103,22 @@ impl Warm {
             let step = self
                 .path()
                 .acquire_all(black_box(&both), None, black_box(NOW));
-            is_allowed(step).unwrap_or(0)
+            tally(step).unwrap_or(0)
         };
         (0..count).map(decide).sum()
     }
 
-    /// In two halves, as a limiter decides.
+    /// By the fast path or else by the slow one, as a limiter decides.
     fn decide(&self, key: &str) -> u64 {
         let key: KeyRef<'_> = black_box(key).into();
-        let common = self.path().acquire_common(key, 1, black_box(NOW));
-        is_allowed(common).unwrap_or_else(|uncommon| self.settle(uncommon, key))
+        let step = self.path().acquire_fast(key, 1, black_box(NOW));
+        tally(step).unwrap_or_else(|slow| self.decide_slow(slow, key))
     }
 
     #[cold]
-    fn settle(&self, uncommon: Uncommon, key: KeyRef<'_>) -> u64 {
-        let KeyRef { limit, subject } = key;
-        let step = self.path().settle(uncommon, limit, subject, 1, None);
-        is_allowed(step).unwrap_or(0)
+    fn decide_slow(&self, slow: SlowRequest, key: KeyRef<'_>) -> u64 {
+        let step = self.path().acquire_slow(slow, key.limit, key.subject, None);
+        tally(step).unwrap_or(0)
     }
 
     fn path(&self) -> RequestPath<'_> {
@@ -137,12 +136,12 @@ fn owned(owner: &mut Owner, key: KeyRef<'_>) -> OwnedEntry {
     owner.claim(&entry).expect("nobody has claimed it")
 }
 
-/// 1 if it is, for a sum; what lacks if there is no verdict.
-fn is_allowed<Lacking>(step: Step<Lacking>) -> Result<u64, Lacking> {
+/// 1 if it is allowed, 0 if it is denied; what lacks if it is not decided.
+fn tally<Lacking>(step: Step<Lacking>) -> Result<u64, Lacking> {
     match step {
         Step::Decided { verdict, then } => {
             if then != Then::Nothing {
-                rest(then);
+                handle_rest(then);
             }
             Ok(black_box(&verdict).is_allowed().into())
         }
@@ -153,7 +152,7 @@ fn is_allowed<Lacking>(step: Step<Lacking>) -> Result<u64, Lacking> {
 /// The rest of the work, which is seldom any.
 #[cold]
 #[inline(never)]
-fn rest(then: Then) {
+fn handle_rest(then: Then) {
     black_box(then);
 }
 

@@ -40,7 +40,7 @@ pub use batch::{Answer, Batch, Call, Miscounted, NamedLimit};
 pub use fallback::FailurePolicy;
 pub use key_state::{COST_LEASED_MAX, central_verdict};
 pub use partition::{key_hash, partition_of};
-pub use request_path::{Counted, Heard, Joint, RequestPath, Step, Then, Uncommon};
+pub use request_path::{Counted, Heard, Joint, RequestPath, SlowRequest, Step, Then};
 pub use store_status::StoreStatus;
 pub use syncer::{Syncer, Timeout};
 pub use tokens::Tokens;

@@ -46,18 +46,22 @@ pub enum Step<Lacking> {
         /// The rest of the work.
         then: Then,
     },
-    /// Nothing is spent. The sync task must be asked, or the request be denied.
+    /// Not decided yet, and nothing is spent. What lacks says how it goes on: by the slow path, by
+    /// asking the sync task, or by a denial.
     Undecided(Lacking),
 }
 
-/// A request that is none of the common ones, with what the cache answered: see
-/// [`RequestPath::acquire_common`]. Nothing is spent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// A request that left the fast path: see [`RequestPath::acquire_fast`]. Nothing is spent. If it
+/// was denied by what the cache knows, the cache has counted it so, and
+/// [`acquire_slow`](RequestPath::acquire_slow) says what is to be counted instead.
+#[derive(Debug, Eq, PartialEq)]
 #[must_use = "the request has no verdict yet"]
-pub struct Uncommon {
-    /// The denial that the cache knows of. Without one it lacks tokens, or the key, or the request
-    /// costs nothing.
+pub struct SlowRequest {
+    cost: u32,
+    /// `None`: the lease is short, the key is unknown, or the cost is 0.
     denial: Option<LocalDenial>,
+    /// The sync task has a new signal and should be woken.
+    wake: bool,
     now: Instant,
 }
 
@@ -88,8 +92,10 @@ pub enum Counted {
 }
 
 impl<'a> RequestPath<'a> {
-    /// Decides a request under one limit. `closed` is why the limiter decides nothing any more, if
-    /// it does not.
+    /// Decides a request under one limit.
+    ///
+    /// `closed` is why the limiter is closed, if it is. Requests that a lease pays, or whose limit
+    /// is known here to be exhausted, are decided regardless.
     ///
     /// # Panics
     ///
@@ -102,18 +108,17 @@ impl<'a> RequestPath<'a> {
         closed: Option<Reason>,
         now: Instant,
     ) -> Step<()> {
-        match self.acquire_common(key, cost, now) {
+        match self.acquire_fast(key, cost, now) {
             Step::Decided { verdict, then } => Step::Decided { verdict, then },
-            Step::Undecided(uncommon) => {
-                self.settle(uncommon, key.limit, key.subject, cost, closed)
-            }
+            Step::Undecided(slow) => self.acquire_slow(slow, key.limit, key.subject, closed),
         }
     }
 
-    /// The common half of [`acquire`](Self::acquire): a request that a lease pays, or whose limit
-    /// is used up. The rest is left to [`settle`](Self::settle). Two calls, because no call lies
-    /// between a common verdict and the place where its caller wants it: a verdict that is copied
-    /// takes half as long again.
+    /// The fast path of [`acquire`](Self::acquire): decides if a lease pays, or if the limit is
+    /// known here to be exhausted. [`acquire_slow`](Self::acquire_slow) decides the rest.
+    ///
+    /// This half is inlined and the other is a call, so that the verdict of a common request never
+    /// passes through memory, where it would be written in parts and read as a whole.
     ///
     /// # Panics
     ///
@@ -121,15 +126,15 @@ impl<'a> RequestPath<'a> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and copies are half of a decision"
+        reason = "a call would return the verdict through memory"
     )]
-    pub fn acquire_common(self, key: KeyRef<'_>, cost: u32, now: Instant) -> Step<Uncommon> {
+    pub fn acquire_fast(self, key: KeyRef<'_>, cost: u32, now: Instant) -> Step<SlowRequest> {
         let said = self.cache.try_acquire(key, cost, now);
         self.judge(said, || key.limit, || key, cost, now)
     }
 
-    /// As [`acquire_common`](Self::acquire_common), for an entry that the caller has already looked
-    /// up, and that is not forgotten.
+    /// As [`acquire_fast`](Self::acquire_fast), for an entry that the caller has already looked up,
+    /// and that is not forgotten.
     ///
     /// # Panics
     ///
@@ -137,17 +142,19 @@ impl<'a> RequestPath<'a> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and copies are half of a decision"
+        reason = "a call would return the verdict through memory"
     )]
-    pub fn acquire_common_at(self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Step<Uncommon> {
+    pub fn acquire_fast_at(self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Step<SlowRequest> {
         let said = self.cache.try_acquire_at(entry, cost, now);
         self.judge(said, || entry.limit(), || entry.key(), cost, now)
     }
 
+    /// The verdict on a common request, by what the cache said. The limit comes by itself, because
+    /// a request that is allowed has no need of the rest of its key.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts, and copies are half of a decision"
+        reason = "a call would return the verdict through memory"
     )]
     fn judge<'k>(
         self,
@@ -156,60 +163,81 @@ impl<'a> RequestPath<'a> {
         key: impl Fn() -> KeyRef<'k>,
         cost: u32,
         now: Instant,
-    ) -> Step<Uncommon> {
-        // Cases that are settled alike are one here, so that the compiler makes comparisons of this
-        // and no table of jumps.
-        let denial = match said {
+    ) -> Step<SlowRequest> {
+        // Cases with the same outcome share a branch, so that the compiler emits comparisons, and
+        // no table of jumps.
+        let (denial, wake) = match said {
             LocalDecision::Allow {
                 left,
                 full_at,
                 wake,
             } if cost > 0 => return Step::allowed(limit(), left, full_at, wake, now),
-            // A retry helps a request only if the limit can ever allow it.
+            // A key in fallback is denied for another reason, and a retry helps a request only if
+            // the limit can ever allow it: the slow path tells these apart.
             LocalDecision::Deny(denial)
                 if !denial.is_in_fallback && self.needs_tokens(key(), cost) =>
             {
                 return Step::exhausted(limit(), denial, now);
             }
-            LocalDecision::Deny(denial) => Some(denial),
-            LocalDecision::Allow { .. } | LocalDecision::Short { .. } | LocalDecision::Unknown => {
-                None
-            }
+            LocalDecision::Deny(denial) => (Some(denial), false),
+            LocalDecision::Allow { wake, .. } => (None, wake),
+            LocalDecision::Short { .. } | LocalDecision::Unknown => (None, false),
         };
-        Step::Undecided(Uncommon { denial, now })
+        Step::Undecided(SlowRequest {
+            cost,
+            denial,
+            wake,
+            now,
+        })
     }
 
-    /// Decides a request that is none of the common ones, as the cache answered it. The key comes
-    /// in parts, so that the common path need not lay it down in memory.
+    /// The slow path of [`acquire`](Self::acquire), for the key that
+    /// [`acquire_fast`](Self::acquire_fast) was asked about. The key comes in parts, so that the
+    /// fast path need not lay it down in memory.
     ///
     /// # Panics
     ///
     /// If the key names no limit.
     #[cold]
     #[inline(never)]
-    pub fn settle(
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a request is decided and counted once"
+    )]
+    pub fn acquire_slow(
         self,
-        uncommon: Uncommon,
+        slow: SlowRequest,
         limit: LimitId,
         subject: &[u8],
-        cost: u32,
         closed: Option<Reason>,
     ) -> Step<()> {
-        let Uncommon { denial, now } = uncommon;
+        let SlowRequest {
+            cost,
+            denial,
+            wake,
+            now,
+        } = slow;
         let key = KeyRef { limit, subject };
         match denial {
             Some(denial) if self.needs_tokens(key, cost) => {
-                Step::exhausted_anywhere(limit, denial, now)
+                Step::exhausted_or_in_fallback(limit, denial, now)
             }
             Some(denial) => self
-                .not_here(key, cost, closed, now)
+                .without_lease(key, cost, closed, now)
                 .counted_as_denied(denial.is_in_fallback),
-            None => self.not_here(key, cost, closed, now),
+            None => match self.without_lease(key, cost, closed, now) {
+                // There are no tokens to count.
+                Step::Decided { verdict, .. } if wake => Step::Decided {
+                    verdict,
+                    then: Then::Wake,
+                },
+                step => step,
+            },
         }
     }
 
     /// Decides a request for which the cache has no tokens and no denial that counts.
-    fn not_here(
+    fn without_lease(
         self,
         key: KeyRef<'_>,
         cost: u32,
@@ -265,7 +293,7 @@ impl<'a> RequestPath<'a> {
                 wake,
             } => Step::allowed(limit_of(index), left, full_at, wake, now),
             AllLocal::Deny { index, denial } => {
-                Step::exhausted_anywhere(limit_of(index), denial, now)
+                Step::exhausted_or_in_fallback(limit_of(index), denial, now)
             }
             AllLocal::Short { index, .. } | AllLocal::Unknown { index } => {
                 let known = self.without_store(requests[index].0, now);
@@ -360,7 +388,7 @@ impl<Lacking> Step<Lacking> {
         Self::Decided { verdict, then }
     }
 
-    /// Denied by what is known here: the limit is used up.
+    /// Denied by what is known here: the limit is used up. The key is not in fallback.
     #[inline]
     fn exhausted(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         let until = denial.until + ROUNDED_DOWN;
@@ -370,9 +398,9 @@ impl<Lacking> Step<Lacking> {
         }
     }
 
-    /// As [`exhausted`](Self::exhausted), or denied for want of the store: this replica's local
-    /// limit is used up.
-    fn exhausted_anywhere(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
+    /// As [`exhausted`](Self::exhausted); or, of a key in fallback, denied for want of the store,
+    /// because this replica's local limit is used up.
+    fn exhausted_or_in_fallback(limit: LimitId, denial: LocalDenial, now: Instant) -> Self {
         match Self::exhausted(limit, denial, now) {
             Self::Decided { verdict, then } if denial.is_in_fallback => Self::Decided {
                 verdict: in_fallback(verdict),
@@ -628,6 +656,20 @@ mod tests {
                 undecided @ Self::Undecided(_) => undecided,
             }
         }
+    }
+
+    /// The signal was raised and nobody was woken: later requests, which found it raised, woke
+    /// nobody either.
+    #[test]
+    fn who_finds_a_key_low_and_spends_nothing_wakes_the_task_too() {
+        let mut replica = Replica::with(&[(ALICE, 2)]);
+        replica.owned(ALICE).set_watermark(3);
+        let free = replica.acquire(ALICE, 0);
+        assert!(
+            matches!(free, Step::Decided { verdict, then: Then::Wake } if verdict.is_allowed()),
+            "{free:?}"
+        );
+        assert_eq!(replica.acquire(ALICE, 1), decided(allow(1), false));
     }
 
     #[test]
