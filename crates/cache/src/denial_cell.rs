@@ -26,15 +26,16 @@ impl DenialCell {
     /// the time that it was given for.
     pub const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
 
-    /// Denies requests for at least `cost` tokens until `until`, in place of any earlier denial.
-    ///
-    /// A cost above 24 bits counts as the largest below: no lease can pay either of them.
+    /// Denies requests for at least `cost` tokens until `until`, in place of any earlier denial. A
+    /// cost that does not fit into the word leaves what is there as it is.
     pub(crate) fn deny(&self, cost: u32, until: Instant) {
         let denial = Denial {
             until_ticks: ticks(until),
-            cost: cost.min(COST_MAX),
+            cost,
         };
-        self.0.store(denial.pack(), Relaxed);
+        if cost <= COST_MAX {
+            self.0.store(denial.pack(), Relaxed);
+        }
     }
 
     /// Until when a request for `cost` tokens is denied, if it is at `now`.
@@ -138,9 +139,20 @@ mod tests {
         let beyond = Instant::from_nanos((UNTIL_TICKS_MAX + 1) << TICK_BITS);
         for until in [latest, beyond, Instant::FAR_FUTURE] {
             let cell = DenialCell::default();
-            cell.deny(COST_MAX + 1, until);
+            cell.deny(COST_MAX, until);
             assert_eq!(cell.denies(u32::MAX, NOW), Some(latest));
             assert_eq!(cell.denies(COST_MAX - 1, NOW), None);
         }
+    }
+
+    /// It was kept as one for the largest cost that fits, and denied what the store had.
+    #[test]
+    fn a_denial_for_a_cost_beyond_the_word_says_nothing_of_smaller_costs() {
+        let cell = DenialCell::default();
+        cell.deny(u32::MAX, UNTIL);
+        assert_eq!(cell.denies(COST_MAX + 1, NOW), None);
+        cell.deny(7, UNTIL);
+        cell.deny(u32::MAX, UNTIL);
+        assert_eq!(cell.denies(7, NOW), Some(UNTIL), "the earlier one stands");
     }
 }

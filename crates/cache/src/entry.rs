@@ -94,8 +94,15 @@ impl Entry {
     /// lease is short of them, and so was the store.
     #[inline]
     pub fn denies(&self, cost: u32, now: Instant) -> Option<Instant> {
-        let until = self.denial.denies(cost, now)?;
+        let until = self.denies_short(cost, now)?;
         (self.lease.view(now).live < cost).then_some(until)
+    }
+
+    /// As [`denies`](Self::denies), where the lease is short of `cost` tokens.
+    #[inline]
+    pub(crate) fn denies_short(&self, cost: u32, now: Instant) -> Option<Instant> {
+        let until = self.denial.denies(cost, now)?;
+        (cost <= self.lease.cost_max()).then_some(until)
     }
 
     /// Stock below which the sync task wants to hear of an allowed request. Starts at 0: never.

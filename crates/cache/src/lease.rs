@@ -33,7 +33,7 @@ use crate::stripes::Stripes;
 
 /// The tokens one key holds on lease, shared by all threads of a replica. Starts empty.
 // In this order, so that a key that is spent lies in few lines of a cache: see `Entry`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C)]
 pub struct Lease {
     stock: LeaseCell,
@@ -42,6 +42,21 @@ pub struct Lease {
     pub(crate) holds: Holds,
     /// For the stock and for the count of what is denied, since the last account.
     races_lost: AtomicU32,
+    /// See [`OwnedEntry::set_cost_max`](crate::OwnedEntry::set_cost_max).
+    cost_max: AtomicU32,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self {
+            stock: LeaseCell::default(),
+            stripes: OnceLock::default(),
+            denied: Denied::default(),
+            holds: Holds::default(),
+            races_lost: AtomicU32::new(0),
+            cost_max: AtomicU32::new(u32::MAX),
+        }
+    }
 }
 
 impl Lease {
@@ -272,6 +287,17 @@ impl Lease {
                 true
             }
         }
+    }
+
+    /// See [`OwnedEntry::set_cost_max`](crate::OwnedEntry::set_cost_max).
+    #[inline]
+    pub(crate) fn cost_max(&self) -> u32 {
+        self.cost_max.load(Relaxed)
+    }
+
+    /// See [`OwnedEntry::set_cost_max`](crate::OwnedEntry::set_cost_max).
+    pub(crate) fn set_cost_max(&self, tokens: u32) {
+        self.cost_max.store(tokens, Relaxed);
     }
 
     /// See [`OwnedEntry::take_denied`](crate::OwnedEntry::take_denied).

@@ -150,9 +150,15 @@ impl OwnedEntry {
         self.0.lease.stripe(threads);
     }
 
-    /// Denies requests for at least `cost` tokens until `until`, in place of any earlier denial.
-    ///
-    /// A cost above 24 bits counts as the largest below: no lease can pay either of them.
+    /// Sets the most that a request of the key can cost: no limit ever allows a dearer one, so it is
+    /// no demand. It is neither denied by what is known here nor counted. Starts at `u32::MAX`.
+    pub fn set_cost_max(&mut self, tokens: u32) {
+        self.0.lease.set_cost_max(tokens);
+    }
+
+    /// Denies requests for at least `cost` tokens until `until`, in place of any earlier denial. A
+    /// denial for a cost above 24 bits is not kept: no lease pays such costs, and of which of them
+    /// the store can pay it says nothing.
     pub fn deny(&mut self, cost: u32, until: Instant) {
         self.0.denial.deny(cost, until);
     }

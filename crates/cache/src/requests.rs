@@ -242,7 +242,7 @@ impl Requests {
         short: Shortfall,
         now: Instant,
     ) -> PackedDecision {
-        match entry.denial.denies(cost, now) {
+        match entry.denies_short(cost, now) {
             Some(until) => {
                 let told = PackedDecision::deny(&LocalDenial::of(entry, until));
                 if entry.lease.count_denied(cost) {
@@ -291,7 +291,7 @@ impl Requests {
 
     #[inline]
     fn known_denial(&self, entry: &Arc<Entry>, cost: u32, now: Instant) -> Option<LocalDecision> {
-        let until = entry.denial.denies(cost, now)?;
+        let until = entry.denies_short(cost, now)?;
         Some(LocalDecision::Deny(self.denied(entry, cost, until)))
     }
 
@@ -613,6 +613,24 @@ mod tests {
         let unknown = AllLocal::Unknown { index: 0 };
         assert_eq!(all(&cache, &requests), unknown);
         assert_eq!(live(&alice), 1);
+    }
+
+    /// Whoever asked for more than a limit ever allows was counted as demand for all of it, and took
+    /// the share of others.
+    #[test]
+    fn a_cost_that_no_limit_allows_is_not_counted_as_denied() {
+        let (cache, mut owner) = cache();
+        let mut alice = lease(&mut owner, ALICE, 0);
+        alice.set_cost_max(9);
+        alice.deny(1, DEADLINE);
+        let short = LocalDecision::Short { tokens: 0 };
+        assert_eq!(cache.try_acquire(ALICE, 10, NOW), short);
+        assert_eq!(alice.take_denied(), 0);
+        assert_eq!(
+            cache.try_acquire(ALICE, 9, NOW),
+            LocalDecision::Deny(DENIAL)
+        );
+        assert_eq!(alice.take_denied(), 9);
     }
 
     #[test]

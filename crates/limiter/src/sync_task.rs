@@ -376,8 +376,9 @@ impl Drop for SyncTask {
         let left = self.syncer.unsettled();
         if self.shared.closed() != Some(Reason::ShutDown) {
             self.shared.end_early();
-            self.syncer.forget_keys();
         }
+        // Also of a limiter that is shut down: what a denial says here is not why it denies now.
+        self.syncer.forget_keys();
         self.shared.end(left);
     }
 }

@@ -130,8 +130,8 @@ impl<W: Waiter> Syncer<W> {
         *closing = false;
     }
 
-    /// Forgets every key, at the end of a task that was not told to end: nothing is spent from now
-    /// on, because nobody could report it.
+    /// Forgets every key, at the end of the task: nothing is spent from now on, because nobody could
+    /// report it, and nothing is denied for what was known.
     pub fn forget_keys(&mut self) {
         self.keys.cache.forget_all();
     }
@@ -532,6 +532,7 @@ impl<W: Waiter> Syncer<W> {
         count_denied(&mut owned, &mut self.counts);
         let partition = self.partition_of(key);
         let sizing = self.limits.sizing(key.limit);
+        owned.set_cost_max(u32::try_from(sizing.limit.burst()).unwrap_or(u32::MAX));
         self.keys.add(KeyState::new(owned, partition, sizing, now))
     }
 

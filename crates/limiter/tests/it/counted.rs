@@ -90,6 +90,10 @@ async fn each_request_is_counted_under_its_limit_and_its_reason() {
     heard.hear(handle.try_acquire(1), &[(0, 1)]);
     // Known to be denied, and for another reason.
     heard.hear(limiter.acquire("alice", 51).await, &[(0, 51)]);
+    for _ in 0..3 {
+        heard.hear(limiter.acquire("alice", u32::MAX).await, &[(0, u32::MAX)]);
+        heard.hear(handle.try_acquire(u32::MAX), &[(0, u32::MAX)]);
+    }
     heard.hear(limiter.try_acquire("bob", 7), &[(0, 7)]);
     heard.hear(limiter.acquire("x".repeat(1025), 5).await, &[(0, 5)]);
     heard.hear(limiter.acquire("carol", 0).await, &[(0, 0)]);
@@ -111,6 +115,11 @@ async fn each_request_is_counted_under_its_limit_and_its_reason() {
     counted(&limiter, &heard).await;
     limiter.shutdown().await.unwrap();
     heard.hear(limiter.acquire("dora", 9).await, &[(0, 9)]);
+    // Denied before the end for want of tokens, for an hour.
+    for verdict in [limiter.acquire("alice", 9).await, handle.try_acquire(9)] {
+        assert_eq!(verdict.denial().unwrap().reason, Reason::ShutDown);
+        heard.hear(verdict, &[(0, 9)]);
+    }
     counted(&limiter, &heard).await;
 }
 
