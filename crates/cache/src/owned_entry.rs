@@ -150,8 +150,8 @@ impl OwnedEntry {
         self.0.lease.stripe(threads);
     }
 
-    /// Sets the most that a request of the key can cost: no limit ever allows a dearer one, so it is
-    /// no demand. It is neither denied by what is known here nor counted. Starts at `u32::MAX`.
+    /// Sets the most that a request of the key can cost: no limit ever allows a dearer one, so it
+    /// is no demand. It is neither denied by what is known here nor counted. Starts at `u32::MAX`.
     pub fn set_cost_max(&mut self, tokens: u32) {
         self.0.lease.set_cost_max(tokens);
     }

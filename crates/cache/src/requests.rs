@@ -615,8 +615,8 @@ mod tests {
         assert_eq!(live(&alice), 1);
     }
 
-    /// Whoever asked for more than a limit ever allows was counted as demand for all of it, and took
-    /// the share of others.
+    /// Whoever asked for more than a limit ever allows was counted as demand for all of it, and
+    /// took the share of others.
     #[test]
     fn a_cost_that_no_limit_allows_is_not_counted_as_denied() {
         let (cache, mut owner) = cache();

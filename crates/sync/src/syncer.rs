@@ -130,8 +130,8 @@ impl<W: Waiter> Syncer<W> {
         *closing = false;
     }
 
-    /// Forgets every key, at the end of the task: nothing is spent from now on, because nobody could
-    /// report it, and nothing is denied for what was known.
+    /// Forgets every key, at the end of the task: nothing is spent from now on, because nobody
+    /// could report it, and nothing is denied for what was known.
     pub fn forget_keys(&mut self) {
         self.keys.cache.forget_all();
     }
