@@ -57,16 +57,16 @@ pub(crate) struct TuneArguments {
     #[arg(allow_hyphen_values = true)]
     pub(crate) max_overshoot: String,
     /// Most requests denied although nothing is scarce, as a share of all.
-    #[arg(long, default_value = "0.1%", value_name = "SHARE")]
+    #[arg(long, default_value = "0.1%", value_name = "SHARE", value_parser = part)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) max_false_denials: Share,
     /// Most that may be missing of what one ideal bucket admits, as a share of it.
-    #[arg(long, default_value = "1%", value_name = "SHARE")]
+    #[arg(long, default_value = "1%", value_name = "SHARE", value_parser = part)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) max_deficit: Share,
     /// Most that may be missing if the load has a lull: it drops to a tenth until the bucket has
     /// filled twice, and comes back [default: twice --max-deficit].
-    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SHARE", value_parser = part, allow_hyphen_values = true)]
     pub(crate) max_lull_deficit: Option<Share>,
     /// Most store calls: 200/s. The fewest are looked for in any case.
     #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
@@ -149,6 +149,14 @@ impl TuneArguments {
     }
 }
 
+/// A share of which a bare `1` would be all, where one per cent is more likely meant.
+fn part(text: &str) -> Result<Share, String> {
+    if text == "1" {
+        return Err("`1` would be all of it: write `1%` or `100%`".into());
+    }
+    text.parse().map_err(|error| format!("{error}"))
+}
+
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub(crate) enum TuneError {
@@ -207,6 +215,8 @@ mod tests {
     fn what_cannot_be_is_refused_with_the_mend() {
         let error = |more: &str| parse(more).unwrap_err().to_string();
         assert!(error("--max-deficit 3").contains("such as `0.05` or `5%`"));
+        assert!(error("--max-deficit 1").contains("write `1%` or `100%`"));
+        assert!(parse("--max-deficit 100%").is_ok());
         assert!(error("--latency 5").contains("such as `1.5ms`"));
         assert!(error("--max-store-calls 100").contains("such as `2000/s`"));
         assert!(error("--replica 3").contains("--replicas"));
