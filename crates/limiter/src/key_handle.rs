@@ -91,7 +91,7 @@ impl KeyHandle {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts"
+        reason = "a call would return the verdict through memory"
     )]
     fn decide_fast(&mut self, cost: u32) -> Result<Verdict, Option<SlowRequest>> {
         let known = self.entry.as_ref();

@@ -548,7 +548,7 @@ impl Limiter {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts"
+        reason = "a call would return the verdict through memory"
     )]
     pub(crate) fn decide_fast(&self, key: KeyRef<'_>, cost: u32) -> Result<Verdict, SlowRequest> {
         let now = self.inner.shared.now_approx();
@@ -561,7 +561,7 @@ impl Limiter {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "a call copies what it returns in parts"
+        reason = "a call would return the verdict through memory"
     )]
     pub(crate) fn decide_fast_at(
         &self,
