@@ -36,9 +36,6 @@ pub struct FleetConfig {
     pub budget: Span,
     /// After which time a replica gives up on a message to the store.
     pub call_timeout: Span,
-    /// Whether a request wakes the runtime in which the timers of its replica live: timers that are
-    /// due by then ring before it is decided. True of load that the process sends itself.
-    pub requests_wake: bool,
 }
 
 /// A change of the number of replicas.
@@ -134,7 +131,6 @@ impl Default for FleetConfig {
             cache_keys: Count(100_000),
             budget: Span::from_millis(100),
             call_timeout: Span::from_millis(250),
-            requests_wake: false,
         }
     }
 }

@@ -46,9 +46,6 @@ pub struct Leased {
     /// The tick of a replica's timers; 0 if they are exact. A timer rings at the first whole
     /// tick at which it is due, or up to another tick later.
     pub timer_tick_ns: u64,
-    /// Whether a request wakes the runtime of the timers: see
-    /// [`FleetConfig::requests_wake`](crate::fleet::FleetConfig::requests_wake).
-    pub requests_wake: bool,
     /// Whether every spend is held against the deadline of its lease, and the books against each
     /// other. Costs time.
     pub checked: bool,
@@ -63,7 +60,6 @@ impl Default for Leased {
             wake_ns: Span::from_micros(50).0,
             // As tokio, whose timers the real limiter waits for.
             timer_tick_ns: Span::from_millis(1).0,
-            requests_wake: false,
             checked: false,
         }
     }
@@ -91,7 +87,6 @@ impl Leased {
             tuning: scenario.tuning.tuning(),
             policies: scenario.limits.iter().map(|it| it.failure_policy).collect(),
             keys_max: usize::try_from(scenario.fleet.cache_keys.0).unwrap_or(usize::MAX),
-            requests_wake: scenario.fleet.requests_wake,
             checked,
             ..Self::default()
         }

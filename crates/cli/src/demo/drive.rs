@@ -11,7 +11,7 @@ use crate::demo::error::DemoError;
 use crate::demo::fleet::Fleet;
 use crate::demo::plan::Plan;
 use crate::demo::progress::Progress;
-use crate::demo::replica::offer;
+use crate::demo::replica::{Replica, offer};
 use crate::demo::run::Run;
 use crate::demo::server::Server;
 use crate::demo::store::redis_store;
@@ -74,8 +74,10 @@ async fn in_process(plan: &Plan) -> Result<Fleet, DemoError> {
             } = company;
             // The listener lives as long as the run.
             let sink = |seen| drop(tell.send(Told::Seen(seen)));
-            let end = offer(&plan, replica, store, start_ns, stopped, sink).await;
-            let end = end.map_err(|error| error.to_string());
+            let end = match Replica::new(&plan, store) {
+                Ok(it) => Ok(offer(it, &plan, replica, start_ns, stopped, sink).await),
+                Err(error) => Err(error.to_string()),
+            };
             drop(tell.send(Told::Ended { replica, end }));
         });
     }

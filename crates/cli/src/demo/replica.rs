@@ -106,24 +106,46 @@ impl Summary {
     }
 }
 
-/// Offers the plan's load for `replica` to a limiter over `store`, from `start_ns` on the
-/// machine's clock, and hands what is seen to `sink`. Ends early when `stop` says so.
+/// A replica that has nothing to do yet.
+pub(crate) struct Replica {
+    limiter: Limiter,
+    store: Arc<dyn Store>,
+    timed: Option<Arc<TimedStore>>,
+}
+
+impl Replica {
+    /// A replica over `store`. The runtime that this is called in is the limiter's.
+    pub(crate) fn new(plan: &Plan, store: Arc<dyn Store>) -> Result<Self, DemoError> {
+        let timed = plan
+            .timed
+            .then(|| Arc::new(TimedStore::new(Arc::clone(&store))));
+        let store = match &timed {
+            Some(timed) => Arc::clone(timed) as Arc<dyn Store>,
+            None => store,
+        };
+        Ok(Self {
+            limiter: limiter(plan, Arc::clone(&store))?,
+            store,
+            timed,
+        })
+    }
+}
+
+/// Offers the plan's load for replica number `replica` to `it`, from `start_ns` on the machine's
+/// clock, and hands what is seen to `sink`. Ends early when `stop` says so.
 pub(crate) async fn offer(
+    it: Replica,
     plan: &Plan,
     replica: u32,
-    store: Arc<dyn Store>,
     start_ns: u64,
     mut stop: watch::Receiver<bool>,
     mut sink: impl FnMut(Seen),
-) -> Result<Summary, DemoError> {
-    let timed = plan
-        .timed
-        .then(|| Arc::new(TimedStore::new(Arc::clone(&store))));
-    let store = match &timed {
-        Some(timed) => Arc::clone(timed) as Arc<dyn Store>,
-        None => store,
-    };
-    let limiter = limiter(plan, Arc::clone(&store))?;
+) -> Summary {
+    let Replica {
+        limiter,
+        store,
+        timed,
+    } = it;
     let terms = plan.terms.as_ref();
     let stalls = terms.map(|_| Stalls::watch());
     let probe = terms.filter(|terms| terms.probed == Some(replica));
@@ -173,12 +195,12 @@ pub(crate) async fn offer(
         .await
         .map_or_else(|error| error.tokens, |()| 0);
     let stats = limiter.stats();
-    Ok(Summary {
+    Summary {
         exchanges,
         stalls: stalls.map_or_else(Vec::new, Stalls::end),
         probe_put_aside: probed.put_aside,
         ..Summary::new(&stats, store.round_trips(), unreleased)
-    })
+    }
 }
 
 fn limiter(plan: &Plan, store: Arc<dyn Store>) -> Result<Limiter, DemoError> {

@@ -12,14 +12,14 @@ use leasehold_redis::{RedisStore, Settings};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::demo::company::{Company, Told};
 use crate::demo::error::DemoError;
 
 use crate::demo::plan::Plan;
-use crate::demo::replica::{Seen, Summary, offer, told_to_stop};
+use crate::demo::replica::{Replica, Seen, Summary, offer, told_to_stop};
 use crate::demo::store::redis_store;
 use crate::demo::terms::Terms;
 use crate::ending::Ending;
@@ -147,43 +147,54 @@ async fn read_frame(frames: &mut BufReader<ChildStdout>) -> io::Result<Frame> {
 }
 
 /// The child's side.
+///
+/// The load has a runtime of its own. In a service too requests do not come when the limiter's
+/// timers ring, and load that shared these timers would.
 pub(crate) fn run() -> Result<Ending, DemoError> {
-    let runtime = Runtime::new().map_err(DemoError::Runtime)?;
+    let limiter = Runtime::new().map_err(DemoError::Runtime)?;
+    let load = Builder::new_current_thread().enable_all().build();
+    let load = load.map_err(DemoError::Runtime)?;
     let Orders { replica, plan } = read_orders()?;
-    let ended = runtime.block_on(async {
-        let url = plan.redis.as_deref().unwrap_or_default();
-        let store = match &plan.terms {
-            None => redis_store(url, &plan.prefix).await,
-            Some(terms) => lazy_store(url, &plan.prefix, terms),
-        };
-        let store = store.inspect_err(|error| say(&error.to_string()))?;
-        say(READY);
-        let mut start = String::new();
-        let told = io::stdin().lock().read_line(&mut start);
-        let Some(start_ns) = told.ok().and_then(|_| start.trim_end().parse().ok()) else {
-            return Ok(());
-        };
-        let stopped = stop_when_told();
-        let mut out = io::stdout().lock();
-        let sink = |seen: Seen| {
-            let kind = if seen.local { KIND_LOCAL } else { KIND_STORE };
-            // Written at once: whatever happens next, this request has been told of.
-            let mut frame = [kind; RECORD_BYTES + 1];
-            frame[1..].copy_from_slice(&seen.record.encode());
-            let _ = out.write_all(&frame).and_then(|()| out.flush());
-        };
-        let summary = offer(&plan, replica, Arc::new(store), start_ns, stopped, sink).await?;
-        let summary = serde_json::to_vec(&summary).expect("a summary is plain data");
-        let length = u32::try_from(summary.len()).expect("a summary is short");
-        let mut frame = vec![KIND_SUMMARY];
-        frame.extend(length.to_le_bytes());
-        frame.extend(summary);
-        let _ = out.write_all(&frame).and_then(|()| out.flush());
-        Ok::<(), DemoError>(())
-    });
+    let start = limiter.block_on(start(&plan));
+    let it = start.inspect_err(|error| say(&error.to_string()))?;
+    say(READY);
+    load.block_on(offer_when_told(it, &plan, replica));
     // The reader of the orders may still wait for a line that never comes.
-    runtime.shutdown_background();
-    ended.map(|()| Ending::Kept)
+    load.shutdown_background();
+    limiter.shutdown_background();
+    Ok(Ending::Kept)
+}
+
+async fn start(plan: &Plan) -> Result<Replica, DemoError> {
+    let url = plan.redis.as_deref().unwrap_or_default();
+    let store = match &plan.terms {
+        None => redis_store(url, &plan.prefix).await?,
+        Some(terms) => lazy_store(url, &plan.prefix, terms)?,
+    };
+    Replica::new(plan, Arc::new(store))
+}
+
+async fn offer_when_told(it: Replica, plan: &Plan, replica: u32) {
+    let mut start = String::new();
+    let told = io::stdin().lock().read_line(&mut start);
+    let Some(start_ns) = told.ok().and_then(|_| start.trim_end().parse().ok()) else {
+        return;
+    };
+    let mut out = io::stdout().lock();
+    let sink = |seen: Seen| {
+        let kind = if seen.local { KIND_LOCAL } else { KIND_STORE };
+        // Written at once: whatever happens next, this request has been told of.
+        let mut frame = [kind; RECORD_BYTES + 1];
+        frame[1..].copy_from_slice(&seen.record.encode());
+        let _ = out.write_all(&frame).and_then(|()| out.flush());
+    };
+    let summary = offer(it, plan, replica, start_ns, stop_when_told(), sink).await;
+    let summary = serde_json::to_vec(&summary).expect("a summary is plain data");
+    let length = u32::try_from(summary.len()).expect("a summary is short");
+    let mut frame = vec![KIND_SUMMARY];
+    frame.extend(length.to_le_bytes());
+    frame.extend(summary);
+    let _ = out.write_all(&frame).and_then(|()| out.flush());
 }
 
 /// A store that may be away when the replica starts, as services must start without theirs.

@@ -69,13 +69,11 @@ impl Prediction {
     }
 }
 
-/// The scenario as its author would write it. The processes send their own load, by the timers of
-/// the runtime in which the limiter's timers live, so a request wakes these. The measured time of
-/// an exchange includes the server's, so the simulated server takes none.
+/// The scenario as its author would write it. The measured time of an exchange includes the
+/// server's, so the simulated server takes none.
 fn scenario(setting: &Setting, traces: &Traces, exchanges_ns: &[u64]) -> Scenario {
     let mut scenario = Scenario::new(&setting.title, setting.limit, setting.duration);
     scenario.fleet.replicas = setting.replicas;
-    scenario.fleet.requests_wake = true;
     scenario.store.service = Span::ZERO;
     scenario.store.service_per_call = Span::ZERO;
     scenario.network.latency = Latency::Measured(quantiles(exchanges_ns));

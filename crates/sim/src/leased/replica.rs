@@ -36,7 +36,6 @@ pub struct LeasedReplica {
     runs_at: Option<Instant>,
     wake_ns: u64,
     timer: Timer,
-    requests_wake: bool,
     joints: Joints,
     books: Books,
 }
@@ -88,7 +87,6 @@ impl LeasedReplica {
             runs_at: None,
             wake_ns: model.wake_ns,
             timer: Timer::new(model.timer_tick_ns, seed),
-            requests_wake: model.requests_wake,
             joints: Joints::default(),
             books: Books::new(model.checked),
         }
@@ -224,15 +222,6 @@ impl LeasedReplica {
         self.syncer.handle_signals(now);
     }
 
-    /// Lets the timer of the syncer ring, if it is due by the clock of the runtime.
-    fn ring(&mut self, now: Instant, out: &mut Outbox<Message>) {
-        let due = self.syncer.poll_timeout(now);
-        if due.is_some_and(|(at, _)| self.timer.has_rung(at, now)) {
-            self.syncer.handle_timeout(now);
-            self.pump(&mut VecDeque::new(), now, out);
-        }
-    }
-
     /// Does all that the syncer says. `by_store` lists the demands that the store itself spent.
     fn pump(&mut self, by_store: &mut VecDeque<Demand>, now: Instant, out: &mut Outbox<Message>) {
         loop {
@@ -321,11 +310,6 @@ impl ReplicaModel for LeasedReplica {
     ) -> Decision {
         self.clock.set(now);
         let woken = self.runs_at;
-        if self.requests_wake {
-            self.ring(now, out);
-            // The runtime falls asleep anew.
-            out.stirred = true;
-        }
         let decision = if let &[demand] = demands {
             self.acquire_one(demand, ticket, deadline, now, out)
         } else {
@@ -368,7 +352,10 @@ impl ReplicaModel for LeasedReplica {
         if self.runs_at.is_some_and(|at| at <= now) {
             self.run_task(now);
         }
-        self.ring(now, out);
+        let due = self.syncer.poll_timeout(now);
+        if due.is_some_and(|(at, _)| self.timer.has_rung(at, now)) {
+            self.syncer.handle_timeout(now);
+        }
         self.pump(&mut VecDeque::new(), now, out);
     }
 
