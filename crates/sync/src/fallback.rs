@@ -16,8 +16,8 @@
 //! the store is back gets no second burst.
 
 use leasehold_core::{
-    Birth, Instant, LeaseRequest, Ledger, Limit, Micros, Rate, Reply, Request, Status, StoreTime,
-    Wait,
+    Birth, Decided, Instant, LeaseRequest, Ledger, Limit, Micros, Rate, Reason, Reply, Request,
+    Status, StoreTime, Verdict, Wait,
 };
 
 /// The failure policy of a limit: how much it admits when the store does not answer and the leases
@@ -186,6 +186,23 @@ impl Fleet {
 
 /// Replicas that left are forgotten after this, or twice this.
 const FLEET_WINDOW: core::time::Duration = core::time::Duration::from_secs(60);
+
+/// Marks a verdict as one of a key in fallback: a denial is for want of the store then.
+#[cold]
+pub(crate) fn in_fallback(verdict: Verdict) -> Verdict {
+    match verdict.denial() {
+        None => verdict.with_decided(Decided::Fallback),
+        Some(denial) => {
+            let reason = Reason::StoreUnavailable;
+            let verdict = Verdict::deny(Decided::Fallback, reason, denial.retry);
+            let verdict = verdict.with_reset(denial.reset);
+            match denial.limit {
+                Some(limit) => verdict.with_limit(limit),
+                None => verdict,
+            }
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,14 +5,13 @@
 //!
 //! At most one call is in flight. The first call of a lease opens its account, and the store's
 //! reply that the lease is over closes it; between the two every token of the lease is in the cell,
-//! spent, or written off.
+//! spent, or written off. Falling back on the replica and returning to the store both close it
+//! first, so the lease in it is either the store's or the key's own, never both.
 
-mod fallback;
 mod replies;
 
-pub(crate) use fallback::in_fallback;
-
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use leasehold_cache::{Lease, OwnedEntry};
@@ -30,6 +29,8 @@ use crate::tokens::TokenCount;
 use crate::tuning::{Sizing, Tuning};
 use crate::unserved::Unserved;
 use crate::wait_queue::{Purpose, WaitQueue, Waiter, Waiting};
+
+use replies::ReplyHandler;
 
 pub use replies::central_verdict;
 
@@ -280,7 +281,7 @@ impl<W: Waiter> KeyState<W> {
         if !waits && now < self.alarm_at {
             return Next::Keep;
         }
-        let asked = std::mem::take(&mut self.asked);
+        let asked = mem::take(&mut self.asked);
         match self.next_at_alarm(asked, waits, context, now) {
             Next::Nothing => self.kept_for_look(now),
             next => next,
@@ -431,14 +432,20 @@ impl<W: Waiter> KeyState<W> {
             return Next::Alarm(context.sizing.interval);
         }
         self.in_flight = false;
+        let mut handler = ReplyHandler {
+            key: self,
+            reply,
+            sent,
+            context,
+            verdicts,
+            now,
+        };
         let next = match request {
-            Request::Spend { cost: 0 } => self.handle_looked(reply, context, now),
-            Request::Spend { cost } => self.handle_spent(*cost, reply, context, verdicts, now),
+            Request::Spend { cost: 0 } => handler.handle_looked(),
+            Request::Spend { cost } => handler.handle_spent(*cost),
             Request::Charge { tokens } => self.handle_charged(*tokens, context, now),
             Request::Forgive => unreachable!("no key asks for it: a limiter does, beside its keys"),
-            Request::Lease(request) => {
-                self.handle_leased(request, reply, sent, context, verdicts, now)
-            }
+            Request::Lease(request) => handler.handle_leased(request),
         };
         self.forgive_again(context);
         next
@@ -521,7 +528,7 @@ impl<W: Waiter> KeyState<W> {
         };
         self.record_fallback(allowed, context);
         self.count(&mut context.tokens, now);
-        let asked = allowed.saturating_add(std::mem::take(&mut self.asked_here));
+        let asked = allowed.saturating_add(mem::take(&mut self.asked_here));
         self.demand.observe(asked, now);
         asked
     }
@@ -605,6 +612,111 @@ impl<W: Waiter> KeyState<W> {
                 .demand
                 .report(self.plan.supply(), &context.sizing.limit),
         })
+    }
+
+    /// Falls back, unless a lease of the store's still serves: then returns when to check again.
+    /// `context` is of the store.
+    pub(crate) fn fall_back(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Instant,
+    ) -> Option<Duration> {
+        if self.is_in_fallback() {
+            return None;
+        }
+        let left = self
+            .account
+            .as_ref()
+            .map(|account| account.deadline.since(now));
+        let left = left.unwrap_or(Duration::ZERO);
+        if !self.queue.is_waited_for() && !left.is_zero() {
+            return Some(left.min(context.sizing.interval));
+        }
+        self.close_account(context, now);
+        self.fallback.get_or_insert_default().set_active(true);
+        self.start_over(context);
+        None
+    }
+
+    /// Returns from fallback. `context` is of this replica's local limit.
+    pub(crate) fn return_to_store(&mut self, context: &mut Context<'_>, now: Instant) {
+        if !self.is_in_fallback() {
+            return;
+        }
+        self.close_account(context, now);
+        if let Some(fallback) = &mut self.fallback {
+            fallback.set_active(false);
+        }
+        self.start_over(context);
+    }
+
+    /// Ends the lease of the key, with the store too, and returns the requests that still wait.
+    /// `context` is of the store.
+    pub(crate) fn give_up(&mut self, context: &mut Context<'_>, now: Instant) -> Vec<Waiting<W>> {
+        self.close_account(context, now);
+        self.queue.clear_wish();
+        self.queue.drop_gone();
+        self.queue.drain().collect()
+    }
+
+    /// Forgets what was learned of one bucket, because it tells nothing about the other.
+    fn start_over(&mut self, context: &Context<'_>) {
+        self.plan.start_over(context.sizing);
+        self.refusal = None;
+        let is_in_fallback = self.is_in_fallback();
+        self.entry.clear_denial();
+        self.entry.set_in_fallback(is_in_fallback);
+    }
+
+    /// The store has forgiven all that was charged on the key, so a denial from before tells
+    /// nothing. `context` is of the store.
+    pub(crate) fn handle_forgiven(&mut self, context: &Context<'_>) {
+        if !self.is_in_fallback() {
+            self.start_over(context);
+            self.forgiven_in_flight = self.in_flight;
+        }
+    }
+
+    /// After the reply to a call that may have been made before the store forgave what was charged:
+    /// if it denies, the denial tells nothing.
+    fn forgive_again(&mut self, context: &Context<'_>) {
+        if mem::take(&mut self.forgiven_in_flight) && !self.is_in_fallback() {
+            self.start_over(context);
+        }
+    }
+
+    /// The charge that the store must hear of before all else: tokens admitted without it.
+    pub(crate) fn poll_charge(&mut self) -> Option<Request> {
+        let tokens = self.uncharged();
+        if tokens == 0 {
+            self.fallback = None;
+            return None;
+        }
+        self.in_flight = true;
+        Some(Request::Charge { tokens })
+    }
+
+    /// The store has charged `tokens`, and the key goes on as any other. Tokens that it admitted
+    /// since the charge was sent stay uncharged.
+    fn handle_charged(&mut self, tokens: u64, context: &mut Context<'_>, now: Instant) -> Next {
+        self.return_to_store(context, now);
+        if let Some(fallback) = &mut self.fallback {
+            fallback.record_charged(tokens);
+        }
+        Next::Call
+    }
+
+    /// The reply to `request` in place of the store's.
+    pub(crate) fn answer_in_fallback(
+        &mut self,
+        request: &Request,
+        context: &Context<'_>,
+        now: Instant,
+    ) -> Reply {
+        let limit = &context.sizing.limit;
+        self.fallback
+            .get_or_insert_default()
+            .answer(request, context.policy, limit, now)
     }
 
     /// Ends the lease here, because the store has ended it or nothing is left to report. The store

@@ -20,7 +20,8 @@ use leasehold_core::{Decided, Instant, Limit, Reason, Retry, Verdict};
 
 use crate::batch::NamedLimit;
 use crate::fallback::FailurePolicy;
-use crate::key_state::{COST_LEASED_MAX, in_fallback};
+use crate::fallback::in_fallback;
+use crate::key_state::COST_LEASED_MAX;
 use crate::partition::partition_of;
 use crate::store_status::StoreStatus;
 

@@ -29,8 +29,8 @@ use leasehold_core::{Decided, Instant, Reason, Request, Retry, SplitMix64, Verdi
 
 use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
 use crate::clock_drift::ClockDrift;
-use crate::fallback::FailurePolicy;
-use crate::key_state::{Context, KeyState, Next, RETRY_AFTER_MIN, Verdicts, in_fallback};
+use crate::fallback::{FailurePolicy, in_fallback};
+use crate::key_state::{Context, KeyState, Next, RETRY_AFTER_MIN, Verdicts};
 use crate::keys::{Keys, Tracked, count_denied, slot_in};
 use crate::limits::Limits;
 use crate::looks::Looks;

@@ -17,113 +17,106 @@ use crate::lease_account::LeaseAccount;
 use crate::plan::Supply;
 use crate::wait_queue::{Purpose, Waiter, Waiting};
 
-impl<W: Waiter> KeyState<W> {
-    pub(super) fn handle_spent(
-        &mut self,
-        cost: u64,
-        reply: &Reply,
-        context: &mut Context<'_>,
-        verdicts: &mut Verdicts<W>,
-        now: Instant,
-    ) -> Next {
-        let waiting = self
+/// Handles one reply about one key.
+pub(super) struct ReplyHandler<'a, 'c, W> {
+    pub(super) key: &'a mut KeyState<W>,
+    pub(super) reply: &'a Reply,
+    /// When the request was sent that it replies to.
+    pub(super) sent: Instant,
+    pub(super) context: &'a mut Context<'c>,
+    pub(super) verdicts: &'a mut Verdicts<W>,
+    pub(super) now: Instant,
+}
+
+impl<W: Waiter> ReplyHandler<'_, '_, W> {
+    /// The reply to a central spend of `cost`.
+    pub(super) fn handle_spent(&mut self, cost: u64) -> Next {
+        let (key, now) = (&mut *self.key, self.now);
+        let waiting = key
             .queue
             .take_central()
             .expect("a central call is for a request that waits");
         // Metered at once. At the next alarm the request would pass for one that came meanwhile,
         // and a key that is asked for once would be kept for two alarms instead of one.
-        self.meter_denied(waiting.cost);
-        self.observe(context, now);
-        let sizing = context.sizing;
-        let verdict = central_verdict(reply, &sizing.limit, sizing.interval);
-        self.entry.set_full_at(now + verdict.reset());
+        key.meter_denied(waiting.cost);
+        key.observe(self.context, now);
+        let sizing = self.context.sizing;
+        let verdict = central_verdict(self.reply, &sizing.limit, sizing.interval);
+        key.entry.set_full_at(now + verdict.reset());
         match verdict.denial() {
             None => {
-                verdicts.push_back((waiting.waiter, verdict));
-                context.tokens.granted(cost);
-                context.tokens.spent(cost);
-                self.record_fallback(cost, context);
-                self.plan.handle_spent();
-                self.refusal = None;
+                self.verdicts.push_back((waiting.waiter, verdict));
+                self.context.tokens.granted(cost);
+                self.context.tokens.spent(cost);
+                key.record_fallback(cost, self.context);
+                key.plan.handle_spent();
+                key.refusal = None;
             }
             Some(denial) => {
                 let told = denial.retry.wait().unwrap_or_default();
-                let retry_after = told.max(self.plan.handle_refused(sizing));
+                let retry_after = told.max(key.plan.handle_refused(sizing));
                 let verdict = exhausted(retry_after).with_reset(verdict.reset());
-                verdicts.push_back((waiting.waiter, verdict));
-                self.refuse(waiting.cost, cost, now + retry_after, now);
+                self.verdicts.push_back((waiting.waiter, verdict));
+                self.refuse(waiting.cost, cost, now + retry_after);
                 let as_costly = |other: &Waiting<W>| other.cost >= waiting.cost;
-                for other in self.queue.take_served(as_costly) {
-                    self.meter_denied(other.cost);
-                    verdicts.push_back((other.waiter, verdict));
+                for other in self.key.queue.take_served(as_costly) {
+                    self.key.meter_denied(other.cost);
+                    self.verdicts.push_back((other.waiter, verdict));
                 }
             }
         }
-        self.next_central(context)
+        if self.key.queue.is_waited_for() {
+            Next::Call
+        } else {
+            Next::Alarm(self.key.remembered(self.context))
+        }
     }
 
     /// Denies requests for at least `cost` tokens in place until `until`, and remembers how many
     /// free tokens would disprove that.
-    fn refuse(&mut self, cost: u32, disproof: u64, until: Instant, now: Instant) {
-        self.entry.deny(cost, until);
-        self.refusal = Some(Refusal::new(until, disproof, now));
+    fn refuse(&mut self, cost: u32, disproof: u64, until: Instant) {
+        self.key.entry.deny(cost, until);
+        self.key.refusal = Some(Refusal::new(until, disproof, self.now));
     }
 
-    /// Handles the reply to a look, which asks for nothing. If the tokens that the store had
-    /// refused for longer are free, somebody has reset the bucket, or the store has forgotten it.
-    pub(super) fn handle_looked(
-        &mut self,
-        reply: &Reply,
-        context: &Context<'_>,
-        now: Instant,
-    ) -> Next {
-        self.entry.set_full_at(now + reply.full_in.as_duration());
-        let refusal = self.refusal.as_mut();
-        if refusal.is_some_and(|it| it.handle_look(reply.free, now)) {
-            self.entry.clear_denial();
-            self.refusal = None;
-            self.plan.handle_disproved();
+    /// The reply to a look, which asks for nothing. If the tokens that the store had refused for
+    /// longer are free, somebody has reset the bucket, or the store has forgotten it.
+    pub(super) fn handle_looked(&mut self) -> Next {
+        let (key, now) = (&mut *self.key, self.now);
+        key.entry
+            .set_full_at(now + self.reply.full_in.as_duration());
+        let refusal = key.refusal.as_mut();
+        if refusal.is_some_and(|it| it.handle_look(self.reply.free, now)) {
+            key.entry.clear_denial();
+            key.refusal = None;
+            key.plan.handle_disproved();
             return Next::Call;
         }
-        match self.account {
-            _ if self.queue.is_waited_for() => Next::Call,
-            Some(_) if self.plan.retry_at() > now => self.next_in_backoff(context, now),
-            _ => Next::Alarm(self.remembered(context)),
+        match key.account {
+            _ if key.queue.is_waited_for() => Next::Call,
+            Some(_) if key.plan.retry_at() > now => key.next_in_backoff(self.context, now),
+            _ => Next::Alarm(key.remembered(self.context)),
         }
     }
 
-    fn next_central(&self, context: &Context<'_>) -> Next {
-        if self.queue.is_waited_for() {
-            Next::Call
-        } else {
-            Next::Alarm(self.remembered(context))
-        }
-    }
-
-    pub(super) fn handle_leased(
-        &mut self,
-        request: &LeaseRequest,
-        reply: &Reply,
-        sent: Instant,
-        context: &mut Context<'_>,
-        verdicts: &mut Verdicts<W>,
-        now: Instant,
-    ) -> Next {
-        let is_in_fallback = self.is_in_fallback();
-        let Some(account) = &mut self.account else {
+    /// The reply to a request for a lease.
+    pub(super) fn handle_leased(&mut self, request: &LeaseRequest) -> Next {
+        let (key, reply, now) = (&mut *self.key, self.reply, self.now);
+        let is_in_fallback = key.is_in_fallback();
+        let Some(account) = &mut key.account else {
             unreachable!("the account stays open while a call about it is under way");
         };
         // The lease is over, or counted almost as far as the store can count. The store charges
         // what is left of it when it expires, and a new lease begins.
         if reply.status == Status::Over || reply.granted > GRANTED_MAX {
-            self.close_account(context, now);
+            key.close_account(self.context, now);
             return Next::Call;
         }
-        self.entry.set_full_at(now + reply.full_in.as_duration());
+        key.entry.set_full_at(now + reply.full_in.as_duration());
         account.confirm(request.spent, request.released);
-        let end = sent + context.clock.used(request.lease);
+        let end = self.sent + self.context.clock.used(request.lease);
         let granted = account.grant(reply.granted, reply.expiry, end);
-        context.tokens.granted(granted);
+        self.context.tokens.granted(granted);
         // No ledger grants more than its capacity to be held. If a store granted more all the same,
         // or granted it when the limit was larger, it gets the rest back. An open policy knows no
         // capacity.
@@ -131,39 +124,31 @@ impl<W: Waiter> KeyState<W> {
         let most = if is_in_fallback {
             u64::MAX
         } else {
-            context.sizing.limit.capacity()
+            self.context.sizing.limit.capacity()
         };
         let beyond = held.saturating_sub(most).min(granted);
         account.release(beyond);
-        context.tokens.released(beyond);
+        self.context.tokens.released(beyond);
         let lease_end = account.deadline;
-        self.serve(granted - beyond, lease_end, reply, context, verdicts, now);
+        self.serve(granted - beyond, lease_end);
         if reply.status == Status::Left {
-            self.close_account(context, now);
+            self.key.close_account(self.context, now);
         }
-        self.plan.handle_leased(reply, context.sizing);
-        self.next_leased(reply, sent, context, verdicts, now)
+        self.key.plan.handle_leased(reply, self.context.sizing);
+        self.next_leased()
     }
 
     /// Serves the requests that wait, in order, from the grant and from the cell, before any other
     /// thread can take the tokens. The rest goes into the cell.
-    fn serve(
-        &mut self,
-        granted: u64,
-        lease_end: Instant,
-        reply: &Reply,
-        context: &mut Context<'_>,
-        verdicts: &mut Verdicts<W>,
-        now: Instant,
-    ) {
-        let out = self
-            .entry
-            .withdraw(if self.queue.is_empty() { u32::MAX } else { 0 }, now);
+    fn serve(&mut self, granted: u64, lease_end: Instant) {
+        let (key, now) = (&mut *self.key, self.now);
+        let keep = if key.queue.is_empty() { u32::MAX } else { 0 };
+        let out = key.entry.withdraw(keep, now);
         let arrived_dead = if lease_end <= now { granted } else { 0 };
         let mut pot = granted - arrived_dead + u64::from(out.live);
         let mut stocked = 0;
-        self.queue.drop_gone();
-        let served = self.queue.take_served(|waiting| {
+        key.queue.drop_gone();
+        let served = key.queue.take_served(|waiting| {
             let cost = u64::from(waiting.cost);
             let fits = pot - stocked >= cost;
             match waiting.purpose {
@@ -174,74 +159,75 @@ impl<W: Waiter> KeyState<W> {
             fits
         });
         // Refunds may come at any time, so their room is kept free.
-        let cell = self.entry.take_account(now);
+        let cell = key.entry.take_account(now);
         let room = u64::from(Lease::TOKENS_MAX) - u64::from(cell.unspent());
         let deposit = u32::try_from(pot.min(room)).expect("room in a cell fits 32 bits");
         let overflow = pot - u64::from(deposit);
-        let dead = u64::from(self.entry.deposit(deposit, lease_end, now));
+        let dead = u64::from(key.entry.deposit(deposit, lease_end, now));
         let dead = dead + u64::from(out.dead) + arrived_dead;
-        if let Some(account) = &mut self.account {
+        if let Some(account) = &mut key.account {
             account.release(dead + overflow);
         }
-        context.tokens.expired(dead);
-        context.tokens.released(overflow);
-        let left = u64::from(deposit);
-        let verdict = Verdict::allow(Decided::Store, left, reply.full_in.as_duration());
+        self.context.tokens.expired(dead);
+        self.context.tokens.released(overflow);
+        let (left, reset) = (u64::from(deposit), self.reply.full_in.as_duration());
+        let verdict = Verdict::allow(Decided::Store, left, reset);
         let served = served.into_iter();
-        verdicts.extend(served.map(|waiting| (waiting.waiter, verdict)));
+        self.verdicts
+            .extend(served.map(|waiting| (waiting.waiter, verdict)));
     }
 
     /// Chooses when to call next, and denies the requests for which nothing was left.
-    fn next_leased(
-        &mut self,
-        reply: &Reply,
-        sent: Instant,
-        context: &mut Context<'_>,
-        verdicts: &mut Verdicts<W>,
-        now: Instant,
-    ) -> Next {
-        let outlook = self.outlook();
-        if self.plan.supply() != Supply::Exhausted {
-            self.plan.end_backoff();
-            let watermark = self.plan.watermark(outlook, context.basis());
-            self.entry.set_watermark(watermark);
-            return match (self.queue.is_waited_for(), &self.account) {
+    fn next_leased(&mut self) -> Next {
+        let (key, context, now) = (&mut *self.key, &mut *self.context, self.now);
+        let outlook = key.outlook();
+        if key.plan.supply() != Supply::Exhausted {
+            key.plan.end_backoff();
+            let watermark = key.plan.watermark(outlook, context.basis());
+            key.entry.set_watermark(watermark);
+            return match (key.queue.is_waited_for(), &key.account) {
                 (true, _) => Next::Call,
-                (false, Some(_)) => Next::Alarm(self.report_within(reply, context)),
-                (false, None) => Next::Alarm(self.remembered(context)),
+                (false, Some(_)) => Next::Alarm(self.report_within()),
+                (false, None) => Next::Alarm(key.remembered(context)),
             };
         }
-        let known = known_wait(reply, &context.sizing.limit);
-        let known = known.map_or(Duration::ZERO, |wait| (sent + wait).since(now));
-        let (sizing, replicas) = (context.sizing, reply.replicas);
+        let known = known_wait(self.reply, &context.sizing.limit);
+        let known = known.map_or(Duration::ZERO, |wait| (self.sent + wait).since(now));
+        let (sizing, replicas) = (context.sizing, self.reply.replicas);
         let jitter = &mut *context.jitter;
-        let disproof = self
+        let disproof = key
             .plan
             .back_off(known, replicas, outlook, sizing, jitter, now);
-        self.entry.set_watermark(0);
+        key.entry.set_watermark(0);
         // The denial lasts until the next call is answered, because a request that comes before
         // finds nothing either.
-        let answered = self.plan.retry_at().max(context.next_batch) + context.round_trip;
-        self.refuse(1, disproof, answered, now);
-        let verdict = exhausted(answered.since(now)).with_reset(reply.full_in.as_duration());
-        for waiting in self.queue.drain() {
-            self.asked_here = self.asked_here.saturating_add(u64::from(waiting.cost));
-            verdicts.push_back((waiting.waiter, verdict));
+        let answered = key.plan.retry_at().max(context.next_batch) + context.round_trip;
+        self.refuse(1, disproof, answered);
+        let reset = self.reply.full_in.as_duration();
+        let verdict = exhausted(answered.since(now)).with_reset(reset);
+        let key = &mut *self.key;
+        for waiting in key.queue.drain() {
+            key.asked_here = key.asked_here.saturating_add(u64::from(waiting.cost));
+            self.verdicts.push_back((waiting.waiter, verdict));
         }
         // Nor is a wish for stock granted now: requests that come meanwhile are denied in place,
         // and looks go on.
-        self.queue.clear_wish();
-        self.next_in_backoff(context, now)
+        key.queue.clear_wish();
+        key.next_in_backoff(self.context, now)
     }
 
     /// How soon to report.
-    fn report_within(&self, reply: &Reply, context: &Context<'_>) -> Duration {
+    fn report_within(&self) -> Duration {
         // Without the token that is partly drained, so that the report comes before the bucket
         // has nothing else to drain.
-        let tokens = reply.charged(&context.sizing.limit).saturating_sub(1);
-        let unsettled = self.account.as_ref().map_or(0, LeaseAccount::unsettled);
-        let (outlook, basis) = (self.outlook(), context.basis());
-        self.plan.report_within(tokens, unsettled, outlook, basis)
+        let charged = self.reply.charged(&self.context.sizing.limit);
+        let tokens = charged.saturating_sub(1);
+        let unsettled = self.key.account.as_ref();
+        let unsettled = unsettled.map_or(0, LeaseAccount::unsettled);
+        let (outlook, basis) = (self.key.outlook(), self.context.basis());
+        self.key
+            .plan
+            .report_within(tokens, unsettled, outlook, basis)
     }
 }
 
