@@ -72,6 +72,12 @@ pub enum BuildError {
          limiter waits for its store no longer than it is told to"
     )]
     NoTimers,
+    /// The tokio runtime has ended.
+    #[error(
+        "the tokio runtime has ended: keep it for as long as the limiter is used, whose background \
+         task runs on it"
+    )]
+    RuntimeEnded,
     /// A duration or size of zero makes no sense.
     #[error("`{0}` is zero: nothing could be done in no time or no space")]
     Zero(&'static str),
@@ -271,7 +277,10 @@ impl Builder {
             inbox,
             self.call_timeout,
         );
-        runtime.spawn(task.run());
+        // A runtime that has ended drops what is spawned on it at once.
+        if runtime.spawn(task.run()).is_finished() {
+            return Err(BuildError::RuntimeEnded);
+        }
         Ok(Limiter::new(
             shared,
             store,

@@ -60,7 +60,7 @@ fn nothing_above_core_counts_in_level_units() {
 }
 
 #[test]
-fn one_file_has_code_that_the_compiler_does_not_check() {
+fn only_listed_files_have_code_that_the_compiler_does_not_check() {
     let sources = files::below("crates", "rs");
     check(sources.iter().flat_map(purity::unchecked));
 }

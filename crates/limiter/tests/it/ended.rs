@@ -49,6 +49,19 @@ fn a_runtime_without_timers_is_refused() {
     }
 }
 
+#[test]
+fn a_runtime_that_has_ended_is_refused() {
+    for threads in [0, 2] {
+        let ended = runtime(threads);
+        let handle = ended.handle().clone();
+        drop(ended);
+        let _within = handle.enter();
+        let built = Limiter::builder().limit("api", LIMIT).build();
+        let error = built.expect_err("its task would never run");
+        assert_eq!(error, BuildError::RuntimeEnded);
+    }
+}
+
 /// It said "not leased, come back in 10 ms" for ever, and a shut-down said that all was given back.
 #[test]
 fn after_its_runtime_a_limiter_says_so_and_owns_up_to_what_it_held() {
