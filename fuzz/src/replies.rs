@@ -276,8 +276,10 @@ impl Talk {
             let entry = self.cache.get(key_of(key));
             let live = entry.map_or(0, |entry| entry.lease.view(self.now).live);
             // What a replica grants itself while the store is away has another bound, or none.
+            // What the store spends, it spends beside what is held.
             assert!(
-                self.policy != FailurePolicy::Closed || admitted + u64::from(live) <= capacity,
+                self.policy != FailurePolicy::Closed
+                    || admitted <= capacity && u64::from(live) <= capacity,
                 "{admitted} admitted and {live} held of {capacity}"
             );
         }

@@ -36,7 +36,7 @@ pub struct Batch {
     pub quarantine: Micros,
     /// All limits; a call names its own by position.
     pub limits: Arc<[NamedLimit]>,
-    /// One call per key.
+    /// The calls, executed in this order: one about a key, or several spends on it.
     pub calls: Vec<Call>,
     /// When the batch was made. Leases are counted from this time, because the store cannot have
     /// received the batch earlier.
@@ -62,9 +62,13 @@ pub struct Call {
     ticket: Ticket,
 }
 
-/// The way back from a call to the entry that it is about, for the syncer alone.
+/// The way back from a call to the entry that it is about, and to the request that waits for it if
+/// it is a central spend, for the syncer alone.
 #[derive(Clone)]
-struct Ticket(Arc<Entry>);
+struct Ticket {
+    entry: Arc<Entry>,
+    number: u64,
+}
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,23 +79,35 @@ impl fmt::Debug for Ticket {
 impl Call {
     /// A call about `key` that no syncer waits for, as a test of a store makes it.
     pub fn new(key: KeyRef<'_>, request: Request) -> Self {
-        Self::about(Arc::clone(&OwnedEntry::new(key)), request)
+        Self::about(Arc::clone(&OwnedEntry::new(key)), request, 0)
     }
 
-    pub(crate) fn about(entry: Arc<Entry>, request: Request) -> Self {
-        Self {
-            request,
-            ticket: Ticket(entry),
-        }
+    /// A call about the key of `entry`; of a central spend, for the request of this `number`.
+    pub(crate) fn about(entry: Arc<Entry>, request: Request, number: u64) -> Self {
+        let ticket = Ticket { entry, number };
+        Self { request, ticket }
     }
 
     /// The key that the request is about.
     pub fn key(&self) -> KeyRef<'_> {
-        self.ticket.0.key()
+        self.ticket.entry.key()
     }
 
     pub(crate) fn entry(&self) -> &Arc<Entry> {
-        &self.ticket.0
+        &self.ticket.entry
+    }
+
+    /// The cost of a central spend: of a request that waits. A spend of nothing is a look.
+    pub(crate) fn central_cost(&self) -> Option<u64> {
+        match self.request {
+            Request::Spend { cost } if cost > 0 => Some(cost),
+            _ => None,
+        }
+    }
+
+    /// The number of the request that a central spend is for.
+    pub(crate) fn number(&self) -> u64 {
+        self.ticket.number
     }
 }
 

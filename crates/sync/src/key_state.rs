@@ -3,7 +3,8 @@
 //!
 //! # Invariant
 //!
-//! At most one call is in flight. The first call of a lease opens its account, and the store's
+//! At most one call about the lease is in flight; central spends need no record, so any number of
+//! them may be. The first call of a lease opens its account, and the store's
 //! reply that the lease is over closes it; between the two every token of the lease is in the cell,
 //! spent, or written off. Falling back on the replica and returning to the store both close it
 //! first, so the lease in it is either the store's or the key's own, never both.
@@ -12,6 +13,7 @@ mod replies;
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_cache::{Lease, OwnedEntry};
@@ -19,6 +21,7 @@ use leasehold_core::{
     Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Retry, SplitMix64, Verdict,
 };
 
+use crate::batch::Call;
 use crate::clock_drift::ClockDrift;
 use crate::demand::KeyDemand;
 use crate::fallback::{FailurePolicy, Fallback};
@@ -35,20 +38,17 @@ use replies::ReplyHandler;
 pub use replies::central_verdict;
 
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and all combinations occur"
-)]
 pub(crate) struct KeyState<W> {
     pub(crate) entry: OwnedEntry,
     /// The part of the store that keeps the key.
     pub(crate) partition: u32,
     /// Whether the key is in the queue of keys that want a call.
     pub(crate) queued: bool,
+    /// Whether a call is in flight that is no central spend.
     pub(crate) in_flight: bool,
-    /// Whether the store has forgiven what was charged while a call was under way, which may have
-    /// been answered before.
-    forgiven_in_flight: bool,
+    /// How many replies are to come that the store may have given before it forgave what was
+    /// charged.
+    replies_before_forgiven: usize,
     /// When the key's alarm rings, unless it rings before for a look.
     alarm_at: Instant,
     /// Whether anybody has asked since the last alarm that was not for a look.
@@ -75,6 +75,8 @@ pub(crate) struct Context<'a> {
     pub(crate) replica: u64,
     /// Mean time from a call to its reply.
     pub(crate) round_trip: Duration,
+    /// The shortest time from a call to its reply lately.
+    pub(crate) distance: Duration,
     /// The next batch goes at this time, or before it if it is full.
     pub(crate) next_batch: Instant,
     /// Whether the replica is shutting down: everything is given back, and nothing is asked for.
@@ -106,6 +108,7 @@ impl Context<'_> {
             sizing: self.sizing,
             tuning: self.tuning,
             round_trip: self.round_trip,
+            distance: self.distance,
         }
     }
 }
@@ -133,7 +136,7 @@ impl<W: Waiter> KeyState<W> {
             partition,
             queued: false,
             in_flight: false,
-            forgiven_in_flight: false,
+            replies_before_forgiven: 0,
             alarm_at: Instant::ORIGIN,
             asked: false,
             account: None,
@@ -220,11 +223,7 @@ impl<W: Waiter> KeyState<W> {
             );
             return Some((waiter, denial));
         }
-        self.queue.push(Waiting {
-            waiter,
-            cost,
-            purpose,
-        });
+        self.queue.push(waiter, cost, purpose);
         None
     }
 
@@ -256,19 +255,43 @@ impl<W: Waiter> KeyState<W> {
         self.queue.wish(u64::from(cost));
     }
 
+    /// Whether requests wait for the next call.
+    pub(crate) fn has_waiters(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// No call before this.
     pub(crate) fn retry_at(&self) -> Instant {
         self.plan.retry_at()
     }
 
+    /// How many calls are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        usize::from(self.in_flight) + self.queue.asking()
+    }
+
+    /// The cost of the central spend that is the next call, if it is one. It goes whatever else is
+    /// in flight.
+    pub(crate) fn central_cost(&self, now: Instant) -> Option<u32> {
+        let leases_first = !self.in_flight && self.plan.leases_first(now);
+        let may_be_central = self.plan.asks_store() && !leases_first;
+        self.queue.central_cost(may_be_central, COST_LEASED_MAX)
+    }
+
+    /// Whether the next call is a central spend.
+    pub(crate) fn wants_central(&self, now: Instant) -> bool {
+        self.central_cost(now).is_some()
+    }
+
     /// Whether a call may go now.
     pub(crate) fn may_call(&self, closing: bool, now: Instant) -> bool {
-        !self.in_flight && (closing || self.is_looking() || self.plan.retry_at() <= now)
+        let may = !self.in_flight || self.wants_central(now);
+        may && (closing || self.is_looking() || self.plan.retry_at() <= now)
     }
 
     /// Handles the alarm. Returns what the key wants next.
     pub(crate) fn handle_alarm(&mut self, context: &mut Context<'_>, now: Instant) -> Next {
-        if self.in_flight {
+        if self.in_flight() > 0 {
             return Next::Alarm(context.sizing.interval);
         }
         let is_asked = self.observe(context, now) > 0;
@@ -383,25 +406,26 @@ impl<W: Waiter> KeyState<W> {
         self.refusal.is_some_and(|it| it.is_looking())
     }
 
-    /// The request to send, if there is something to ask or to report.
-    pub(crate) fn poll_request(
-        &mut self,
-        context: &mut Context<'_>,
-        now: Instant,
-    ) -> Option<Request> {
+    /// The call to send, if there is something to ask or to report.
+    pub(crate) fn poll_call(&mut self, context: &mut Context<'_>, now: Instant) -> Option<Call> {
         self.observe(context, now);
         self.queue.drop_gone();
         let is_look = self.refusal.as_mut().is_some_and(Refusal::take_look);
-        if is_look && !context.closing && !self.queue.is_waited_for() {
+        if is_look && !self.in_flight && !context.closing && !self.queue.is_waited_for() {
             return Some(self.call(Request::Spend { cost: 0 }));
         }
         let needed = self.queue.needed().min(NEEDED_MAX);
         let outlook = self.outlook();
-        self.plan.choose_mode(outlook, needed, context.basis());
-        let is_central = self.account.is_none() && !self.plan.is_leasing();
-        if let Some(cost) = self.queue.begin_central(is_central, COST_LEASED_MAX) {
-            let cost = u64::from(cost);
-            return Some(self.call(Request::Spend { cost }));
+        if !self.in_flight {
+            self.plan.choose_mode(outlook, needed, context.basis());
+        }
+        if self.wants_central(now) {
+            let (number, cost) = self.queue.begin_central()?;
+            let request = Request::Spend { cost: cost.into() };
+            return Some(Call::about(Arc::clone(&self.entry), request, number));
+        }
+        if self.in_flight {
+            return None;
         }
         let wanted = if context.closing {
             0
@@ -412,26 +436,28 @@ impl<W: Waiter> KeyState<W> {
             return None;
         }
         let request = self.lease_request(wanted, needed, context, now);
+        self.queue.cover();
         Some(self.call(request))
     }
 
-    /// Handles the store's reply to `request`, which was sent at `sent`. A reply that no ledger
-    /// would give counts as a failure.
+    /// Handles the store's reply to `call`, which was sent at `sent`. A reply that no ledger would
+    /// give counts as a failure.
     pub(crate) fn handle_reply(
         &mut self,
-        request: &Request,
+        call: &Call,
         reply: &Reply,
         sent: Instant,
         context: &mut Context<'_>,
         verdicts: &mut Verdicts<W>,
         now: Instant,
     ) -> Next {
+        let request = &call.request;
+        self.handle_returned(call);
         if !reply.answers(request) {
             // There is no reason to ask again at once: a store that answers so is in no good state.
-            self.handle_failure(Duration::ZERO, context, verdicts);
+            self.handle_failure(call, Duration::ZERO, context, verdicts);
             return Next::Alarm(context.sizing.interval);
         }
-        self.in_flight = false;
         let mut handler = ReplyHandler {
             key: self,
             reply,
@@ -442,7 +468,7 @@ impl<W: Waiter> KeyState<W> {
         };
         let next = match request {
             Request::Spend { cost: 0 } => handler.handle_looked(),
-            Request::Spend { cost } => handler.handle_spent(*cost),
+            Request::Spend { cost } => handler.handle_spent(*cost, call.number()),
             Request::Charge { tokens } => self.handle_charged(*tokens, context, now),
             Request::Forgive => unreachable!("no key asks for it: a limiter does, beside its keys"),
             Request::Lease(request) => handler.handle_leased(request),
@@ -461,14 +487,14 @@ impl<W: Waiter> KeyState<W> {
     /// admitted then, the requests that wait are denied; otherwise the key falls back.
     pub(crate) fn handle_unserved(
         &mut self,
+        call: &Call,
         unserved: Unserved,
         context: &Context<'_>,
         verdicts: &mut Verdicts<W>,
         now: Instant,
     ) -> Next {
-        self.in_flight = false;
+        self.end_call(call);
         if context.policy != FailurePolicy::Closed {
-            self.queue.put_back();
             return Next::Call;
         }
         self.deny_all(unserved.denial(now), verdicts);
@@ -481,13 +507,13 @@ impl<W: Waiter> KeyState<W> {
     /// that wait go on waiting, unless the store is away and nothing is admitted then.
     pub(crate) fn handle_failure(
         &mut self,
+        call: &Call,
         retry_after: Duration,
         context: &Context<'_>,
         verdicts: &mut Verdicts<W>,
     ) -> Next {
-        self.in_flight = false;
+        self.end_call(call);
         if !context.away || context.policy != FailurePolicy::Closed {
-            self.queue.put_back();
             return Next::Call;
         }
         let denial = Verdict::deny(
@@ -499,10 +525,24 @@ impl<W: Waiter> KeyState<W> {
         Next::Alarm(context.sizing.interval)
     }
 
+    /// A call is over that decided nothing. The request that a central spend was for waits again.
+    fn end_call(&mut self, call: &Call) {
+        self.handle_returned(call);
+        self.queue.put_back(call.number());
+    }
+
+    /// A call is in flight no longer.
+    fn handle_returned(&mut self, call: &Call) {
+        if call.central_cost().is_none() {
+            self.in_flight = false;
+            self.queue.uncover();
+        }
+    }
+
     /// Denies all requests that wait.
     fn deny_all(&mut self, denial: Verdict, verdicts: &mut Verdicts<W>) {
         self.queue.clear_wish();
-        let waiting = self.queue.drain_all();
+        let waiting = self.queue.drain();
         verdicts.extend(waiting.map(|waiting| (waiting.waiter, denial)));
     }
 
@@ -514,10 +554,11 @@ impl<W: Waiter> KeyState<W> {
         waiting.map(|waiting| (waiting.waiter, denial)).collect()
     }
 
-    fn call(&mut self, request: Request) -> Request {
+    /// A call that is no central spend.
+    fn call(&mut self, request: Request) -> Call {
         self.in_flight = true;
         self.queue.clear_wish();
-        request
+        Call::about(Arc::clone(&self.entry), request, 0)
     }
 
     /// Measures the demand since this was called last. Returns how many tokens were asked for.
@@ -624,6 +665,9 @@ impl<W: Waiter> KeyState<W> {
         if self.is_in_fallback() {
             return None;
         }
+        if self.in_flight() > 0 {
+            return Some(context.sizing.interval);
+        }
         let left = self
             .account
             .as_ref()
@@ -673,27 +717,30 @@ impl<W: Waiter> KeyState<W> {
     pub(crate) fn handle_forgiven(&mut self, context: &Context<'_>) {
         if !self.is_in_fallback() {
             self.start_over(context);
-            self.forgiven_in_flight = self.in_flight;
+            self.replies_before_forgiven = self.in_flight();
         }
     }
 
     /// After the reply to a call that may have been made before the store forgave what was charged:
     /// if it denies, the denial tells nothing.
     fn forgive_again(&mut self, context: &Context<'_>) {
-        if mem::take(&mut self.forgiven_in_flight) && !self.is_in_fallback() {
+        if self.replies_before_forgiven == 0 {
+            return;
+        }
+        self.replies_before_forgiven -= 1;
+        if !self.is_in_fallback() {
             self.start_over(context);
         }
     }
 
     /// The charge that the store must hear of before all else: tokens admitted without it.
-    pub(crate) fn poll_charge(&mut self) -> Option<Request> {
+    pub(crate) fn poll_charge(&mut self) -> Option<Call> {
         let tokens = self.uncharged();
         if tokens == 0 {
             self.fallback = None;
             return None;
         }
-        self.in_flight = true;
-        Some(Request::Charge { tokens })
+        Some(self.call(Request::Charge { tokens }))
     }
 
     /// The store has charged `tokens`, and the key goes on as any other. Tokens that it admitted

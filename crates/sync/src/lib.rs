@@ -26,6 +26,7 @@ mod partition;
 mod partitions;
 mod plan;
 mod request_path;
+mod shortest;
 mod store_status;
 mod sweep;
 mod syncer;

@@ -24,6 +24,10 @@ use crate::tuning::Tuning;
 pub(crate) struct Partition {
     /// Slots of keys that want a call.
     pub(crate) calling: CallQueue,
+    /// Whether requests may wait for keys among them.
+    is_waited_for: bool,
+    /// When the last batch went.
+    sent_at: Instant,
     /// Slots of keys that want a call and are answered in fallback, because the store is away or
     /// does not serve them.
     pub(crate) answered_here: VecDeque<u32>,
@@ -33,6 +37,8 @@ pub(crate) struct Partition {
     last_tried: u32,
     /// How many batches are in flight.
     pub(crate) in_flight: usize,
+    /// How many calls are in them.
+    calls_in_flight: usize,
     pub(crate) pace: Pace,
     pub(crate) breaker: Breaker,
     pub(crate) clock: ClockDrift,
@@ -60,32 +66,73 @@ impl Partition {
 
     /// Whether one more batch may be in flight. One at a time finds out whether a store is back.
     fn has_room(&self, tuning: &Tuning) -> bool {
-        let most = if self.breaker.is_open() {
-            1
-        } else {
-            tuning.batches_in_flight
-        };
-        self.in_flight < most
+        if self.breaker.is_open() {
+            return self.in_flight == 0;
+        }
+        let calls = tuning.batch_keys.saturating_mul(FULL_IN_FLIGHT);
+        self.in_flight < tuning.batches_in_flight && self.calls_in_flight < calls
     }
 
-    /// Whether a batch may go now to a store that is not away. A full one does not wait.
-    pub(crate) fn may_send(&self, tuning: &Tuning, now: Instant) -> bool {
-        let is_full = self.calling.len() >= tuning.batch_keys;
-        self.has_room(tuning) && (is_full || self.pace.next() <= now)
+    /// When the next batch may go to a store at this `distance` that is not away, if there is room
+    /// for it.
+    ///
+    /// A request that must ask waits for its round trip and, where many ask, for a moment in which
+    /// others join it; unless the operator chose a gap. Calls that nobody waits for keep their
+    /// pace, or go along. A full batch goes at once.
+    fn next_batch(&self, tuning: &Tuning, distance: Duration) -> Instant {
+        if self.calling.len() >= tuning.batch_keys {
+            return Instant::ORIGIN;
+        }
+        let paced = self.pace.next();
+        if self.is_waited_for && self.in_flight < asking_at_once(distance) {
+            paced.min(self.sent_at + tuning.ask_gap)
+        } else {
+            paced
+        }
+    }
+
+    /// Whether a batch may go now to a store at this `distance` that is not away.
+    pub(crate) fn may_send(&self, tuning: &Tuning, distance: Duration, now: Instant) -> bool {
+        self.has_room(tuning) && self.next_batch(tuning, distance) <= now
+    }
+
+    /// The key in `slot` wants a call, and requests wait for it or not.
+    pub(crate) fn push_caller(&mut self, slot: u32, is_hot: bool, is_waited_for: bool) {
+        self.calling.push(slot, is_hot);
+        self.is_waited_for |= is_waited_for;
+    }
+
+    /// A request waits for a key that wants a call already.
+    pub(crate) fn handle_waiting(&mut self) {
+        self.is_waited_for = true;
+    }
+
+    /// A batch went.
+    pub(crate) fn handle_sent(&mut self, calls: usize, call_gap: Duration, now: Instant) {
+        self.in_flight += 1;
+        self.calls_in_flight += calls;
+        self.sent_at = now;
+        self.pace.handle_batch(call_gap, now);
+        self.is_waited_for &= !self.calling.is_empty();
     }
 
     /// The time at which there is something to send, or to answer in fallback.
-    pub(crate) fn poll_timeout(&self, tuning: &Tuning, now: Instant) -> Option<Instant> {
+    pub(crate) fn poll_timeout(
+        &self,
+        tuning: &Tuning,
+        distance: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
         if !self.answered_here.is_empty() {
             return Some(self.pace.next());
         }
         let tries = self.breaker.is_open() && !self.in_fallback.is_empty();
         let waits = !self.calling.is_empty() || tries;
         (waits && self.has_room(tuning)).then(|| {
-            let paced = self.pace.next();
+            let next = self.next_batch(tuning, distance);
             self.breaker
                 .blocked_until(now)
-                .map_or(paced, |at| at.max(paced))
+                .map_or(next, |at| at.max(next))
         })
     }
 
@@ -113,6 +160,7 @@ impl Partition {
     /// Takes out the slots of all queued keys, to be queued anew.
     pub(crate) fn take_queued(&mut self) -> impl Iterator<Item = u32> + use<> {
         let calling = mem::take(&mut self.calling);
+        self.is_waited_for = false;
         calling
             .into_slots()
             .chain(mem::take(&mut self.answered_here))
@@ -120,11 +168,32 @@ impl Partition {
 
     /// The store has answered. Keys that would have been answered in fallback may ask it, once they
     /// are queued anew.
-    pub(crate) fn handle_answer(&mut self) {
-        self.in_flight -= 1;
+    pub(crate) fn handle_answer(&mut self, calls: usize) {
+        self.handle_returned(calls);
         self.breaker.handle_success();
     }
+
+    /// A batch of so many calls is no longer in flight.
+    pub(crate) fn handle_returned(&mut self, calls: usize) {
+        self.in_flight -= 1;
+        self.calls_in_flight -= calls;
+    }
 }
+
+/// How many batches may be in flight for requests that wait. If so many are, the next goes when one
+/// comes back: within [`ASK_EVERY`] or so, if the store keeps up.
+fn asking_at_once(distance: Duration) -> usize {
+    let spans = distance.as_nanos() / ASK_EVERY.as_nanos();
+    usize::try_from(spans).unwrap_or(usize::MAX).max(4)
+}
+
+/// Requests that ask within this time share a batch where many ask. A store answers several
+/// thousand batches a second, and so does the thread that sends them.
+const ASK_EVERY: Duration = Duration::from_micros(200);
+
+/// So many full batches are in flight at most: a store that is slow to answer has enough to do with
+/// them.
+const FULL_IN_FLIGHT: usize = 8;
 
 /// The part of the store, out of `partitions`, that keeps a key: keys are spread evenly by a hash
 /// (FNV-1a, 64 bits) of the limit's name and the subject, which is the same in every process and

@@ -13,6 +13,7 @@ use leasehold_core::{Instant, SplitMix64};
 use crate::batch::{Answer, Batch};
 use crate::clock_drift::ClockDrift;
 use crate::partition::{Partition, partition_of};
+use crate::shortest::Shortest;
 use crate::store_status::StoreStatus;
 use crate::tuning::Tuning;
 
@@ -23,6 +24,7 @@ pub(crate) struct Partitions {
     /// The part that sends next, if it has calls: each in turn.
     turn: u32,
     round_trip: Duration,
+    shortest: Shortest,
 }
 
 /// The consequences of a batch that failed.
@@ -54,11 +56,18 @@ impl Partitions {
             status,
             turn: 0,
             round_trip: FIRST_ROUND_TRIP,
+            shortest: Shortest::default(),
         }
     }
 
     pub(crate) const fn status(&self) -> &Arc<StoreStatus> {
         &self.status
+    }
+
+    /// The shortest time from a call to its reply in the last minute or two: how far away the store
+    /// is, whatever queue there may be before it.
+    pub(crate) fn distance(&self) -> Duration {
+        self.shortest.shortest().unwrap_or(self.round_trip)
     }
 
     /// Mean time from a call to its reply.
@@ -126,15 +135,20 @@ impl Partitions {
 
     /// The time at which a part has something to send, or to answer in fallback.
     pub(crate) fn poll_timeout(&self, tuning: &Tuning, now: Instant) -> Option<Instant> {
-        let all = self.all.iter();
-        all.filter_map(|part| part.poll_timeout(tuning, now)).min()
+        let (all, distance) = (self.all.iter(), self.distance());
+        all.filter_map(|part| part.poll_timeout(tuning, distance, now))
+            .min()
     }
 
     /// A batch goes out to `partition`.
-    pub(crate) fn handle_sent(&mut self, partition: u32, call_gap: Duration, now: Instant) {
-        let part = self.get_mut(partition);
-        part.in_flight += 1;
-        part.pace.handle_batch(call_gap, now);
+    pub(crate) fn handle_sent(
+        &mut self,
+        partition: u32,
+        calls: usize,
+        call_gap: Duration,
+        now: Instant,
+    ) {
+        self.get_mut(partition).handle_sent(calls, call_gap, now);
         self.publish(partition);
     }
 
@@ -143,7 +157,7 @@ impl Partitions {
         self.status.handle_answer(batch, answer);
         let part = self.get_mut(batch.partition);
         let was_away = part.breaker.is_open();
-        part.handle_answer();
+        part.handle_answer(batch.calls.len());
         if let Some(reply) = answer.replies.first() {
             part.clock.observe(batch.sent, now, reply.now);
         }
@@ -151,7 +165,9 @@ impl Partitions {
             self.publish(batch.partition);
         }
         // The mean of about the last eight.
-        self.round_trip = (self.round_trip * 7 + now.since(batch.sent)) / 8;
+        let took = now.since(batch.sent);
+        self.round_trip = (self.round_trip * 7 + took) / 8;
+        self.shortest.observe(took, now);
         was_away
     }
 
@@ -163,7 +179,7 @@ impl Partitions {
         now: Instant,
     ) -> Failed {
         let part = self.get_mut(batch.partition);
-        part.in_flight -= 1;
+        part.handle_returned(batch.calls.len());
         let was_away = part.breaker.is_open();
         part.breaker.handle_failure(batch.sent, jitter, now);
         let is_away = part.breaker.is_open();

@@ -13,8 +13,9 @@
 //!
 //! # Invariant
 //!
-//! Each key has at most one call in flight, however many requests wait for it. A batch that was
-//! handed out comes back exactly once, as answered or as failed.
+//! Each key has at most one call about its lease in flight, however many requests wait for it, and
+//! one central spend for each request that the store decides. A batch that was handed out comes
+//! back exactly once, as answered or as failed.
 
 #[cfg(test)]
 mod tests;
@@ -192,7 +193,7 @@ impl<W: Waiter> Syncer<W> {
         let settled = |state: &KeyState<W>| {
             let done = !state.is_in_fallback() && state.unsettled() == 0 && state.uncharged() == 0;
             // Nothing can be given back of a key that the store does not serve.
-            !state.in_flight && (done || state.unserved.is_some())
+            state.in_flight() == 0 && (done || state.unserved.is_some())
         };
         self.closing && self.partitions.is_quiet() && self.keys.iter().all(settled)
     }
@@ -366,7 +367,7 @@ impl<W: Waiter> Syncer<W> {
                 &then[index as usize]
             });
             if let Some(reason) = reply.status.unserved() {
-                self.handle_unserved(slot, reason, sizing, now);
+                self.handle_unserved(call, reason, sizing, now);
                 continue;
             }
             self.keys.mark_served(slot);
@@ -376,8 +377,8 @@ impl<W: Waiter> Syncer<W> {
                 add(&mut self.counts.charged, tokens);
             }
             let (state, mut context, verdicts) = self.parts_by(slot, sizing);
-            let (request, sent) = (&call.request, batch.sent);
-            let next = state.handle_reply(request, reply, sent, &mut context, verdicts, now);
+            let sent = batch.sent;
+            let next = state.handle_reply(call, reply, sent, &mut context, verdicts, now);
             self.follow(slot, next, now);
         }
         Ok(())
@@ -396,7 +397,7 @@ impl<W: Waiter> Syncer<W> {
         for call in &batch.calls {
             let slot = slot_in(call.entry());
             let (state, context, verdicts) = self.parts(slot);
-            let next = state.handle_failure(retry_after, &context, verdicts);
+            let next = state.handle_failure(call, retry_after, &context, verdicts);
             if state.is_in_fallback() {
                 self.partitions
                     .get_mut(batch.partition)
@@ -450,7 +451,7 @@ impl<W: Waiter> Syncer<W> {
             return None;
         }
         let part = self.partitions.get(partition);
-        if !part.may_send(&self.limits.tuning, now) {
+        if !part.may_send(&self.limits.tuning, self.partitions.distance(), now) {
             return None;
         }
         let calls = self.next_calls(partition, now);
@@ -458,7 +459,8 @@ impl<W: Waiter> Syncer<W> {
             return None;
         }
         let call_gap = self.limits.tuning.call_gap;
-        self.partitions.handle_sent(partition, call_gap, now);
+        self.partitions
+            .handle_sent(partition, calls.len(), call_gap, now);
         if self.partitions.is_away(partition) {
             // One key tries whether the store is back; the others do not wait for the result.
             self.line_up_all(partition, now);
@@ -488,6 +490,7 @@ impl<W: Waiter> Syncer<W> {
             self.limits.tuning.batch_keys
         };
         let mut calls = Vec::with_capacity(part.calling.len().min(most));
+        let mut left = Vec::new();
         while calls.len() < most {
             let part = self.partitions.get_mut(partition);
             let Some(slot) = part.next_caller() else {
@@ -506,19 +509,47 @@ impl<W: Waiter> Syncer<W> {
             if !is_uncharged {
                 state.return_to_store(&mut context, now);
             }
-            if state.in_flight || !(is_uncharged || state.may_call(context.closing, now)) {
-                continue;
-            }
-            let (state, mut context, _) = self.parts(slot);
-            let charge = state.poll_charge();
-            match charge.or_else(|| state.poll_request(&mut context, now)) {
-                Some(request) => calls.push(Call::about(Arc::clone(&state.entry), request)),
-                None => self
-                    .keys
-                    .ring_at(slot, now + self.limits.tuning.interval_max, now),
+            let may_call = if is_uncharged {
+                !state.in_flight
+            } else {
+                state.may_call(context.closing, now)
+            };
+            if may_call && self.add_calls(slot, most, &mut calls, now) {
+                left.push(slot);
             }
         }
+        for slot in left {
+            self.keys.live_mut(slot).queued = true;
+            self.line_up(slot, now);
+        }
         calls
+    }
+
+    /// Adds the call of a key to a batch of `most` calls; or its central spends, as many as there
+    /// are. All of them are executed at one time, so those beyond the capacity go with the next
+    /// batch: no store can mean to allow them too.
+    ///
+    /// Returns whether spends are left.
+    fn add_calls(&mut self, slot: u32, most: usize, calls: &mut Vec<Call>, now: Instant) -> bool {
+        let mut asked = 0;
+        loop {
+            let (state, mut context, _) = self.parts(slot);
+            let call = state.poll_charge();
+            let Some(call) = call.or_else(|| state.poll_call(&mut context, now)) else {
+                let at = now + self.limits.tuning.interval_max;
+                self.keys.ring_at(slot, at, now);
+                return false;
+            };
+            let spent = call.central_cost();
+            calls.push(call);
+            let (Some(spent), Some(next)) = (spent, state.central_cost(now)) else {
+                return false;
+            };
+            asked += spent;
+            if calls.len() >= most || asked + u64::from(next) > context.capacity {
+                return true;
+            }
+        }
     }
 
     /// The slot of a key's state, made if there is none.
@@ -578,6 +609,7 @@ impl<W: Waiter> Syncer<W> {
             tuning: &self.limits.tuning,
             replica: self.replica,
             round_trip: self.partitions.round_trip(),
+            distance: self.partitions.distance(),
             next_batch,
             closing: self.closing,
             away,
@@ -613,7 +645,13 @@ impl<W: Waiter> Syncer<W> {
         let Some(state) = self.keys.get_mut(slot) else {
             return;
         };
-        if state.queued || state.in_flight {
+        if state.queued && state.has_waiters() {
+            let partition = state.partition;
+            self.partitions.get_mut(partition).handle_waiting();
+            return;
+        }
+        let goes_beside = state.uncharged() == 0 && state.wants_central(now);
+        if state.queued || state.in_flight && !goes_beside {
             return;
         }
         if state.may_call(self.closing, now) {
@@ -734,7 +772,14 @@ impl<W: Waiter> Syncer<W> {
 
     /// The store answered a call about this key without serving it: the failure policy decides
     /// for the key, and the store is asked about it again after a while.
-    fn handle_unserved(&mut self, slot: u32, reason: Reason, then: Option<&Sizing>, now: Instant) {
+    fn handle_unserved(
+        &mut self,
+        call: &Call,
+        reason: Reason,
+        then: Option<&Sizing>,
+        now: Instant,
+    ) {
+        let slot = slot_in(call.entry());
         let state = self.keys.live_mut(slot);
         let unserved = Unserved::again(state.unserved, reason, &mut self.jitter, now);
         state.unserved = Some(unserved);
@@ -742,7 +787,7 @@ impl<W: Waiter> Syncer<W> {
         self.keys.mark_unserved(slot, now);
         self.limits.divide_one(limit);
         let (state, context, verdicts) = self.parts_by(slot, then);
-        let next = state.handle_unserved(unserved, &context, verdicts, now);
+        let next = state.handle_unserved(call, unserved, &context, verdicts, now);
         let (is_in_fallback, partition) = (state.is_in_fallback(), state.partition);
         if is_in_fallback {
             self.partitions.get_mut(partition).in_fallback.insert(slot);
@@ -816,14 +861,14 @@ impl<W: Waiter> Syncer<W> {
         let partition = state.partition;
         self.partitions.get_mut(partition).in_fallback.insert(slot);
         let (state, mut context, _) = self.parts(slot);
-        let Some(request) = state.poll_request(&mut context, now) else {
+        let Some(call) = state.poll_call(&mut context, now) else {
             self.keys
                 .ring_at(slot, now + self.limits.tuning.interval_max, now);
             return;
         };
-        let reply = state.answer_in_fallback(&request, &context, now);
+        let reply = state.answer_in_fallback(&call.request, &context, now);
         let mut verdicts = VecDeque::new();
-        let next = state.handle_reply(&request, &reply, now, &mut context, &mut verdicts, now);
+        let next = state.handle_reply(&call, &reply, now, &mut context, &mut verdicts, now);
         let verdicts = verdicts.into_iter();
         self.verdicts
             .extend(verdicts.map(|(waiter, verdict)| (waiter, in_fallback(verdict))));
@@ -884,10 +929,10 @@ impl<W: Waiter> Syncer<W> {
         let closed = self.policy_for(state) == FailurePolicy::Closed;
         let shut = state.is_unserved(now) || self.partitions.away_until(partition, now).is_some();
         let asks = closed || self.closing || !shut;
-        let is_hot = state.is_hot();
+        let (is_hot, is_waited_for) = (state.is_hot(), state.has_waiters());
         let part = self.partitions.get_mut(partition);
         if asks {
-            part.calling.push(slot, is_hot);
+            part.push_caller(slot, is_hot, is_waited_for);
         } else {
             part.answered_here.push_back(slot);
         }

@@ -48,15 +48,22 @@ pub struct Tuning {
     /// fewer, each request asks the store for its own cost. Counted in tokens: this many times the
     /// typical cost of a request of the key.
     pub lease_pays: f64,
-    /// Mean time between batches that are not full, once five have gone back to back: calls that
-    /// come up within it travel together. It bounds the round trips of a replica to each part of
-    /// the store, to a hundred a second at 10 ms, and is the longest time that it adds to a request
-    /// that must ask the store.
+    /// Mean time between batches that are not full and that no request waits for, once five have
+    /// gone back to back: renewals and reports that come up within it travel together, a hundred
+    /// times a second at 10 ms to each part of the store. A batch for a request that waits takes
+    /// them along.
     pub call_gap: Duration,
+    /// Shortest time from one batch to the next for which a request waits. At 0 a request that must
+    /// ask waits for its round trip alone, and what comes while too many batches are under way goes
+    /// together with the next: see `batches_in_flight`. A gap costs these requests so much time and
+    /// spares the store round trips.
+    pub ask_gap: Duration,
     /// Most keys in one batch. A store is busy with a batch for about 3 us a key, and serves no
     /// other client meanwhile.
     pub batch_keys: usize,
-    /// Most batches under way at a time.
+    /// Most batches under way at a time to each part of the store; of full ones, eight. While so
+    /// many are, a request waits until one comes back: for a thirty-second of a round trip at 32.
+    /// To a near store fewer are under way: one for each 200 us of a round trip, but at least four.
     pub batches_in_flight: usize,
     /// Number of replicas, for limits under [`FailurePolicy::Local`](crate::FailurePolicy::Local),
     /// until a lease has told the number. Without this setting such limits are closed until then;
@@ -79,8 +86,9 @@ impl Default for Tuning {
             lease_max: Duration::from_secs(6),
             lease_pays: 4.0,
             call_gap: Duration::from_millis(10),
+            ask_gap: Duration::ZERO,
             batch_keys: 128,
-            batches_in_flight: 8,
+            batches_in_flight: 32,
             max_replicas: None,
             idle_after: Duration::from_secs(10),
         }
@@ -111,6 +119,7 @@ impl Tuning {
             ("backoff_max", self.backoff_max),
             ("lease_max", self.lease_max),
             ("call_gap", self.call_gap),
+            ("ask_gap", self.ask_gap),
             ("idle_after", self.idle_after),
         ];
         if let Some((field, _)) = spans.into_iter().find(|(_, span)| *span > SPAN_MAX) {
@@ -202,6 +211,8 @@ pub(crate) struct Sizing {
     pub(crate) limit: Limit,
     /// Tokens per second.
     pub(crate) rate: f64,
+    /// Time in which the bucket fills.
+    pub(crate) fill: Duration,
     /// Shortest time between two reports.
     pub(crate) soonest: Duration,
     /// Time between two reports while the bucket runs short.
@@ -223,6 +234,7 @@ impl Sizing {
         Self {
             limit,
             rate: tokens_per_second(&limit),
+            fill,
             soonest,
             interval,
             // A quarter leased ahead leaves the rest to a replica whose demand jumps.

@@ -20,6 +20,8 @@ pub enum Purpose {
 
 #[derive(Debug)]
 pub(crate) struct Waiting<W> {
+    /// Counts the requests of the key in the order in which they came.
+    number: u64,
     pub(crate) waiter: W,
     pub(crate) cost: u32,
     pub(crate) purpose: Purpose,
@@ -29,8 +31,12 @@ pub(crate) struct Waiting<W> {
 #[derive(Debug)]
 pub(crate) struct WaitQueue<W> {
     queue: VecDeque<Waiting<W>>,
-    /// The request that the central call under way is for.
-    central: Option<Waiting<W>>,
+    /// The requests that central spends are under way for.
+    asking: Vec<Waiting<W>>,
+    /// How many requests have come.
+    came: u64,
+    /// The number of those, from the first, that a lease call under way asks for.
+    covered: u64,
     /// Tokens to have in stock for requests that did not wait.
     wished: u64,
 }
@@ -39,7 +45,9 @@ impl<W: Waiter> WaitQueue<W> {
     pub(crate) const fn new() -> Self {
         Self {
             queue: VecDeque::new(),
-            central: None,
+            asking: Vec::new(),
+            came: 0,
+            covered: 0,
             wished: 0,
         }
     }
@@ -48,8 +56,14 @@ impl<W: Waiter> WaitQueue<W> {
         self.queue.is_empty()
     }
 
-    pub(crate) fn push(&mut self, waiting: Waiting<W>) {
-        self.queue.push_back(waiting);
+    pub(crate) fn push(&mut self, waiter: W, cost: u32, purpose: Purpose) {
+        self.came += 1;
+        self.queue.push_back(Waiting {
+            number: self.came,
+            waiter,
+            cost,
+            purpose,
+        });
     }
 
     /// Wishes for `tokens` to be in stock, for a request that did not wait.
@@ -71,26 +85,30 @@ impl<W: Waiter> WaitQueue<W> {
         !self.is_empty() || self.has_wish()
     }
 
-    /// The call for one request did not decide it: it waits for another, before all others.
-    pub(crate) fn put_back(&mut self) {
-        if let Some(waiting) = self.central.take() {
-            self.queue.push_front(waiting);
+    /// The central spend for a request did not decide it: it waits again, in the order in which it
+    /// came.
+    pub(crate) fn put_back(&mut self, number: u64) {
+        if let Some(waiting) = self.take_asking(number) {
+            let place = self.queue.partition_point(|other| other.number < number);
+            self.queue.insert(place, waiting);
         }
     }
 
-    /// The request that the central call was for.
-    pub(crate) fn take_central(&mut self) -> Option<Waiting<W>> {
-        self.central.take()
+    /// Takes out the request that a central spend was for.
+    pub(crate) fn take_asking(&mut self, number: u64) -> Option<Waiting<W>> {
+        let mut asking = self.asking.iter();
+        let place = asking.position(|waiting| waiting.number == number)?;
+        Some(self.asking.remove(place))
     }
 
-    /// Takes out all requests in order, except for one that a call is under way for.
+    /// How many central spends are under way.
+    pub(crate) fn asking(&self) -> usize {
+        self.asking.len()
+    }
+
+    /// Takes out all requests in order, except for those that central spends are under way for.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Waiting<W>> {
         self.queue.drain(..)
-    }
-
-    /// Takes out all requests in order, that of the central call first.
-    pub(crate) fn drain_all(&mut self) -> impl Iterator<Item = Waiting<W>> {
-        self.central.take().into_iter().chain(self.queue.drain(..))
     }
 
     /// Forgets the requests whose callers have stopped waiting.
@@ -104,21 +122,35 @@ impl<W: Waiter> WaitQueue<W> {
         costs.sum::<u64>() + self.wished
     }
 
-    /// Takes out the first request for a central spend, if one can answer it: the request is alone,
-    /// or too costly for a lease. Returns its cost.
-    pub(crate) fn begin_central(
-        &mut self,
-        may_be_central: bool,
-        cost_leased_max: u32,
-    ) -> Option<u32> {
-        let first = self.queue.front()?;
-        let spend = first.purpose == Purpose::Spend;
-        let lone = may_be_central && self.queue.len() == 1 && !self.has_wish();
-        if !(spend && (lone || first.cost > cost_leased_max)) {
-            return None;
-        }
-        self.central = self.queue.pop_front();
-        self.central.as_ref().map(|waiting| waiting.cost)
+    /// A lease call asks for what all that wait need.
+    pub(crate) fn cover(&mut self) {
+        self.covered = self.came;
+    }
+
+    /// The lease call is over.
+    pub(crate) fn uncover(&mut self) {
+        self.covered = 0;
+    }
+
+    /// The cost of the next central spend, if there is one to make: for the first request that no
+    /// lease call asks for, if it may be central or is too costly for a lease.
+    pub(crate) fn central_cost(&self, may_be_central: bool, cost_leased_max: u32) -> Option<u32> {
+        let first = self.queue.get(self.central_place()?)?;
+        (may_be_central || first.cost > cost_leased_max).then_some(first.cost)
+    }
+
+    /// A central spend is made for that request. Returns its number and its cost.
+    pub(crate) fn begin_central(&mut self) -> Option<(u64, u32)> {
+        let first = self.queue.remove(self.central_place()?)?;
+        let began = (first.number, first.cost);
+        self.asking.push(first);
+        Some(began)
+    }
+
+    fn central_place(&self) -> Option<usize> {
+        let covered = self.queue.partition_point(|it| it.number <= self.covered);
+        let first = self.queue.get(covered)?;
+        (first.purpose == Purpose::Spend).then_some(covered)
     }
 
     /// Takes out, in order, all requests for which `serve` returns true.
@@ -154,11 +186,7 @@ mod tests {
     fn queue(costs: &[u32]) -> WaitQueue<Caller> {
         let mut queue = WaitQueue::new();
         for &cost in costs {
-            queue.push(Waiting {
-                waiter: Caller(false),
-                cost,
-                purpose: Purpose::Spend,
-            });
+            queue.push(Caller(false), cost, Purpose::Spend);
         }
         queue
     }
@@ -185,22 +213,50 @@ mod tests {
     }
 
     #[test]
-    fn only_a_lone_or_a_very_costly_request_is_decided_by_the_store_itself() {
-        assert!(queue(&[1]).begin_central(true, 100).is_some());
-        assert!(queue(&[1]).begin_central(false, 100).is_none());
-        assert!(queue(&[1, 1]).begin_central(true, 100).is_none());
-        assert!(queue(&[101, 1]).begin_central(false, 100).is_some());
-        assert!(queue(&[]).begin_central(true, 100).is_none());
+    fn only_a_very_costly_request_is_decided_by_the_store_itself_where_others_are_not() {
+        assert_eq!(queue(&[1, 1]).central_cost(true, 100), Some(1));
+        assert_eq!(queue(&[1]).central_cost(false, 100), None);
+        assert_eq!(queue(&[101, 1]).central_cost(false, 100), Some(101));
+        assert_eq!(queue(&[]).central_cost(true, 100), None);
+        let mut queue = queue(&[]);
+        queue.push(Caller(false), 101, Purpose::Stock);
+        assert_eq!(
+            queue.central_cost(true, 100),
+            None,
+            "it wants tokens in stock"
+        );
+    }
+
+    #[test]
+    fn who_is_in_a_lease_call_is_not_asked_for_twice() {
+        let mut queue = queue(&[1, 2]);
+        queue.cover();
+        assert_eq!(queue.central_cost(true, 100), None);
+        queue.push(Caller(false), 3, Purpose::Spend);
+        assert_eq!(queue.central_cost(true, 100), Some(3));
+        assert_eq!(queue.begin_central(), Some((3, 3)));
+        queue.uncover();
+        assert_eq!(queue.central_cost(true, 100), Some(1));
+    }
+
+    #[test]
+    fn requests_that_were_asked_for_in_vain_wait_again_in_their_order() {
+        let mut queue = queue(&[1, 2, 3, 4]);
+        let numbers: Vec<u64> = (0..3).map(|_| queue.begin_central().unwrap().0).collect();
+        assert_eq!(queue.asking(), 3);
+        assert_eq!(queue.take_asking(numbers[1]).unwrap().cost, 2);
+        assert!(queue.take_asking(numbers[1]).is_none(), "answered twice");
+        queue.put_back(numbers[2]);
+        queue.put_back(numbers[0]);
+        assert_eq!(queue.asking(), 0);
+        let left: Vec<u32> = queue.drain().map(|waiting| waiting.cost).collect();
+        assert_eq!(left, [1, 3, 4]);
     }
 
     #[test]
     fn whoever_stopped_waiting_needs_nothing() {
         let mut queue = queue(&[1]);
-        queue.push(Waiting {
-            waiter: Caller(true),
-            cost: 5,
-            purpose: Purpose::Spend,
-        });
+        queue.push(Caller(true), 5, Purpose::Spend);
         queue.drop_gone();
         assert_eq!(queue.needed(), 1);
     }

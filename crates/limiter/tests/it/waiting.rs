@@ -27,7 +27,8 @@ async fn those_who_wait_on_several_threads_share_calls() {
     let limiter = build(one_limit("1/h burst 500").store(FaultStore::new(SLOW)));
     let allowed = acquire_together(&limiter, 500, |_| "alice".to_owned()).await;
     assert_eq!(allowed, 500);
-    assert!(limiter.stats().store_calls <= 20, "{:?}", limiter.stats());
+    // Until a lease is seen to pay, those who come one by one ask one by one.
+    assert!(limiter.stats().store_calls <= 100, "{:?}", limiter.stats());
 }
 
 #[tokio::test]

@@ -243,6 +243,7 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("gap", "tuning.backoff-max"),
     ("lease", "tuning.lease-max"),
     ("call-gap", "tuning.call-gap"),
+    ("ask-gap", "tuning.ask-gap"),
     ("lease-pays", "tuning.lease-pays"),
 ];
 

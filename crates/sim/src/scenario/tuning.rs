@@ -25,6 +25,7 @@ pub struct TuningConfig {
     pub lease_max: Option<Span>,
     pub lease_pays: Option<f64>,
     pub call_gap: Option<Span>,
+    pub ask_gap: Option<Span>,
     pub batch_keys: Option<usize>,
     pub batches_in_flight: Option<usize>,
     pub max_replicas: Option<NonZeroU32>,
@@ -44,6 +45,7 @@ impl TuningConfig {
             (&mut tuning.lease_min, self.lease_min),
             (&mut tuning.lease_max, self.lease_max),
             (&mut tuning.call_gap, self.call_gap),
+            (&mut tuning.ask_gap, self.ask_gap),
             (&mut tuning.idle_after, self.idle_after),
         ];
         for (field, span) in spans {

@@ -16,7 +16,7 @@ fn a_limit_under_thrice_its_load_is_used_up_and_not_exceeded() {
 #[test]
 fn one_replica_with_most_of_the_demand_gets_most_of_the_limit() {
     let summary = run(&scenario("1000/s", 4, "3000/s", 10, SKEWED)).summary;
-    is_exact_and_used(&summary, 0.99);
+    is_exact_and_used(&summary, 0.985);
     assert!(summary.local >= 0.96);
     assert!(summary.round_trips <= 0.03 * summary.offered);
     let long = run(&scenario("1000/s", 4, "3000/s", 60, SKEWED)).summary;
@@ -32,11 +32,15 @@ fn below_the_limit_nobody_is_denied_and_few_calls_are_made() {
 }
 
 #[test]
-fn many_keys_share_round_trips() {
+fn many_keys_share_round_trips_where_an_operator_wants_that() {
     let keys = "keys = { count = \"100k\", zipf = 0.99 }\n";
-    let summary = run(&scenario("100/min", 4, "10k/s", 5, keys)).summary;
-    is_exact_and_used(&summary, 0.99);
-    assert!(summary.round_trips <= 1000.0);
+    let at_once = run(&scenario("100/min", 4, "10k/s", 5, keys)).summary;
+    is_exact_and_used(&at_once, 0.99);
+    assert!(at_once.wait_p99 <= 0.0012, "{}", at_once.wait_p99);
+    let gap = format!("{keys}[tuning]\nask-gap = \"10ms\"\n");
+    let later = run(&scenario("100/min", 4, "10k/s", 5, &gap)).summary;
+    is_exact_and_used(&later, 0.99);
+    assert!(later.round_trips <= 500.0, "{}", later.round_trips);
 }
 
 #[test]

@@ -29,13 +29,13 @@ pub(super) struct ReplyHandler<'a, 'c, W> {
 }
 
 impl<W: Waiter> ReplyHandler<'_, '_, W> {
-    /// The reply to a central spend of `cost`.
-    pub(super) fn handle_spent(&mut self, cost: u64) -> Next {
+    /// The reply to a central spend of `cost`, for the request of this number.
+    pub(super) fn handle_spent(&mut self, cost: u64, number: u64) -> Next {
         let (key, now) = (&mut *self.key, self.now);
         let waiting = key
             .queue
-            .take_central()
-            .expect("a central call is for a request that waits");
+            .take_asking(number)
+            .expect("a central spend is for a request that waits");
         // Metered at once. At the next alarm the request would pass for one that came meanwhile,
         // and a key that is asked for once would be kept for two alarms instead of one.
         key.meter_denied(waiting.cost);
@@ -43,32 +43,36 @@ impl<W: Waiter> ReplyHandler<'_, '_, W> {
         let sizing = self.context.sizing;
         let verdict = central_verdict(self.reply, &sizing.limit, sizing.interval);
         key.entry.set_full_at(now + verdict.reset());
-        match verdict.denial() {
-            None => {
-                self.verdicts.push_back((waiting.waiter, verdict));
-                self.context.tokens.granted(cost);
-                self.context.tokens.spent(cost);
-                key.record_fallback(cost, self.context);
-                key.plan.handle_spent();
-                key.refusal = None;
-            }
-            Some(denial) => {
-                let told = denial.retry.wait().unwrap_or_default();
-                let retry_after = told.max(key.plan.handle_refused(sizing));
-                let verdict = exhausted(retry_after).with_reset(verdict.reset());
-                self.verdicts.push_back((waiting.waiter, verdict));
-                self.refuse(waiting.cost, cost, now + retry_after);
-                let as_costly = |other: &Waiting<W>| other.cost >= waiting.cost;
-                for other in self.key.queue.take_served(as_costly) {
-                    self.key.meter_denied(other.cost);
-                    self.verdicts.push_back((other.waiter, verdict));
-                }
+        self.verdicts.push_back((waiting.waiter, verdict));
+        if verdict.is_allowed() {
+            self.context.tokens.granted(cost);
+            self.context.tokens.spent(cost);
+            key.record_fallback(cost, self.context);
+            key.plan.handle_spent();
+            key.refusal = None;
+        } else {
+            key.plan.handle_refused();
+            // Whoever is told to come back counts from now, and comes late enough for certain. A
+            // request that leaves here so long after this one did gets there in time.
+            let known = known_wait(self.reply, &sizing.limit);
+            let until = self.sent + known.unwrap_or(sizing.interval);
+            if until > now {
+                self.refuse(waiting.cost, cost, until);
+                self.deny_where(|other| other.cost >= waiting.cost, verdict);
             }
         }
-        if self.key.queue.is_waited_for() {
-            Next::Call
-        } else {
-            Next::Alarm(self.key.remembered(self.context))
+        match &self.key.account {
+            _ if self.key.queue.is_waited_for() => Next::Call,
+            Some(_) => Next::Alarm(self.context.sizing.interval),
+            None => Next::Alarm(self.key.remembered(self.context)),
+        }
+    }
+
+    /// Denies those of the requests that wait for which `is_denied` returns true.
+    fn deny_where(&mut self, is_denied: impl Fn(&Waiting<W>) -> bool, verdict: Verdict) {
+        for waiting in self.key.queue.take_served(is_denied) {
+            self.key.meter_denied(waiting.cost);
+            self.verdicts.push_back((waiting.waiter, verdict));
         }
     }
 
@@ -134,7 +138,7 @@ impl<W: Waiter> ReplyHandler<'_, '_, W> {
         if reply.status == Status::Left {
             self.key.close_account(self.context, now);
         }
-        self.key.plan.handle_leased(reply, self.context.sizing);
+        self.key.plan.handle_leased(reply, self.context.basis());
         self.next_leased()
     }
 
@@ -181,6 +185,9 @@ impl<W: Waiter> ReplyHandler<'_, '_, W> {
     fn next_leased(&mut self) -> Next {
         let (key, context, now) = (&mut *self.key, &mut *self.context, self.now);
         let outlook = key.outlook();
+        if key.plan.supply() == Supply::Exhausted && key.plan.asks_store() {
+            return self.next_where_requests_ask();
+        }
         if key.plan.supply() != Supply::Exhausted {
             key.plan.end_backoff();
             let watermark = key.plan.watermark(outlook, context.basis());
@@ -214,6 +221,35 @@ impl<W: Waiter> ReplyHandler<'_, '_, W> {
         // and looks go on.
         key.queue.clear_wish();
         key.next_in_backoff(self.context, now)
+    }
+
+    /// After a lease that found too little, where requests ask the store for themselves: the lease
+    /// rests. Whoever wants tokens in stock is denied, because only a lease brings them.
+    fn next_where_requests_ask(&mut self) -> Next {
+        let (sizing, now) = (self.context.sizing, self.now);
+        let known = known_wait(self.reply, &sizing.limit);
+        let reset = self.reply.full_in.as_duration();
+        let verdict = exhausted(known.unwrap_or(sizing.interval)).with_reset(reset);
+        let stock = |waiting: &Waiting<W>| waiting.purpose == Purpose::Stock;
+        self.deny_where(stock, verdict);
+        self.key.queue.clear_wish();
+        if let Some(until) = known.map(|wait| self.sent + wait)
+            && until > now
+        {
+            // Not a token is free before, but for those that came.
+            let more = self.key.entry.lease.view(now).live.saturating_add(1);
+            self.refuse(more, 1, until);
+            self.deny_where(|waiting| waiting.cost >= more, verdict);
+        }
+        let pause = self.report_within();
+        let key = &mut *self.key;
+        key.plan.rest_until(now + pause);
+        key.entry.set_watermark(0);
+        match &key.account {
+            _ if key.queue.is_waited_for() => Next::Call,
+            Some(_) => Next::Alarm(pause),
+            None => Next::Alarm(key.remembered(self.context)),
+        }
     }
 
     /// How soon to report.

@@ -695,11 +695,11 @@ fn however_much_is_waited_for_the_store_can_count_what_is_asked() {
     let mut syncer = replica("10/s burst 4000000000", FailurePolicy::Closed, 4);
     let waiter = Caller::default();
     let is_gone = Rc::clone(&waiter.is_gone);
-    syncer.acquire(ALICE, 1, Purpose::Spend, waiter, NOW);
+    syncer.acquire(ALICE, 1, Purpose::Stock, waiter, NOW);
     for _ in 0..1_200_000 {
         let is_gone = Rc::clone(&is_gone);
         let waiter = Caller { is_gone };
-        syncer.acquire(ALICE, u32::MAX, Purpose::Spend, waiter, NOW);
+        syncer.acquire(ALICE, u32::MAX, Purpose::Stock, waiter, NOW);
     }
     let batch = syncer.poll_batch(NOW).unwrap();
     let Request::Lease(request) = batch.calls[0].request else {
