@@ -109,7 +109,9 @@ pub(crate) fn many_keys(setup: &Setup) -> Outcome {
     let run = ["--offered", "10000/s", "--redis", &url];
     let ran = demo(&setup.program, &[&keys[..], &run].concat())?;
     let trips = trips_per_second(ran.leased())?;
-    expect(trips <= 1000.0, || {
+    // Most requests ask the store, and none waits for another; some share a round trip all the
+    // same.
+    expect(trips <= 5000.0, || {
         format!("{trips:.0} round trips a second")
     })?;
     Ok(format!(

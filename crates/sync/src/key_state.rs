@@ -665,9 +665,6 @@ impl<W: Waiter> KeyState<W> {
         if self.is_in_fallback() {
             return None;
         }
-        if self.in_flight() > 0 {
-            return Some(context.sizing.interval);
-        }
         let left = self
             .account
             .as_ref()

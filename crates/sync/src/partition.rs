@@ -83,11 +83,11 @@ impl Partition {
         if self.calling.len() >= tuning.batch_keys {
             return Instant::ORIGIN;
         }
-        let paced = self.pace.next();
-        if self.is_waited_for && self.in_flight < asking_at_once(distance) {
-            paced.min(self.sent_at + tuning.ask_gap)
-        } else {
-            paced
+        let (paced, asked) = (self.pace.next(), self.sent_at + tuning.ask_gap);
+        match self.is_waited_for {
+            true if self.in_flight < asking_at_once(distance) => asked,
+            true => asked.max(paced),
+            false => paced,
         }
     }
 
@@ -98,8 +98,9 @@ impl Partition {
 
     /// The key in `slot` wants a call, and requests wait for it or not.
     pub(crate) fn push_caller(&mut self, slot: u32, is_hot: bool, is_waited_for: bool) {
-        self.calling.push(slot, is_hot);
+        self.is_waited_for &= !self.calling.is_empty();
         self.is_waited_for |= is_waited_for;
+        self.calling.push(slot, is_hot);
     }
 
     /// A request waits for a key that wants a call already.

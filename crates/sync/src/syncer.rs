@@ -835,7 +835,9 @@ impl<W: Waiter> Syncer<W> {
                 continue;
             };
             state.queued = false;
-            if state.may_call(self.closing, now) {
+            // What the store may still answer is not decided here as well: the calls that are under
+            // way queue the key again when they come back.
+            if state.in_flight() == 0 && state.may_call(self.closing, now) {
                 self.exchange_in_fallback(slot, now);
             }
         }

@@ -1,6 +1,7 @@
 //! A syncer whose cache is full, whose store goes away, or that has more to ask than one batch
 //! carries.
 
+mod asking;
 mod unserved;
 
 use std::cell::Cell;

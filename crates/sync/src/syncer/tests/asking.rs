@@ -1,0 +1,134 @@
+//! A syncer whose requests ask the store for themselves: several at a time, about one key.
+
+use super::*;
+
+/// A replica of `limit` whose batches may be under way together.
+fn asking(limit: &str) -> Syncer<Caller> {
+    let mut syncer = replica(limit, FailurePolicy::Closed, 4);
+    syncer.limits.tuning.batches_in_flight = 8;
+    syncer
+}
+
+fn ask(syncer: &mut Syncer<Caller>, cost: u32, now: Instant) {
+    syncer.acquire(ALICE, cost, Purpose::Spend, Caller::default(), now);
+}
+
+/// The one batch that goes now.
+fn sent(syncer: &mut Syncer<Caller>, now: Instant) -> Batch {
+    let batch = syncer.poll_batch(now).expect("it goes at once");
+    assert!(syncer.poll_batch(now).is_none(), "all went with it");
+    batch
+}
+
+fn costs(batch: &Batch) -> Vec<u64> {
+    let costs = batch.calls.iter().map(|call| match call.request {
+        Request::Spend { cost } => cost,
+        ref other => panic!("no central spend: {other:?}"),
+    });
+    costs.collect()
+}
+
+#[test]
+fn nobody_waits_for_the_call_of_another_and_each_gets_the_verdict_of_its_own() {
+    let (mut syncer, mut store) = (asking("1/h burst 5"), Store::default());
+    ask(&mut syncer, 1, NOW);
+    let first = sent(&mut syncer, NOW);
+    ask(&mut syncer, 3, NOW);
+    ask(&mut syncer, 2, NOW);
+    let second = sent(&mut syncer, NOW);
+    assert_eq!((costs(&first), costs(&second)), (vec![1], vec![3, 2]));
+    // The store executes them in this order, and its answers overtake each other.
+    let answers = [&first, &second].map(|batch| store.answer(batch, NOW));
+    let allowed = |syncer: &mut Syncer<Caller>| {
+        let verdicts = verdicts(syncer).into_iter();
+        verdicts.map(|it| it.is_allowed()).collect::<Vec<_>>()
+    };
+    syncer.handle_answer(&second, &answers[1], NOW).unwrap();
+    assert_eq!(allowed(&mut syncer), [true, false], "3 and 2 of 4");
+    syncer.handle_answer(&first, &answers[0], NOW).unwrap();
+    assert_eq!(allowed(&mut syncer), [true]);
+    assert_eq!(syncer.tokens().spent, 4);
+}
+
+#[test]
+fn a_call_that_failed_is_made_again_for_its_own_request() {
+    let (mut syncer, mut store) = (asking("1/h burst 5"), Store::default());
+    ask(&mut syncer, 4, NOW);
+    let lost = sent(&mut syncer, NOW);
+    ask(&mut syncer, 1, NOW);
+    let heard = sent(&mut syncer, NOW);
+    let answer = store.answer(&heard, NOW);
+    syncer.handle_answer(&heard, &answer, NOW).unwrap();
+    assert!(verdicts(&mut syncer)[0].is_allowed());
+    syncer.handle_failure(&lost, NOW);
+    assert_eq!(costs(&sent(&mut syncer, NOW)), [4]);
+}
+
+#[test]
+fn one_batch_asks_for_no_more_of_a_key_than_there_can_be() {
+    let (mut syncer, mut store) = (asking("1/h burst 3"), Store::default());
+    for _ in 0..3 {
+        ask(&mut syncer, 2, NOW);
+    }
+    let first = syncer.poll_batch(NOW).unwrap();
+    assert_eq!(costs(&first), [2]);
+    let second = syncer.poll_batch(NOW).expect("the next goes beside it");
+    assert_eq!(costs(&second), [2]);
+    let answer = store.answer(&first, NOW);
+    syncer.handle_answer(&first, &answer, NOW).unwrap();
+    let answer = store.answer(&second, NOW);
+    syncer.handle_answer(&second, &answer, NOW).unwrap();
+    let verdicts = verdicts(&mut syncer);
+    let allowed = verdicts.iter().filter(|it| it.is_allowed());
+    assert_eq!((allowed.count(), syncer.tokens().spent), (1, 2));
+}
+
+#[test]
+fn a_gap_has_those_who_ask_wait_for_each_other() {
+    let mut syncer = asking("1/h burst 5");
+    syncer.limits.tuning.ask_gap = Duration::from_millis(10);
+    ask(&mut syncer, 1, NOW);
+    assert_eq!(costs(&sent(&mut syncer, NOW)), [1]);
+    for _ in 0..5 {
+        ask(&mut syncer, 1, NOW);
+        assert!(syncer.poll_batch(NOW).is_none());
+    }
+    syncer.handle_timeout(NOW);
+    let due = syncer.poll_timeout(NOW).map(|(at, _)| at);
+    let later = NOW + Duration::from_millis(10);
+    assert_eq!(due, Some(later));
+    let batch = syncer.poll_batch(later).expect("the gap is over");
+    assert_eq!(costs(&batch), [1; 4], "as many as a batch takes");
+}
+
+/// Each refusal once kept the key away for twice as long, whatever the store had said.
+#[test]
+fn a_refusal_lasts_for_as_long_as_the_store_said() {
+    let (mut syncer, mut store) = (asking("10/s burst 1"), Store::default());
+    let mut now = NOW;
+    for turn in 0..8 {
+        let mut store_of_others = Store::default();
+        std::mem::swap(&mut store.0, &mut store_of_others.0);
+        let mut ledgers = store_of_others.0;
+        // Others take each token before this replica comes.
+        let limit = syncer.limits.named(LimitId::FIRST).limit;
+        let taken = Request::Spend { cost: 1 };
+        let birth = Birth {
+            since: StoreTime::from_micros(1),
+            emptied: StoreTime::ZERO,
+        };
+        let ledger = ledgers.entry(ALICE.subject.into()).or_default();
+        let at = StoreTime::from_micros(now.as_nanos() / 1000);
+        Ledger::exchange(ledger, &taken, &limit, birth, at);
+        store.0 = ledgers;
+        ask(&mut syncer, 1, now);
+        let batch = sent(&mut syncer, now);
+        let answer = store.answer(&batch, now);
+        syncer.handle_answer(&batch, &answer, now).unwrap();
+        let denied = verdicts(&mut syncer)[0];
+        let wait = denied.denial().and_then(|it| it.retry.wait());
+        let wait = wait.expect("others were there first");
+        assert!(wait <= Duration::from_millis(101), "{turn}: {wait:?}");
+        now = now + wait;
+    }
+}
