@@ -526,8 +526,8 @@ impl<W: Waiter> Syncer<W> {
     }
 
     /// Adds the call of a key to a batch of `most` calls; or its central spends, as many as there
-    /// are. All of them are executed at one time, so those beyond the capacity go with the next
-    /// batch: no store can mean to allow them too.
+    /// are. Those of one batch are executed at one time, and no bucket allows more than its
+    /// capacity then: the others go with the next batch.
     ///
     /// Returns whether spends are left.
     fn add_calls(&mut self, slot: u32, most: usize, calls: &mut Vec<Call>, now: Instant) -> bool {
@@ -665,9 +665,11 @@ impl<W: Waiter> Syncer<W> {
     }
 
     fn forget(&mut self, slot: u32, now: Instant) {
-        // Uncharged tokens are remembered until they are charged.
-        let is_uncharged = |state: &KeyState<W>| state.uncharged() > 0 || state.is_in_fallback();
-        if self.keys.get(slot).is_some_and(is_uncharged) {
+        // Uncharged tokens are remembered until they are charged. A slot that is queued is not free
+        // for another key, which may lie in another part of the store.
+        let is_needed =
+            |state: &KeyState<W>| state.uncharged() > 0 || state.is_in_fallback() || state.queued;
+        if self.keys.get(slot).is_some_and(is_needed) {
             let after = self.limits.tuning.backoff_max;
             self.keys.ring_after(slot, after, &mut self.jitter, now);
             return;
@@ -781,7 +783,10 @@ impl<W: Waiter> Syncer<W> {
     ) {
         let slot = slot_in(call.entry());
         let state = self.keys.live_mut(slot);
-        let unserved = Unserved::again(state.unserved, reason, &mut self.jitter, now);
+        // Calls that went before the key was known to be unserved tell nothing new.
+        let known = state.unserved.filter(|it| it.blocked_until(now).is_some());
+        let unserved =
+            known.unwrap_or_else(|| Unserved::again(state.unserved, reason, &mut self.jitter, now));
         state.unserved = Some(unserved);
         let limit = state.entry.key().limit;
         self.keys.mark_unserved(slot, now);
@@ -862,19 +867,26 @@ impl<W: Waiter> Syncer<W> {
         }
         let partition = state.partition;
         self.partitions.get_mut(partition).in_fallback.insert(slot);
-        let (state, mut context, _) = self.parts(slot);
-        let Some(call) = state.poll_call(&mut context, now) else {
-            self.keys
-                .ring_at(slot, now + self.limits.tuning.interval_max, now);
-            return;
-        };
-        let reply = state.answer_in_fallback(&call.request, &context, now);
-        let mut verdicts = VecDeque::new();
-        let next = state.handle_reply(&call, &reply, now, &mut context, &mut verdicts, now);
-        let verdicts = verdicts.into_iter();
-        self.verdicts
-            .extend(verdicts.map(|(waiter, verdict)| (waiter, in_fallback(verdict))));
-        self.follow(slot, next, now);
+        loop {
+            let (state, mut context, _) = self.parts(slot);
+            let Some(call) = state.poll_call(&mut context, now) else {
+                let at = now + self.limits.tuning.interval_max;
+                self.keys.ring_at(slot, at, now);
+                return;
+            };
+            let reply = state.answer_in_fallback(&call.request, &context, now);
+            let mut verdicts = VecDeque::new();
+            let next = state.handle_reply(&call, &reply, now, &mut context, &mut verdicts, now);
+            // All who ask for themselves are answered now, as the store would.
+            let goes_on = call.central_cost().is_some() && state.wants_central(now);
+            let verdicts = verdicts.into_iter();
+            self.verdicts
+                .extend(verdicts.map(|(waiter, verdict)| (waiter, in_fallback(verdict))));
+            if !goes_on {
+                self.follow(slot, next, now);
+                return;
+            }
+        }
     }
 
     /// Ends a key without room in the cache that was asking when the store went away. It does not

@@ -52,8 +52,8 @@ impl<W: Waiter> ReplyHandler<'_, '_, W> {
             key.refusal = None;
         } else {
             key.plan.handle_refused();
-            // Whoever is told to come back counts from now, and comes late enough for certain. A
-            // request that leaves here so long after this one did gets there in time.
+            // The denial in place is counted from when the call was sent: a request that is sent
+            // so long after it arrives in time. The caller's wait is counted from now.
             let known = known_wait(self.reply, &sizing.limit);
             let until = self.sent + known.unwrap_or(sizing.interval);
             if until > now {

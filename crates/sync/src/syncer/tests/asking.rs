@@ -101,6 +101,37 @@ fn a_gap_has_those_who_ask_wait_for_each_other() {
     assert_eq!(costs(&batch), [1; 4], "as many as a batch takes");
 }
 
+/// A key whose alarm rang while it was queued was forgotten, and its place in the queue was taken
+/// for that of the next key in its slot, in whatever part of the store that lies.
+#[test]
+fn a_key_that_is_queued_keeps_its_slot() {
+    let mut syncer = asking("1/h burst 5");
+    ask(&mut syncer, 1, NOW);
+    let slot = syncer.keys.slots().next().unwrap();
+    assert!(syncer.keys.live(slot).queued);
+    syncer.forget(slot, NOW);
+    assert!(syncer.keys.get(slot).is_some());
+    assert_eq!(costs(&sent(&mut syncer, NOW)), [1]);
+}
+
+#[test]
+fn all_who_ask_for_themselves_are_answered_at_once_while_the_store_is_away() {
+    let mut syncer = replica("1/h burst 5", FailurePolicy::Local, 4);
+    for _ in 0..3 {
+        ask(&mut syncer, 1, NOW);
+        fail(&mut syncer, 0..1);
+    }
+    fail(&mut syncer, 1..200);
+    assert_eq!(syncer.parts_away(), 1);
+    verdicts(&mut syncer);
+    let now = NOW + Duration::from_millis(201);
+    for _ in 0..3 {
+        ask(&mut syncer, 1, now);
+    }
+    fail(&mut syncer, 201..213);
+    assert_eq!(verdicts(&mut syncer).len(), 3);
+}
+
 /// Each refusal once kept the key away for twice as long, whatever the store had said.
 #[test]
 fn a_refusal_lasts_for_as_long_as_the_store_said() {
