@@ -9,8 +9,8 @@
 //! other call is for a cold key. So neither kind starves, and the wait of a hot key does not depend
 //! on the number of cold ones.
 //!
-//! A queue that serves the newest first brings nothing: the queue is short while eight batches are
-//! in flight, and the call of a request whose budget ends has mostly been sent by then.
+//! A queue that serves the newest first brings nothing: the queue is short while eight full batches
+//! are in flight, and the call of a request whose budget ends has mostly been sent by then.
 
 use std::collections::VecDeque;
 

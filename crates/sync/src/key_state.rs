@@ -4,10 +4,10 @@
 //! # Invariant
 //!
 //! At most one call about the lease is in flight; central spends need no record, so any number of
-//! them may be. The first call of a lease opens its account, and the store's
-//! reply that the lease is over closes it; between the two every token of the lease is in the cell,
-//! spent, or written off. Falling back on the replica and returning to the store both close it
-//! first, so the lease in it is either the store's or the key's own, never both.
+//! them may be. The first call of a lease opens its account, and the store's reply that the lease
+//! is over closes it; between the two every token of the lease is in the cell, spent, or written
+//! off. Falling back on the replica and returning to the store both close it first, so the lease in
+//! it is either the store's or the key's own, never both.
 
 mod replies;
 
@@ -77,7 +77,7 @@ pub(crate) struct Context<'a> {
     pub(crate) round_trip: Duration,
     /// The shortest time from a call to its reply lately.
     pub(crate) distance: Duration,
-    /// The next batch goes at this time, or before it if it is full.
+    /// The next batch goes at this time, or before it if it is full or a request waits for it.
     pub(crate) next_batch: Instant,
     /// Whether the replica is shutting down: everything is given back, and nothing is asked for.
     pub(crate) closing: bool,
@@ -265,8 +265,8 @@ impl<W: Waiter> KeyState<W> {
         self.plan.retry_at()
     }
 
-    /// How many calls are in flight.
-    pub(crate) fn in_flight(&self) -> usize {
+    /// How many calls are in flight, central spends among them.
+    pub(crate) fn calls_in_flight(&self) -> usize {
         usize::from(self.in_flight) + self.queue.asking()
     }
 
@@ -291,7 +291,7 @@ impl<W: Waiter> KeyState<W> {
 
     /// Handles the alarm. Returns what the key wants next.
     pub(crate) fn handle_alarm(&mut self, context: &mut Context<'_>, now: Instant) -> Next {
-        if self.in_flight() > 0 {
+        if self.calls_in_flight() > 0 {
             return Next::Alarm(context.sizing.interval);
         }
         let is_asked = self.observe(context, now) > 0;
@@ -714,7 +714,7 @@ impl<W: Waiter> KeyState<W> {
     pub(crate) fn handle_forgiven(&mut self, context: &Context<'_>) {
         if !self.is_in_fallback() {
             self.start_over(context);
-            self.replies_before_forgiven = self.in_flight();
+            self.replies_before_forgiven = self.calls_in_flight();
         }
     }
 

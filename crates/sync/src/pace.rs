@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use leasehold_core::Instant;
 
-/// The pace of batches: one per gap on average. Up to five may go back to back after an idle
-/// period; after that, one per gap. (A token bucket, kept as one time: GCRA.) A full batch does not
-/// wait, and after any number of full ones the next batch waits for one gap at most.
+/// The pace of batches that no request waits for: one per gap on average. Up to five may go back to
+/// back after an idle period; after that, one per gap. (A token bucket, kept as one time: GCRA.) A
+/// full batch does not wait, nor one for a request; after any number of them the next waits for one
+/// gap at most.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pace {
     /// The time at which the batches so far would all have gone, each one gap after the one before.

@@ -193,7 +193,7 @@ impl<W: Waiter> Syncer<W> {
         let settled = |state: &KeyState<W>| {
             let done = !state.is_in_fallback() && state.unsettled() == 0 && state.uncharged() == 0;
             // Nothing can be given back of a key that the store does not serve.
-            state.in_flight() == 0 && (done || state.unserved.is_some())
+            state.calls_in_flight() == 0 && (done || state.unserved.is_some())
         };
         self.closing && self.partitions.is_quiet() && self.keys.iter().all(settled)
     }
@@ -842,7 +842,7 @@ impl<W: Waiter> Syncer<W> {
             state.queued = false;
             // What the store may still answer is not decided here as well: the calls that are under
             // way queue the key again when they come back.
-            if state.in_flight() == 0 && state.may_call(self.closing, now) {
+            if state.calls_in_flight() == 0 && state.may_call(self.closing, now) {
                 self.exchange_in_fallback(slot, now);
             }
         }

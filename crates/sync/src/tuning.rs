@@ -22,8 +22,8 @@ pub struct Tuning {
     pub interval_min: Duration,
     /// Shortest time between two reports on a busy key with a small bucket, one that fills within
     /// four times `interval_min`. The time between reports is then a quarter of the time in which
-    /// the bucket fills, but no less than this. A replica that sends many batches sends one every
-    /// `call_gap` anyway.
+    /// the bucket fills, but no less than this. A replica that has many such calls to make makes
+    /// them together, one batch every `call_gap`.
     pub interval_small: Duration,
     /// Longest time between two reports on a busy key whose bucket runs short.
     pub interval_max: Duration,

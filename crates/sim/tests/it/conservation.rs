@@ -236,7 +236,7 @@ struct Check {
     holders: BTreeMap<Holder, Holding>,
     /// Processes that have reported in this instant.
     reporters: Vec<Holder>,
-    /// Of how many spends of the store callers were told, by copy, key and cost.
+    /// The number of spends of the store that callers were told of, by copy, key and cost.
     told: BTreeMap<(u64, Key, u64), usize>,
     /// The admissions, by key: when and how much.
     admitted: BTreeMap<Key, Vec<(u64, u64)>>,

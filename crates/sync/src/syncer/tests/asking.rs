@@ -20,6 +20,12 @@ fn sent(syncer: &mut Syncer<Caller>, now: Instant) -> Batch {
     batch
 }
 
+/// The store answers a batch.
+fn answered(syncer: &mut Syncer<Caller>, store: &mut Store, batch: &Batch, now: Instant) {
+    let answer = store.answer(batch, now);
+    syncer.handle_answer(batch, &answer, now).unwrap();
+}
+
 fn costs(batch: &Batch) -> Vec<u64> {
     let costs = batch.calls.iter().map(|call| match call.request {
         Request::Spend { cost } => cost,
@@ -57,8 +63,7 @@ fn a_call_that_failed_is_made_again_for_its_own_request() {
     let lost = sent(&mut syncer, NOW);
     ask(&mut syncer, 1, NOW);
     let heard = sent(&mut syncer, NOW);
-    let answer = store.answer(&heard, NOW);
-    syncer.handle_answer(&heard, &answer, NOW).unwrap();
+    answered(&mut syncer, &mut store, &heard, NOW);
     assert!(verdicts(&mut syncer)[0].is_allowed());
     syncer.handle_failure(&lost, NOW);
     assert_eq!(costs(&sent(&mut syncer, NOW)), [4]);
@@ -74,10 +79,8 @@ fn one_batch_asks_for_no_more_of_a_key_than_there_can_be() {
     assert_eq!(costs(&first), [2]);
     let second = syncer.poll_batch(NOW).expect("the next goes beside it");
     assert_eq!(costs(&second), [2]);
-    let answer = store.answer(&first, NOW);
-    syncer.handle_answer(&first, &answer, NOW).unwrap();
-    let answer = store.answer(&second, NOW);
-    syncer.handle_answer(&second, &answer, NOW).unwrap();
+    answered(&mut syncer, &mut store, &first, NOW);
+    answered(&mut syncer, &mut store, &second, NOW);
     let verdicts = verdicts(&mut syncer);
     let allowed = verdicts.iter().filter(|it| it.is_allowed());
     assert_eq!((allowed.count(), syncer.tokens().spent), (1, 2));
@@ -138,9 +141,6 @@ fn a_refusal_lasts_for_as_long_as_the_store_said() {
     let (mut syncer, mut store) = (asking("10/s burst 1"), Store::default());
     let mut now = NOW;
     for turn in 0..8 {
-        let mut store_of_others = Store::default();
-        std::mem::swap(&mut store.0, &mut store_of_others.0);
-        let mut ledgers = store_of_others.0;
         // Others take each token before this replica comes.
         let limit = syncer.limits.named(LimitId::FIRST).limit;
         let taken = Request::Spend { cost: 1 };
@@ -148,14 +148,12 @@ fn a_refusal_lasts_for_as_long_as_the_store_said() {
             since: StoreTime::from_micros(1),
             emptied: StoreTime::ZERO,
         };
-        let ledger = ledgers.entry(ALICE.subject.into()).or_default();
+        let ledger = store.0.entry(ALICE.subject.into()).or_default();
         let at = StoreTime::from_micros(now.as_nanos() / 1000);
         Ledger::exchange(ledger, &taken, &limit, birth, at);
-        store.0 = ledgers;
         ask(&mut syncer, 1, now);
         let batch = sent(&mut syncer, now);
-        let answer = store.answer(&batch, now);
-        syncer.handle_answer(&batch, &answer, now).unwrap();
+        answered(&mut syncer, &mut store, &batch, now);
         let denied = verdicts(&mut syncer)[0];
         let wait = denied.denial().and_then(|it| it.retry.wait());
         let wait = wait.expect("others were there first");
