@@ -46,9 +46,9 @@ pub(crate) struct KeyState<W> {
     pub(crate) queued: bool,
     /// Whether a call is in flight that is no central spend.
     pub(crate) in_flight: bool,
-    /// How many replies are to come that the store may have given before it forgave what was
-    /// charged.
-    replies_before_forgiven: usize,
+    /// When the store last forgave what was charged, if it did. What it replied to calls that were
+    /// sent before may be older than that.
+    forgiven_at: Option<Instant>,
     /// When the key's alarm rings, unless it rings before for a look.
     alarm_at: Instant,
     /// Whether anybody has asked since the last alarm that was not for a look.
@@ -136,7 +136,7 @@ impl<W: Waiter> KeyState<W> {
             partition,
             queued: false,
             in_flight: false,
-            replies_before_forgiven: 0,
+            forgiven_at: None,
             alarm_at: Instant::ORIGIN,
             asked: false,
             account: None,
@@ -420,6 +420,12 @@ impl<W: Waiter> KeyState<W> {
             self.plan.choose_mode(outlook, needed, context.basis());
         }
         if self.wants_central(now) {
+            if !self.in_flight && self.is_done_leasing() {
+                // What is outstanding of the lease goes back beside the spends: nobody asks for it.
+                let request = self.lease_request(0, 0, context, now);
+                self.in_flight = true;
+                return Some(Call::about(Arc::clone(&self.entry), request, 0));
+            }
             let (number, cost) = self.queue.begin_central()?;
             let request = Request::Spend { cost: cost.into() };
             return Some(Call::about(Arc::clone(&self.entry), request, number));
@@ -440,6 +446,12 @@ impl<W: Waiter> KeyState<W> {
         Some(self.call(request))
     }
 
+    /// Whether tokens are outstanding of a lease that is not asked for again.
+    fn is_done_leasing(&self) -> bool {
+        let account = self.account.as_ref();
+        !self.plan.is_leasing() && account.is_some_and(|account| !account.is_settled())
+    }
+
     /// Handles the store's reply to `call`, which was sent at `sent`. A reply that no ledger would
     /// give counts as a failure.
     pub(crate) fn handle_reply(
@@ -455,7 +467,7 @@ impl<W: Waiter> KeyState<W> {
         self.handle_returned(call);
         if !reply.answers(request) {
             // There is no reason to ask again at once: a store that answers so is in no good state.
-            self.handle_failure(call, Duration::ZERO, context, verdicts);
+            self.handle_failure(call, Duration::ZERO, context, verdicts, now);
             return Next::Alarm(context.sizing.interval);
         }
         let mut handler = ReplyHandler {
@@ -473,7 +485,7 @@ impl<W: Waiter> KeyState<W> {
             Request::Forgive => unreachable!("no key asks for it: a limiter does, beside its keys"),
             Request::Lease(request) => handler.handle_leased(request),
         };
-        self.forgive_again(context);
+        self.forgive_again(sent, context);
         next
     }
 
@@ -504,17 +516,24 @@ impl<W: Waiter> KeyState<W> {
     }
 
     /// Handles a call that failed, or whose outcome is unknown: nothing is believed. The requests
-    /// that wait go on waiting, unless the store is away and nothing is admitted then.
+    /// that wait go on waiting, unless no call is to go for long: because the store is away, or the
+    /// bucket was found short meanwhile.
     pub(crate) fn handle_failure(
         &mut self,
         call: &Call,
         retry_after: Duration,
         context: &Context<'_>,
         verdicts: &mut Verdicts<W>,
+        now: Instant,
     ) -> Next {
         self.end_call(call);
         if !context.away || context.policy != FailurePolicy::Closed {
-            return Next::Call;
+            let retry_at = self.plan.retry_at();
+            if retry_at <= now || self.in_flight {
+                return Next::Call;
+            }
+            self.deny_all(exhausted(retry_at.since(now)), verdicts);
+            return self.next_in_backoff(context, now);
         }
         let denial = Verdict::deny(
             Decided::Fallback,
@@ -711,27 +730,27 @@ impl<W: Waiter> KeyState<W> {
 
     /// The store has forgiven all that was charged on the key, so a denial from before tells
     /// nothing. `context` is of the store.
-    pub(crate) fn handle_forgiven(&mut self, context: &Context<'_>) {
+    pub(crate) fn handle_forgiven(&mut self, context: &Context<'_>, now: Instant) {
         if !self.is_in_fallback() {
             self.start_over(context);
-            self.replies_before_forgiven = self.calls_in_flight();
+            self.forgiven_at = Some(now);
         }
     }
 
-    /// After the reply to a call that may have been made before the store forgave what was charged:
-    /// if it denies, the denial tells nothing.
-    fn forgive_again(&mut self, context: &Context<'_>) {
-        if self.replies_before_forgiven == 0 {
-            return;
-        }
-        self.replies_before_forgiven -= 1;
-        if !self.is_in_fallback() {
+    /// After the reply to a call of `sent`: the store may have replied before it forgave what was
+    /// charged, and if it denied, the denial tells nothing.
+    fn forgive_again(&mut self, sent: Instant, context: &Context<'_>) {
+        let is_older = self.forgiven_at.is_some_and(|at| sent <= at);
+        if is_older && !self.is_in_fallback() {
             self.start_over(context);
         }
     }
 
     /// The charge that the store must hear of before all else: tokens admitted without it.
     pub(crate) fn poll_charge(&mut self) -> Option<Call> {
+        if self.in_flight {
+            return None;
+        }
         let tokens = self.uncharged();
         if tokens == 0 {
             self.fallback = None;

@@ -12,12 +12,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::time::Duration;
 
-use leasehold_core::Instant;
+use leasehold_core::{Instant, SplitMix64};
 
 use crate::breaker::Breaker;
 use crate::call_queue::CallQueue;
 use crate::clock_drift::ClockDrift;
 use crate::pace::Pace;
+use crate::shortest::Shortest;
 use crate::tuning::Tuning;
 
 #[derive(Debug, Default)]
@@ -26,8 +27,6 @@ pub(crate) struct Partition {
     pub(crate) calling: CallQueue,
     /// Whether requests may wait for keys among them.
     is_waited_for: bool,
-    /// When the last batch went.
-    sent_at: Instant,
     /// Slots of keys that want a call and are answered in fallback, because the store is away or
     /// does not serve them.
     pub(crate) answered_here: VecDeque<u32>,
@@ -40,8 +39,11 @@ pub(crate) struct Partition {
     /// How many calls are in them.
     calls_in_flight: usize,
     pub(crate) pace: Pace,
+    /// No batch before this for requests that wait.
+    ask_at: Instant,
     pub(crate) breaker: Breaker,
     pub(crate) clock: ClockDrift,
+    pub(crate) shortest: Shortest,
 }
 
 impl Partition {
@@ -83,7 +85,7 @@ impl Partition {
         if self.calling.len() >= tuning.batch_keys {
             return Instant::ORIGIN;
         }
-        let (paced, asked) = (self.pace.next(), self.sent_at + tuning.ask_gap);
+        let (paced, asked) = (self.pace.next(), self.ask_at);
         match self.is_waited_for {
             true if self.in_flight < asking_at_once(distance) => asked,
             true => asked.max(paced),
@@ -109,11 +111,11 @@ impl Partition {
     }
 
     /// A batch went.
-    pub(crate) fn handle_sent(&mut self, calls: usize, call_gap: Duration, now: Instant) {
+    pub(crate) fn handle_sent(&mut self, calls: usize, tuning: &Tuning, now: Instant) {
         self.in_flight += 1;
         self.calls_in_flight += calls;
-        self.sent_at = now;
-        self.pace.handle_batch(call_gap, now);
+        self.ask_at = now + tuning.ask_gap;
+        self.pace.handle_batch(tuning.call_gap, now);
         self.is_waited_for &= !self.calling.is_empty();
     }
 
@@ -174,8 +176,23 @@ impl Partition {
         self.breaker.handle_success();
     }
 
+    /// A batch of so many calls failed. If it failed sooner than calls follow each other, those who
+    /// wait do not ask again at once.
+    pub(crate) fn handle_failure(
+        &mut self,
+        calls: usize,
+        sent: Instant,
+        tuning: &Tuning,
+        jitter: &mut SplitMix64,
+        now: Instant,
+    ) {
+        self.handle_returned(calls);
+        self.ask_at = self.ask_at.max(sent + tuning.call_gap);
+        self.breaker.handle_failure(sent, jitter, now);
+    }
+
     /// A batch of so many calls is no longer in flight.
-    pub(crate) fn handle_returned(&mut self, calls: usize) {
+    fn handle_returned(&mut self, calls: usize) {
         self.in_flight -= 1;
         self.calls_in_flight -= calls;
     }

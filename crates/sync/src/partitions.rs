@@ -13,7 +13,6 @@ use leasehold_core::{Instant, SplitMix64};
 use crate::batch::{Answer, Batch};
 use crate::clock_drift::ClockDrift;
 use crate::partition::{Partition, partition_of};
-use crate::shortest::Shortest;
 use crate::store_status::StoreStatus;
 use crate::tuning::Tuning;
 
@@ -24,7 +23,6 @@ pub(crate) struct Partitions {
     /// The part that sends next, if it has calls: each in turn.
     turn: u32,
     round_trip: Duration,
-    shortest: Shortest,
 }
 
 /// The consequences of a batch that failed.
@@ -56,7 +54,6 @@ impl Partitions {
             status,
             turn: 0,
             round_trip: FIRST_ROUND_TRIP,
-            shortest: Shortest::default(),
         }
     }
 
@@ -64,10 +61,14 @@ impl Partitions {
         &self.status
     }
 
-    /// The shortest time from a call to its reply in the last minute or two: how far away the store
-    /// is, whatever queue there may be before it.
-    pub(crate) fn distance(&self) -> Duration {
-        self.shortest.shortest().unwrap_or(self.round_trip)
+    /// The shortest time from a call to its reply in the last minute or two: how far away a part of
+    /// the store is, whatever queue there may be before it.
+    pub(crate) fn distance(&self, partition: u32) -> Duration {
+        self.distance_of(self.get(partition))
+    }
+
+    fn distance_of(&self, part: &Partition) -> Duration {
+        part.shortest.shortest().unwrap_or(self.round_trip)
     }
 
     /// Mean time from a call to its reply.
@@ -135,8 +136,8 @@ impl Partitions {
 
     /// The time at which a part has something to send, or to answer in fallback.
     pub(crate) fn poll_timeout(&self, tuning: &Tuning, now: Instant) -> Option<Instant> {
-        let (all, distance) = (self.all.iter(), self.distance());
-        all.filter_map(|part| part.poll_timeout(tuning, distance, now))
+        let all = self.all.iter();
+        all.filter_map(|part| part.poll_timeout(tuning, self.distance_of(part), now))
             .min()
     }
 
@@ -145,10 +146,10 @@ impl Partitions {
         &mut self,
         partition: u32,
         calls: usize,
-        call_gap: Duration,
+        tuning: &Tuning,
         now: Instant,
     ) {
-        self.get_mut(partition).handle_sent(calls, call_gap, now);
+        self.get_mut(partition).handle_sent(calls, tuning, now);
         self.publish(partition);
     }
 
@@ -161,13 +162,13 @@ impl Partitions {
         if let Some(reply) = answer.replies.first() {
             part.clock.observe(batch.sent, now, reply.now);
         }
+        let took = now.since(batch.sent);
+        part.shortest.observe(took, now);
+        // The mean of about the last eight.
+        self.round_trip = (self.round_trip * 7 + took) / 8;
         if was_away {
             self.publish(batch.partition);
         }
-        // The mean of about the last eight.
-        let took = now.since(batch.sent);
-        self.round_trip = (self.round_trip * 7 + took) / 8;
-        self.shortest.observe(took, now);
         was_away
     }
 
@@ -175,13 +176,13 @@ impl Partitions {
     pub(crate) fn handle_failure(
         &mut self,
         batch: &Batch,
+        tuning: &Tuning,
         jitter: &mut SplitMix64,
         now: Instant,
     ) -> Failed {
         let part = self.get_mut(batch.partition);
-        part.handle_returned(batch.calls.len());
         let was_away = part.breaker.is_open();
-        part.breaker.handle_failure(batch.sent, jitter, now);
+        part.handle_failure(batch.calls.len(), batch.sent, tuning, jitter, now);
         let is_away = part.breaker.is_open();
         let until = part.breaker.blocked_until(now);
         self.publish(batch.partition);

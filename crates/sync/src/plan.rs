@@ -75,10 +75,16 @@ impl Basis<'_> {
 
     /// Whether the limit can be used at its full rate by leases. Tokens that are spent drain once
     /// they are reported: if that takes a good part of the time in which the bucket fills, the
-    /// limit lacks them.
-    fn sustains_leases(&self) -> bool {
+    /// limit lacks them. A key that `is_leasing` goes on a little longer, as a store's distance
+    /// varies.
+    fn sustains_leases(&self, is_leasing: bool) -> bool {
         let reported = REPORTED_WITHIN * 2 + self.distance * 5;
-        self.sizing.fill >= reported
+        let enough = if is_leasing {
+            reported / 4 * 3
+        } else {
+            reported
+        };
+        self.sizing.fill >= enough
     }
 
     /// Whether the tokens that `replicas` replicas hold, and that they have spent and not reported,
@@ -190,7 +196,8 @@ impl Plan {
         let pays = basis.pays(outlook);
         let share = as_float(self.share(basis));
         let enough = if self.leasing { pays / 2.0 } else { pays };
-        self.leasing = expected >= enough && share >= enough && basis.sustains_leases();
+        let sustains = basis.sustains_leases(self.leasing);
+        self.leasing = expected >= enough && share >= enough && sustains;
     }
 
     /// The most tokens to hold of a bucket. One more replica may come at any time, and must find
@@ -392,13 +399,18 @@ mod tests {
     struct Desk {
         tuning: Tuning,
         sizing: Sizing,
+        distance: Duration,
     }
 
     impl Desk {
         fn new(limit: &str) -> Self {
             let tuning = Tuning::default();
             let sizing = Sizing::new(limit.parse().unwrap(), &tuning);
-            Self { tuning, sizing }
+            Self {
+                tuning,
+                sizing,
+                distance: Duration::from_millis(1),
+            }
         }
 
         fn plan(&self) -> Plan {
@@ -410,7 +422,7 @@ mod tests {
                 sizing: &self.sizing,
                 tuning: &self.tuning,
                 round_trip: Duration::from_millis(1),
-                distance: Duration::from_millis(1),
+                distance: self.distance,
             }
         }
     }
@@ -486,6 +498,22 @@ mod tests {
             900,
             "they are waited for"
         );
+    }
+
+    #[test]
+    fn a_bucket_on_the_edge_of_what_leases_can_use_goes_on_as_it_is() {
+        let mut desk = Desk::new("1000/s burst 100");
+        let (busy, mut plan) = (rate(900.0), desk.plan());
+        let mut leases_at = |millis| {
+            desk.distance = Duration::from_millis(millis);
+            plan.choose_mode(busy, 0, desk.basis());
+            plan.is_leasing()
+        };
+        assert!(!leases_at(19), "95 ms and 10 ms are more than it fills in");
+        assert!(leases_at(17));
+        assert!(leases_at(19), "a little farther away for once");
+        assert!(!leases_at(30));
+        assert!(!leases_at(19));
     }
 
     #[test]

@@ -291,7 +291,7 @@ impl<W: Waiter> Syncer<W> {
         };
         if let Some(slot) = entry.slot() {
             let (state, context, _) = self.parts(slot);
-            state.handle_forgiven(&context);
+            state.handle_forgiven(&context, now);
             self.enqueue(slot, now);
         }
     }
@@ -386,7 +386,10 @@ impl<W: Waiter> Syncer<W> {
 
     /// Handles a batch that failed, or whose outcome is unknown.
     pub fn handle_failure(&mut self, batch: &Batch, now: Instant) {
-        let failed = self.partitions.handle_failure(batch, &mut self.jitter, now);
+        let tuning = &self.limits.tuning;
+        let failed = self
+            .partitions
+            .handle_failure(batch, tuning, &mut self.jitter, now);
         if failed.went_away {
             self.limits.divide_all();
         }
@@ -397,7 +400,7 @@ impl<W: Waiter> Syncer<W> {
         for call in &batch.calls {
             let slot = slot_in(call.entry());
             let (state, context, verdicts) = self.parts(slot);
-            let next = state.handle_failure(call, retry_after, &context, verdicts);
+            let next = state.handle_failure(call, retry_after, &context, verdicts, now);
             if state.is_in_fallback() {
                 self.partitions
                     .get_mut(batch.partition)
@@ -451,16 +454,16 @@ impl<W: Waiter> Syncer<W> {
             return None;
         }
         let part = self.partitions.get(partition);
-        if !part.may_send(&self.limits.tuning, self.partitions.distance(), now) {
+        let distance = self.partitions.distance(partition);
+        if !part.may_send(&self.limits.tuning, distance, now) {
             return None;
         }
         let calls = self.next_calls(partition, now);
         if calls.is_empty() {
             return None;
         }
-        let call_gap = self.limits.tuning.call_gap;
         self.partitions
-            .handle_sent(partition, calls.len(), call_gap, now);
+            .handle_sent(partition, calls.len(), &self.limits.tuning, now);
         if self.partitions.is_away(partition) {
             // One key tries whether the store is back; the others do not wait for the result.
             self.line_up_all(partition, now);
@@ -509,12 +512,9 @@ impl<W: Waiter> Syncer<W> {
             if !is_uncharged {
                 state.return_to_store(&mut context, now);
             }
-            let may_call = if is_uncharged {
-                !state.in_flight
-            } else {
-                state.may_call(context.closing, now)
-            };
-            if may_call && self.add_calls(slot, most, &mut calls, now) {
+            let charges = is_uncharged && !state.in_flight;
+            let may_call = !state.is_in_fallback() && state.may_call(context.closing, now);
+            if (charges || may_call) && self.add_calls(slot, most, &mut calls, now) {
                 left.push(slot);
             }
         }
@@ -525,27 +525,31 @@ impl<W: Waiter> Syncer<W> {
         calls
     }
 
-    /// Adds the call of a key to a batch of `most` calls; or its central spends, as many as there
-    /// are. Those of one batch are executed at one time, and no bucket allows more than its
-    /// capacity then: the others go with the next batch.
+    /// Adds the calls of a key to a batch of `most` calls: the one about its lease or its charge,
+    /// and its central spends, as many as there are. Those of one batch are executed at one time,
+    /// and no bucket allows more than its capacity then: the others go with the next batch.
     ///
     /// Returns whether spends are left.
     fn add_calls(&mut self, slot: u32, most: usize, calls: &mut Vec<Call>, now: Instant) -> bool {
-        let mut asked = 0;
+        let (before, mut asked) = (calls.len(), 0);
         loop {
             let (state, mut context, _) = self.parts(slot);
             let call = state.poll_charge();
             let Some(call) = call.or_else(|| state.poll_call(&mut context, now)) else {
-                let at = now + self.limits.tuning.interval_max;
-                self.keys.ring_at(slot, at, now);
+                if calls.len() == before {
+                    let at = now + self.limits.tuning.interval_max;
+                    self.keys.ring_at(slot, at, now);
+                }
                 return false;
             };
-            let spent = call.central_cost();
+            asked += call.central_cost().unwrap_or(0);
             calls.push(call);
-            let (Some(spent), Some(next)) = (spent, state.central_cost(now)) else {
+            if state.is_in_fallback() {
+                return false;
+            }
+            let Some(next) = state.central_cost(now) else {
                 return false;
             };
-            asked += spent;
             if calls.len() >= most || asked + u64::from(next) > context.capacity {
                 return true;
             }
@@ -609,7 +613,7 @@ impl<W: Waiter> Syncer<W> {
             tuning: &self.limits.tuning,
             replica: self.replica,
             round_trip: self.partitions.round_trip(),
-            distance: self.partitions.distance(),
+            distance: self.partitions.distance(partition),
             next_batch,
             closing: self.closing,
             away,
@@ -650,7 +654,7 @@ impl<W: Waiter> Syncer<W> {
             self.partitions.get_mut(partition).handle_waiting();
             return;
         }
-        let goes_beside = state.uncharged() == 0 && state.wants_central(now);
+        let goes_beside = !state.is_in_fallback() && state.wants_central(now);
         if state.queued || state.in_flight && !goes_beside {
             return;
         }

@@ -23,7 +23,7 @@ pub struct Tuning {
     /// Shortest time between two reports on a busy key with a small bucket, one that fills within
     /// four times `interval_min`. The time between reports is then a quarter of the time in which
     /// the bucket fills, but no less than this. A replica that has many such calls to make makes
-    /// them together, one batch every `call_gap`.
+    /// them together, a batch in each `call_gap`.
     pub interval_small: Duration,
     /// Longest time between two reports on a busy key whose bucket runs short.
     pub interval_max: Duration,
@@ -270,7 +270,12 @@ impl Sizing {
 
     /// The most that the limit admits in `time`.
     pub(crate) fn admits_within(&self, time: Duration) -> u64 {
-        self.limit.burst() + whole((self.rate * time.as_secs_f64()).ceil())
+        self.limit.burst() + self.yields_within(time)
+    }
+
+    /// Tokens that come free in `time`, and the one that does so meanwhile.
+    pub(crate) fn yields_within(&self, time: Duration) -> u64 {
+        whole((self.rate * time.as_secs_f64()).ceil())
     }
 
     /// Tokens that a demand of `rate` will use in `time`, with room for chance: two standard

@@ -122,6 +122,7 @@ fn world(seed: u64, kind: Kind, random: &mut Stream) -> Draft {
     let mut tuning = Vec::new();
     if !plain && random.random_bool(0.5) {
         tuning = tuned(random);
+        tuning.extend(ask_gap(seed));
     }
     let network = network(plain, random);
     let slowest_ms = network.slowest_ms;
@@ -581,6 +582,13 @@ fn tuned(random: &mut Stream) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Drawn apart from all else, so that a world is as it was but for its gap.
+fn ask_gap(seed: u64) -> Option<String> {
+    let mut random = stream(seed, "swarm ask-gap", 0);
+    let has_gap = random.random_bool(0.2);
+    has_gap.then(|| format!("ask-gap = {}", millis(log(&mut random, 0.5, 10.0))))
 }
 
 /// As many times more often than the mean key, the most asked for is asked for.

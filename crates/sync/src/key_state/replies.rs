@@ -57,8 +57,12 @@ impl<W: Waiter> ReplyHandler<'_, '_, W> {
             let known = known_wait(self.reply, &sizing.limit);
             let until = self.sent + known.unwrap_or(sizing.interval);
             if until > now {
-                self.refuse(waiting.cost, cost, until);
+                // With what is here, a request for as much more may be served.
+                let live = self.key.entry.lease.view(now).live;
+                self.refuse(waiting.cost.saturating_add(live), cost, until);
                 self.deny_where(|other| other.cost >= waiting.cost, verdict);
+            } else {
+                self.keep_worth(waiting.cost, verdict);
             }
         }
         match &self.key.account {
@@ -68,8 +72,29 @@ impl<W: Waiter> ReplyHandler<'_, '_, W> {
         }
     }
 
+    /// After a refusal of `cost` tokens that is over already: keeps the first of the requests that
+    /// wait, as many as can be allowed if they are sent now, and denies the others. A store that
+    /// yields tokens faster than it answers would otherwise be asked for each of them, and who came
+    /// last would wait for all.
+    fn keep_worth(&mut self, cost: u32, verdict: Verdict) {
+        let sizing = self.context.sizing;
+        let arrives = self.now.since(self.sent) + self.context.round_trip;
+        let yielded = sizing.yields_within(arrives);
+        // Not all of `cost` were free.
+        let free = yielded.saturating_add(u64::from(cost) - 1);
+        let mut left = free.min(sizing.limit.capacity());
+        let is_denied = |waiting: &Waiting<W>| match left.checked_sub(waiting.cost.into()) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        };
+        self.deny_where(is_denied, verdict);
+    }
+
     /// Denies those of the requests that wait for which `is_denied` returns true.
-    fn deny_where(&mut self, is_denied: impl Fn(&Waiting<W>) -> bool, verdict: Verdict) {
+    fn deny_where(&mut self, is_denied: impl FnMut(&Waiting<W>) -> bool, verdict: Verdict) {
         for waiting in self.key.queue.take_served(is_denied) {
             self.key.meter_denied(waiting.cost);
             self.verdicts.push_back((waiting.waiter, verdict));

@@ -65,8 +65,9 @@ fn a_call_that_failed_is_made_again_for_its_own_request() {
     let heard = sent(&mut syncer, NOW);
     answered(&mut syncer, &mut store, &heard, NOW);
     assert!(verdicts(&mut syncer)[0].is_allowed());
-    syncer.handle_failure(&lost, NOW);
-    assert_eq!(costs(&sent(&mut syncer, NOW)), [4]);
+    let later = NOW + Duration::from_millis(250);
+    syncer.handle_failure(&lost, later);
+    assert_eq!(costs(&sent(&mut syncer, later)), [4]);
 }
 
 #[test]
@@ -142,15 +143,7 @@ fn a_refusal_lasts_for_as_long_as_the_store_said() {
     let mut now = NOW;
     for turn in 0..8 {
         // Others take each token before this replica comes.
-        let limit = syncer.limits.named(LimitId::FIRST).limit;
-        let taken = Request::Spend { cost: 1 };
-        let birth = Birth {
-            since: StoreTime::from_micros(1),
-            emptied: StoreTime::ZERO,
-        };
-        let ledger = store.0.entry(ALICE.subject.into()).or_default();
-        let at = StoreTime::from_micros(now.as_nanos() / 1000);
-        Ledger::exchange(ledger, &taken, &limit, birth, at);
+        emptied(&syncer, &mut store, now);
         ask(&mut syncer, 1, now);
         let batch = sent(&mut syncer, now);
         answered(&mut syncer, &mut store, &batch, now);
@@ -160,4 +153,169 @@ fn a_refusal_lasts_for_as_long_as_the_store_said() {
         assert!(wait <= Duration::from_millis(101), "{turn}: {wait:?}");
         now = now + wait;
     }
+}
+
+/// A bucket whose tokens come faster than the store answers was asked for each request, one by one
+/// in each batch, and the queue grew without end.
+#[test]
+fn a_flood_is_denied_here_although_the_refusal_is_over_when_it_arrives() {
+    let mut syncer = replica("1000/s burst 1", FailurePolicy::Closed, 4);
+    let mut store = Store::default();
+    let earlier = NOW + Duration::from_millis(5);
+    for _ in 0..50 {
+        ask(&mut syncer, 1, NOW);
+    }
+    let batch = syncer.poll_batch(NOW).unwrap();
+    answered(&mut syncer, &mut store, &batch, earlier);
+    assert!(verdicts(&mut syncer)[0].is_allowed());
+    let batch = syncer.poll_batch(earlier).unwrap();
+    // The store looks half a round trip before the answer arrives.
+    let answer = store.answer(&batch, earlier);
+    let now = earlier + Duration::from_millis(5);
+    syncer.handle_answer(&batch, &answer, now).unwrap();
+    let told = verdicts(&mut syncer);
+    let denied = told.iter().filter(|it| !it.is_allowed());
+    assert_eq!(
+        (told.len(), denied.count()),
+        (48, 48),
+        "one is worth a call"
+    );
+    let batch = syncer.poll_batch(now).unwrap();
+    answered(&mut syncer, &mut store, &batch, now);
+    assert!(verdicts(&mut syncer)[0].is_allowed());
+}
+
+/// While what was admitted without the store was being reported, no request was asked for: each
+/// waited for its whole budget, and was admitted without the store again.
+#[test]
+fn requests_ask_beside_the_charge_of_those_that_did_not_wait_for_the_store() {
+    let mut syncer = replica("1/h burst 5", FailurePolicy::Open, 4);
+    syncer.limits.tuning.batches_in_flight = 8;
+    let mut store = Store::default();
+    syncer.admitted(ALICE, 2, NOW);
+    ask(&mut syncer, 1, NOW);
+    let first = sent(&mut syncer, NOW);
+    ask(&mut syncer, 1, NOW);
+    let second = sent(&mut syncer, NOW);
+    let requests = |batch: &Batch| {
+        let requests = batch.calls.iter().map(|call| call.request);
+        requests.collect::<Vec<_>>()
+    };
+    let spend = Request::Spend { cost: 1 };
+    assert_eq!(requests(&first), [Request::Charge { tokens: 2 }, spend]);
+    assert_eq!(requests(&second), [spend]);
+    answered(&mut syncer, &mut store, &first, NOW);
+    answered(&mut syncer, &mut store, &second, NOW);
+    assert!(verdicts(&mut syncer).iter().all(Verdict::is_allowed));
+    assert_eq!(syncer.uncharged(), 0);
+    ask(&mut syncer, 2, NOW);
+    let third = sent(&mut syncer, NOW);
+    answered(&mut syncer, &mut store, &third, NOW);
+    assert!(!verdicts(&mut syncer)[0].is_allowed(), "all was charged");
+}
+
+/// The tokens of the lease, and the record of it at the store, were kept until the lease ended.
+#[test]
+fn a_key_that_leases_no_more_gives_back_beside_its_requests() {
+    let mut syncer = asking("1000/s burst 1000");
+    let mut store = Store::default();
+    for millis in 0..200 {
+        let now = NOW + Duration::from_millis(millis);
+        ask(&mut syncer, 1, now);
+        store.serve(&mut syncer, now);
+    }
+    assert!(syncer.unsettled() > 0, "it leases");
+    let small = NamedLimit {
+        limit: "10000/s burst 10".parse().unwrap(),
+        ..syncer.limits.named(LimitId::FIRST).clone()
+    };
+    syncer.set_limits(Arc::new([small]));
+    let now = NOW + Duration::from_millis(220);
+    ask(&mut syncer, 10_000, now);
+    ask(&mut syncer, 10, now);
+    store.serve(&mut syncer, now);
+    assert_eq!(syncer.unsettled(), 0);
+}
+
+/// The count of replies to come from before the store forgave was too high once a call had failed,
+/// and the next denial was taken for one of them.
+#[test]
+fn a_denial_after_all_was_forgiven_is_believed_also_if_a_call_failed_before() {
+    let (mut syncer, mut store) = (asking("1/h burst 5"), Store::default());
+    ask(&mut syncer, 5, NOW);
+    let lost = sent(&mut syncer, NOW);
+    store.answer(&lost, NOW);
+    syncer.handle_forgiven(ALICE, NOW);
+    let now = NOW + Duration::from_millis(20);
+    syncer.handle_failure(&lost, now);
+    let again = sent(&mut syncer, now);
+    answered(&mut syncer, &mut store, &again, now);
+    assert!(!verdicts(&mut syncer)[0].is_allowed());
+    let said = syncer.keys.cache.requests().try_acquire(ALICE, 5, now);
+    assert!(matches!(said, LocalDecision::Deny(_)), "{said:?}");
+}
+
+/// A connection that fails at once, beside another that serves, was tried as fast as it could fail.
+#[test]
+fn who_fails_at_once_is_not_asked_again_at_once() {
+    let mut syncer = asking("1/h burst 5");
+    ask(&mut syncer, 1, NOW);
+    let batch = sent(&mut syncer, NOW);
+    syncer.handle_failure(&batch, NOW);
+    assert!(syncer.poll_batch(NOW).is_none());
+    let later = NOW + syncer.limits.tuning.call_gap;
+    syncer.handle_timeout(NOW);
+    assert_eq!(syncer.poll_timeout(NOW).map(|(at, _)| at), Some(later));
+    let batch = sent(&mut syncer, later);
+    let late = later + Duration::from_millis(250);
+    syncer.handle_failure(&batch, late);
+    assert_eq!(costs(&sent(&mut syncer, late)), [1], "it has waited enough");
+}
+
+/// Somebody else takes all that is free of Alice's bucket.
+fn emptied(syncer: &Syncer<Caller>, store: &mut Store, now: Instant) {
+    let limit = syncer.limits.named(LimitId::FIRST).limit;
+    let birth = Birth {
+        since: StoreTime::from_micros(1),
+        emptied: StoreTime::ZERO,
+    };
+    let ledger = store.0.entry(ALICE.subject.into()).or_default();
+    let now = StoreTime::from_micros(now.as_nanos() / 1000);
+    let mut exchange = |cost| {
+        let spend = Request::Spend { cost };
+        Ledger::exchange(ledger, &spend, &limit, birth, now)
+    };
+    let free = exchange(0).free;
+    assert_eq!(exchange(free).status, Status::Spent);
+}
+
+/// It waited for the end of the backoff, and so for its whole budget.
+#[test]
+fn who_asked_in_vain_while_the_bucket_was_found_short_does_not_wait_for_the_end_of_that() {
+    const COSTLY: u32 = 1_000_000_000;
+    let mut syncer = asking("1000/s burst 2000000000");
+    let mut store = Store::default();
+    let mut now = NOW;
+    for _ in 0..200 {
+        now = now + Duration::from_millis(1);
+        ask(&mut syncer, 1, now);
+        store.serve(&mut syncer, now);
+    }
+    assert!(syncer.unsettled() > 0, "it leases");
+    verdicts(&mut syncer);
+    emptied(&syncer, &mut store, now);
+    ask(&mut syncer, COSTLY, now);
+    let lost = sent(&mut syncer, now);
+    assert_eq!(costs(&lost), [u64::from(COSTLY)]);
+    for _ in 0..100 {
+        ask(&mut syncer, 100, now);
+    }
+    let short = sent(&mut syncer, now);
+    answered(&mut syncer, &mut store, &short, now);
+    verdicts(&mut syncer);
+    assert!(syncer.keys.live(0).retry_at() > now, "it stays away");
+    syncer.handle_failure(&lost, now);
+    let denied = verdicts(&mut syncer);
+    assert_eq!(denied.len(), 1);
+    assert!(!denied[0].is_allowed());
 }
