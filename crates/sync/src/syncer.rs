@@ -525,9 +525,9 @@ impl<W: Waiter> Syncer<W> {
         calls
     }
 
-    /// Adds the calls of a key to a batch of `most` calls: the one about its lease or its charge,
-    /// and its central spends, as many as there are. Those of one batch are executed at one time,
-    /// and no bucket allows more than its capacity then: the others go with the next batch.
+    /// Adds the calls of a key to a batch of `most` calls: the one about its lease; or its charge,
+    /// and its central spends, as many as there are. The calls of one batch are executed at one
+    /// time, and no bucket allows more than its capacity then: the others go with the next batch.
     ///
     /// Returns whether spends are left.
     fn add_calls(&mut self, slot: u32, most: usize, calls: &mut Vec<Call>, now: Instant) -> bool {
@@ -543,6 +543,7 @@ impl<W: Waiter> Syncer<W> {
                 return false;
             };
             asked += call.central_cost().unwrap_or(0);
+            let may_grant = matches!(call.request, Request::Lease(_));
             calls.push(call);
             if state.is_in_fallback() {
                 return false;
@@ -550,7 +551,8 @@ impl<W: Waiter> Syncer<W> {
             let Some(next) = state.central_cost(now) else {
                 return false;
             };
-            if calls.len() >= most || asked + u64::from(next) > context.capacity {
+            let is_full = asked + u64::from(next) > context.capacity;
+            if may_grant || is_full || calls.len() >= most {
                 return true;
             }
         }
