@@ -71,6 +71,7 @@ fn batch(keys: u64, request: Request) -> Batch {
         partition: 0,
         known_birth: StoreTime::ZERO,
         quarantine: Micros(6_000_000),
+        enroll: None,
         limits: [limit].into(),
         calls: calls.collect(),
         sent: Instant::ORIGIN,

@@ -284,6 +284,7 @@ impl Elsewhere {
         };
         Answer {
             birth,
+            seat: None,
             replies: batch.calls.iter().map(reply).collect(),
         }
     }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use leasehold_cache::{Config, KeyRef, LocalDecision, Owner, Requests};
 use leasehold_core::{
-    Birth, Instant, Ledger, Limit, Micros, Reply, Request, Status, StoreTime, Wait,
+    Birth, Enroll, Instant, Ledger, Limit, Micros, PARTS, Reply, Request, Roster, Seat, Status,
+    StoreTime, Wait,
 };
 use leasehold_redis::codec::{Call, Decoded, Names, RunId};
 use leasehold_sync::{
@@ -28,11 +29,19 @@ pub fn check(input: &[u8]) {
     Talk::new(&mut reader).go_on(&mut reader);
 }
 
-/// An answer to a call with so many requests.
+/// An answer to a call that tells the roster something, with so many requests.
 fn is_read_as_it_is(requests: usize, answer: &[u8]) {
     let limit = "10/s".parse().expect("a good limit");
     let names = Names::new("fuzz");
     let mut call = Call::new(names.marker(0), StoreTime::ZERO, Micros(0), server()).expect("zeros");
+    call.enroll(&Enroll {
+        replica: 1,
+        lease: Micros(1),
+        parts: 0,
+        most: PARTS,
+        leaves: false,
+        known: StoreTime::ZERO,
+    });
     for _ in 0..requests {
         let key = names.bucket(0, "api", b"k");
         let look = Request::Spend { cost: 0 };
@@ -54,8 +63,8 @@ fn is_said_by(read: &Decoded, answer: &[u8]) -> bool {
         doubles.iter().map(|it| f64::from_le_bytes(*it)).collect()
     };
     let (said, again) = (numbers(answer), numbers(&encoded(read)));
-    let (said, said_replies) = said.split_at(3);
-    let (again, again_replies) = again.split_at(3);
+    let (said, said_replies) = said.split_at(8);
+    let (again, again_replies) = again.split_at(8);
     let replies = said_replies.chunks(9).zip(again_replies.chunks(9));
     let mut pairs = replies.zip(&read.replies);
     said == again
@@ -75,6 +84,7 @@ struct Talk {
     syncer: Syncer<Asker>,
     limit: Limit,
     ledgers: [Option<Ledger>; KEYS],
+    roster: Roster,
     policy: FailurePolicy,
     /// The store is one without a codec, and may answer anything.
     is_wild: bool,
@@ -123,6 +133,7 @@ impl Talk {
             syncer,
             limit,
             ledgers: [const { None }; KEYS],
+            roster: Roster::default(),
             policy,
             is_wild,
             birth: Birth {
@@ -187,6 +198,9 @@ impl Talk {
         );
         let mut call = call.expect("what was said is said back");
         let store_now = StoreTime::from_micros(EPOCH_MICROS + self.now.as_nanos() / 1000);
+        if let Some(enroll) = &batch.enroll {
+            call.enroll(enroll);
+        }
         let mut replies = Vec::new();
         for asked in &batch.calls {
             let key = names.bucket(0, "api", asked.key().subject);
@@ -197,6 +211,7 @@ impl Talk {
         let answer = Decoded {
             birth: self.birth,
             now: store_now,
+            seat: self.seat(batch, store_now),
             replies,
         };
         let mut bytes = encoded(&answer);
@@ -206,8 +221,17 @@ impl Talk {
             let number = lie(reader, f64_at(&bytes, place));
             bytes[place..place + 8].copy_from_slice(&number.to_le_bytes());
         }
-        let Decoded { birth, replies, .. } = call.decode(&bytes).ok()?;
-        Some(sync::Answer { birth, replies })
+        let read = call.decode(&bytes).ok()?;
+        Some(sync::Answer {
+            birth: read.birth,
+            seat: read.seat,
+            replies: read.replies,
+        })
+    }
+
+    fn seat(&mut self, batch: &Batch, store_now: StoreTime) -> Option<Seat> {
+        let enroll = batch.enroll.as_ref()?;
+        Some(self.roster.enroll(enroll, store_now))
     }
 
     fn true_reply(&mut self, asked: &sync::Call, store_now: StoreTime) -> Reply {
@@ -248,7 +272,12 @@ impl Talk {
             since: StoreTime::from_micros(wild(reader, self.birth.since.as_micros())),
             emptied: StoreTime::from_micros(wild(reader, 0)),
         };
-        Some(sync::Answer { birth, replies })
+        let seat = self.seat(batch, store_now);
+        Some(sync::Answer {
+            birth,
+            seat: seat.map(|seat| wild_seat(reader, seat)),
+            replies,
+        })
     }
 
     fn hear(&mut self, batch: &Batch, answer: &sync::Answer) {
@@ -310,6 +339,22 @@ fn wild(reader: &mut Reader<'_>, truth: u64) -> u64 {
         3 => u64::MAX - small,
         4 => (1 << (small % 64)) - 1 + small / 64,
         _ => reader.number(),
+    }
+}
+
+fn wild_seat(reader: &mut Reader<'_>, truth: Seat) -> Seat {
+    let mut number = |truth: u64| wild(reader, truth);
+    let [kept, parts, due] = [truth.kept, truth.parts, truth.due]
+        .map(|parts| u32::try_from(number(parts.into())).unwrap_or(u32::MAX));
+    let [ended, expiry, now] = [truth.ended, truth.expiry, truth.now]
+        .map(|time| StoreTime::from_micros(number(time.as_micros())));
+    Seat {
+        kept,
+        parts,
+        due,
+        ended,
+        expiry,
+        now,
     }
 }
 
@@ -406,6 +451,11 @@ fn encoded(answer: &Decoded) -> Vec<u8> {
     let mut numbers = [since, emptied, answer.now]
         .map(|time| double(time.as_micros()))
         .to_vec();
+    numbers.extend(answer.seat.map_or([0.0; 5], |seat| {
+        let parts = [seat.kept, seat.parts, seat.due].map(f64::from);
+        let times = [seat.ended, seat.expiry].map(|time| double(time.as_micros()));
+        [parts[0], parts[1], parts[2], times[0], times[1]]
+    }));
     for reply in &answer.replies {
         numbers.extend(numbers_of(reply));
     }

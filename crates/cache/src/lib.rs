@@ -13,6 +13,7 @@
 //! here knows the store either: tokens that leave a cell are returned, and the caller keeps the
 //! books.
 
+mod advances;
 mod atomic;
 mod denial_cell;
 mod denied;

@@ -84,6 +84,17 @@ impl Owner {
         &self.requests
     }
 
+    /// The store has restored so many tokens of the replica's advance of `key`.
+    pub fn restore_advance(&mut self, key: KeyRef<'_>, tokens: u64) {
+        let requests = &*self.requests;
+        requests.advances.put_back(requests.table.hash(key), tokens);
+    }
+
+    /// Forgets what was spent of advances, because the replica goes by another name from now on.
+    pub fn forget_advances(&mut self) {
+        self.requests.advances.clear();
+    }
+
     /// The entry of `key`, added if it is not known yet.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use leasehold_core::Instant;
 use smallvec::SmallVec;
 
+use crate::advances::Advances;
 use crate::entry::Entry;
 use crate::entry_table::EntryGuard;
 use crate::held::Held;
@@ -32,6 +33,7 @@ use crate::table::Table;
 pub struct Requests {
     pub(crate) table: Table,
     pub(crate) signals: Signals,
+    pub(crate) advances: Advances,
     keys_max: usize,
 }
 
@@ -45,6 +47,7 @@ impl Requests {
         Self {
             table: Table::new(config.seed),
             signals: Signals::new(config.signals),
+            advances: Advances::new(config.keys_max),
             keys_max: config.keys_max,
         }
     }
@@ -312,6 +315,19 @@ impl Requests {
         if entry.lease.count_races(1) {
             self.signals.raise(entry);
         }
+    }
+
+    /// Takes `cost` tokens of the replica's advance of `key`, of which it may have spent `most`,
+    /// the cost among them. Returns how many are left.
+    ///
+    /// Whoever takes them tells the sync task, which reports them; or puts them back.
+    pub fn take_advance(&self, key: KeyRef<'_>, cost: u32, most: u32) -> Option<u32> {
+        self.advances.take(self.table.hash(key), cost, most)
+    }
+
+    /// Tokens of an advance were not spent after all.
+    pub fn put_back_advance(&self, key: KeyRef<'_>, tokens: u32) {
+        self.advances.put_back(self.table.hash(key), tokens.into());
     }
 
     /// The entry of `key`, if it is known.

@@ -15,6 +15,11 @@ pub(crate) struct BeyondRate {
     #[arg(long, default_value = "0", allow_hyphen_values = true)]
     #[arg(value_name = "TOKENS")]
     pub(crate) overshoot: String,
+    /// Tokens set aside for replicas to spend before they have asked: 10, or 10% of the burst. Keys
+    /// that a replica has not asked about are answered at once then.
+    #[arg(long, default_value = "0", allow_hyphen_values = true)]
+    #[arg(value_name = "TOKENS")]
+    pub(crate) advance: String,
 }
 
 impl BeyondRate {
@@ -22,7 +27,10 @@ impl BeyondRate {
     pub(crate) fn limit(&self, rate: Rate) -> Result<Limit, LimitError> {
         let tokens = rate.tokens.to_string();
         let burst = self.burst.as_deref().unwrap_or(&tokens);
-        format!("{rate} burst {burst} overshoot {}", self.overshoot).parse()
+        let Self {
+            overshoot, advance, ..
+        } = self;
+        format!("{rate} burst {burst} overshoot {overshoot} advance {advance}").parse()
     }
 }
 

@@ -112,6 +112,7 @@ impl TuneArguments {
             let beyond = BeyondRate {
                 burst: self.burst.clone(),
                 overshoot: overshoot.to_owned(),
+                advance: "0".to_owned(),
             };
             beyond.limit(self.rate)
         };

@@ -78,12 +78,14 @@ impl Birth {
     /// run for `quarantine` at most.
     ///
     /// It lies ahead of the clock only if the clock was set back, and while forgotten leases run.
-    fn is_possible(&self, quarantine: Micros, now: StoreTime) -> bool {
+    pub(crate) fn is_possible(&self, quarantine: Micros, now: StoreTime) -> bool {
         let quarantine = quarantine.min(QUARANTINE_MAX);
         self.to_remember(now).is_some() && self.emptied <= now + quarantine.max(AHEAD_MAX)
     }
 
-    fn lost(after: StoreTime, quarantine: Micros, now: StoreTime) -> Self {
+    /// The marker of a store that has lost everything, and whose former marker was no later than
+    /// `after`.
+    pub(crate) fn lost(after: StoreTime, quarantine: Micros, now: StoreTime) -> Self {
         Self {
             since: now.max(after + Micros(1)).min(now + AHEAD_MAX),
             emptied: now + quarantine.min(QUARANTINE_MAX),
@@ -92,7 +94,7 @@ impl Birth {
 }
 
 /// A minute: clocks are set back by less, and a quarantine is mostly shorter.
-const AHEAD_MAX: Micros = Micros(60_000_000);
+pub(crate) const AHEAD_MAX: Micros = Micros(60_000_000);
 
 /// A year, and a day for leap years: no lease is longer.
 const QUARANTINE_MAX: Micros = Micros(366 * 86_400_000_000);

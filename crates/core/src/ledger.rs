@@ -38,6 +38,7 @@ use crate::birth::Birth;
 use crate::limit::Limit;
 use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, WAIT_MAX, Wait};
 use crate::meter::Meter;
+use crate::roster::{PARTS, Retired};
 use crate::time::{Micros, StoreTime};
 
 /// The store's knowledge of one key.
@@ -54,8 +55,28 @@ pub struct Ledger {
     /// Tokens beyond which nothing can be charged: no grant since the sum of charged and
     /// outstanding last fitted the capacity was made under a larger one.
     pub ceiling: u64,
+    /// Parts of advances of which the replica's entry expired, as far as they have been charged:
+    /// see [`Retired::parts`].
+    pub retired: u64,
     /// One record per lease.
     pub records: BTreeMap<RecordId, Record>,
+}
+
+/// The past of a store, for a ledger that it touches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Past {
+    /// When the store began, and from when on its buckets count as spent.
+    pub birth: Birth,
+    /// The advances that may have been spent and will never be reported.
+    pub retired: Retired,
+}
+
+impl From<Birth> for Past {
+    /// The past of a store on whose roster nobody ever was.
+    fn from(birth: Birth) -> Self {
+        let retired = Retired::default();
+        Self { birth, retired }
+    }
 }
 
 /// The store's knowledge of one lease. Counts are cumulative and only grow.
@@ -90,11 +111,12 @@ impl Ledger {
         slot: &mut Option<Self>,
         request: &Request,
         limit: &Limit,
-        birth: Birth,
+        past: impl Into<Past>,
         now: StoreTime,
     ) -> Reply {
-        let ledger = slot.get_or_insert_with(|| Self::open(birth, limit, now));
-        ledger.answer(request, limit, birth, now)
+        let past = past.into();
+        let ledger = slot.get_or_insert_with(|| Self::open(past, limit, now));
+        ledger.answer(request, limit, past, now)
     }
 
     /// Answers `request`, as [`exchange`](Self::exchange) does.
@@ -102,11 +124,12 @@ impl Ledger {
         &mut self,
         request: &Request,
         limit: &Limit,
-        birth: Birth,
+        past: Past,
         now: StoreTime,
     ) -> Reply {
         self.adopt(limit);
-        self.outlive(birth, limit);
+        self.outlive(past.birth, limit);
+        self.retire(past.retired, limit);
         self.expire(limit, now);
         self.meter.drain(now, limit);
         self.lower_ceiling(limit);
@@ -114,24 +137,30 @@ impl Ledger {
             Request::Spend { cost } => self.spend(*cost, limit, now),
             Request::Charge { tokens } => {
                 self.charge(*tokens, limit);
-                self.reply(Status::Charged, 0, StoreTime::ZERO, Wait::None, limit, now)
+                let wait = self.wait_for(1, limit, now);
+                self.reply(Status::Charged, 0, StoreTime::ZERO, wait, limit, now)
             }
             Request::Forgive => self.forgive(limit, now),
             Request::Lease(request) => self.lease(request, limit, now),
         }
     }
 
-    /// How long the ledger may still matter: until every lease has ended and all has drained.
-    /// `lease` is the time for which the last request asked for one; zero if for none.
+    /// How long the ledger may still matter: until every lease has ended and all has drained, what
+    /// may have been spent of the advance and is not reported among it. `lease` is the time for
+    /// which the last request asked for one; zero if for none.
     pub fn lifetime(&self, limit: &Limit, lease: Micros, now: StoreTime) -> Micros {
-        let drained = self.full_in(limit, now);
+        let Micros(drained) = self.full_in(limit, now);
+        let drained = match drained {
+            0 => 0,
+            drained => drained.saturating_add(advance_drained_in(limit).0),
+        };
         // Nobody is late to speak of a lease that was not asked for: a bucket that has drained is
         // as good as none.
         let lease = match lease {
             Micros(0) => 0,
             Micros(lease) => lease.saturating_add(LIFETIME_MARGIN.0),
         };
-        Micros(drained.0.saturating_add(lease))
+        Micros(drained.saturating_add(lease))
     }
 
     /// Whether what is charged and outstanding under `limit` is at most its capacity. A grant or a
@@ -150,19 +179,27 @@ impl Ledger {
         self.meter.time_to_drain_with(outstanding, limit, now)
     }
 
-    /// The ledger of a key of which the store knows nothing.
-    pub(crate) fn open(birth: Birth, limit: &Limit, now: StoreTime) -> Self {
-        let meter = if birth.emptied == StoreTime::ZERO {
-            Meter::full(now, limit)
-        } else {
-            Meter::spent(limit.capacity(), birth.emptied, limit)
+    /// The ledger of a key of which the store knows nothing. Whoever was on the roster and is no
+    /// longer may have spent the whole advance of it by then.
+    pub(crate) fn open(past: Past, limit: &Limit, now: StoreTime) -> Self {
+        let Past { birth, retired } = past;
+        let is_advanced = limit.advance() > 0 && retired.ended > StoreTime::ZERO;
+        let mut meter = match birth.emptied {
+            StoreTime::ZERO if is_advanced => Meter::full(retired.ended, limit),
+            StoreTime::ZERO => Meter::full(now, limit),
+            emptied => Meter::spent(limit.capacity(), emptied, limit),
         };
+        if is_advanced {
+            meter.drain(retired.ended, limit);
+            meter.charge(limit.advance(), limit.capacity(), limit);
+        }
         Self {
             meter,
             outstanding: 0,
             demand: 0,
             next_expiry: StoreTime::ZERO,
             ceiling: limit.capacity(),
+            retired: retired.parts,
             records: BTreeMap::new(),
         }
     }
@@ -175,10 +212,26 @@ impl Ledger {
     }
 
     /// If the store was emptied after this ledger was last touched, what it says is out of date:
-    /// its bucket counts as spent when all others do.
+    /// its bucket counts as spent when all others do, and the roster began anew.
     fn outlive(&mut self, birth: Birth, limit: &Limit) {
         if self.meter.at() < birth.emptied {
             self.meter = Meter::spent(self.exact_ceiling(limit), birth.emptied, limit);
+            self.retired = 0;
+        }
+    }
+
+    /// Charges what replicas may have spent of the advance that will never report it, at the time
+    /// when the last of them ended.
+    fn retire(&mut self, retired: Retired, limit: &Limit) {
+        // More have been charged for than there were only if the store fell back to an older state.
+        let new = retired
+            .parts
+            .checked_sub(self.retired)
+            .unwrap_or(retired.parts);
+        self.retired = retired.parts;
+        if new > 0 && limit.advance() > 0 {
+            self.meter.drain(retired.ended, limit);
+            self.charge(advance_of(new, limit), limit);
         }
     }
 
@@ -321,19 +374,20 @@ impl Ledger {
         granted < asked
     }
 
-    /// The part of the capacity that is due to `demand`. Divided before multiplying, so that
+    /// The part of what can be granted that is due to `demand`. Divided before multiplying, so that
     /// the product stays exact in a double.
     fn share(&self, demand: Demand, limit: &Limit) -> u64 {
-        let (capacity, own) = (limit.capacity(), u64::from(demand.0));
+        let (grantable, own) = (limit.grantable(), u64::from(demand.0));
         match self.demand {
-            0 => capacity,
-            all => capacity / all * own + capacity % all * own / all,
+            0 => grantable,
+            all => grantable / all * own + grantable % all * own / all,
         }
     }
 
-    /// Whole tokens neither charged nor outstanding.
+    /// Whole tokens that can be granted: neither charged, nor outstanding, nor set aside.
     fn free(&self, limit: &Limit) -> u64 {
-        self.meter.uncharged(limit).saturating_sub(self.outstanding)
+        let uncharged = self.meter.uncharged(limit);
+        uncharged.saturating_sub(limit.advance() + self.outstanding)
     }
 
     /// When `missing` more tokens will fit.
@@ -343,7 +397,7 @@ impl Ledger {
         }
         // Compared in tokens first, so that the level below is one of at most the capacity.
         let Some(allowed) = limit
-            .capacity()
+            .grantable()
             .checked_sub(self.outstanding.saturating_add(missing))
         else {
             return Wait::Held;
@@ -400,6 +454,21 @@ impl Record {
             demand: Demand(0),
         }
     }
+}
+
+/// The tokens of the advance that replicas with so many parts may have spent.
+fn advance_of(parts: u64, limit: &Limit) -> u64 {
+    let tokens = u128::from(limit.advance()) * u128::from(parts) / u128::from(PARTS);
+    u64::try_from(tokens).unwrap_or(u64::MAX)
+}
+
+/// The time in which the limit yields its advance: so long it may take until what was spent of the
+/// advance and not reported has truly drained. In so many ticks as many begin, from whichever
+/// moment.
+fn advance_drained_in(limit: &Limit) -> Micros {
+    let scale = limit.scale();
+    let ticks = scale.ticks_to_drain(scale.level(limit.advance()));
+    Micros(ticks.saturating_mul(scale.tick).min(WAIT_MAX))
 }
 
 /// Kept beyond the last effect, so that a replica that is late by less is still known.

@@ -1,4 +1,4 @@
-//! All that one store keeps: its birth, a ledger for each key, and when each ledger is forgotten.
+//! All that one store keeps: its marker, a ledger for each key, and when each ledger is forgotten.
 //!
 //! This is the one definition of a store. The embedded store and the simulator's are drivers of it;
 //! the Redis script transcribes it, with Redis' own expiry in place of the queue here.
@@ -17,12 +17,14 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::birth::Birth;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Past};
 use crate::limit::Limit;
+use crate::marker::Marker;
 use crate::message::{Reply, Request, Status};
+use crate::roster::{Enroll, Roster, Seat};
 use crate::time::{Micros, StoreTime};
 
-/// A store's birth and its ledgers, by key.
+/// A store's marker and its ledgers, by key.
 ///
 /// # Examples
 ///
@@ -41,7 +43,7 @@ use crate::time::{Micros, StoreTime};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ledgers<K> {
-    birth: Option<Birth>,
+    marker: Option<Marker>,
     /// How long the last caller said that a store without memory waits.
     quarantine: Micros,
     kept: BTreeMap<K, Kept>,
@@ -61,9 +63,9 @@ pub struct Kept {
 
 impl<K: Clone + Ord> Ledgers<K> {
     /// A store without memory, that keeps at most `keys_max` ledgers.
-    pub const fn new(keys_max: usize) -> Self {
+    pub fn new(keys_max: usize) -> Self {
         Self {
-            birth: None,
+            marker: None,
             quarantine: Micros(0),
             kept: BTreeMap::new(),
             queue: BinaryHeap::new(),
@@ -83,19 +85,39 @@ impl<K: Clone + Ord> Ledgers<K> {
         calls: impl IntoIterator<Item = (K, &'a Limit, &'a Request)>,
         now: StoreTime,
     ) -> (Birth, Vec<Reply>) {
-        let birth = self.meet(known, quarantine, now);
+        let past = self.meet(known, quarantine, now);
         let calls = calls.into_iter();
         let replies = calls.map(|(key, limit, request)| {
             self.reclaim(RECLAIM_PER_CALL, now);
-            self.exchange(key, limit, request, birth, now)
+            self.exchange(key, limit, request, past, now)
         });
-        (birth, replies.collect())
+        (past.birth, replies.collect())
+    }
+
+    /// Enters a replica on the roster, renews its entry or ends it, at the store's time `now`: for
+    /// the caller whose batch was [executed](Self::execute) last, which finds out whether the
+    /// roster is still the same.
+    ///
+    /// # Panics
+    ///
+    /// If no batch has been executed.
+    pub fn enroll(&mut self, enroll: &Enroll, now: StoreTime) -> Seat {
+        let marker = self.marker.as_mut().expect("a batch was executed before");
+        marker.roster.enroll(enroll, now)
+    }
+
+    /// The roster: who may spend advances.
+    pub fn roster(&self) -> &Roster {
+        static NOBODY: Roster = Roster::new(StoreTime::ZERO);
+        self.marker
+            .as_ref()
+            .map_or(&NOBODY, |marker| &marker.roster)
     }
 
     /// The store was started anew from what it had saved, at `now`.
     pub fn restart(&mut self, now: StoreTime) {
-        let restarted = |found| Birth::restarted(found, self.quarantine, now);
-        self.birth = self.birth.map(restarted);
+        let restarted = |found: &Marker| Marker::restarted(found, self.quarantine, now);
+        self.marker = self.marker.as_ref().map(restarted);
     }
 
     /// The store loses its memory, its birth included.
@@ -119,10 +141,11 @@ impl<K: Clone + Ord> Ledgers<K> {
         self.kept.is_empty()
     }
 
-    fn meet(&mut self, known: StoreTime, quarantine: Micros, now: StoreTime) -> Birth {
-        let birth = Birth::meet(self.birth, known, quarantine, now);
-        (self.birth, self.quarantine) = (Some(birth), quarantine);
-        birth
+    fn meet(&mut self, known: StoreTime, quarantine: Micros, now: StoreTime) -> Past {
+        let marker = Marker::meet(self.marker.take(), known, quarantine, now);
+        let past = marker.past();
+        (self.marker, self.quarantine) = (Some(marker), quarantine);
+        past
     }
 
     fn exchange(
@@ -130,17 +153,17 @@ impl<K: Clone + Ord> Ledgers<K> {
         key: K,
         limit: &Limit,
         request: &Request,
-        birth: Birth,
+        past: Past,
         now: StoreTime,
     ) -> Reply {
         if let Some(kept) = self.kept.get_mut(&key) {
             if kept.forget_at <= now {
-                *kept = Kept::open(birth, limit, now);
+                *kept = Kept::open(past, limit, now);
             }
-            return kept.exchange(request, limit, birth, now);
+            return kept.exchange(request, limit, past, now);
         }
-        let mut kept = Kept::open(birth, limit, now);
-        let reply = kept.exchange(request, limit, birth, now);
+        let mut kept = Kept::open(past, limit, now);
+        let reply = kept.exchange(request, limit, past, now);
         if kept.forget_at <= now {
             // It says nothing already: somebody only looked.
             return reply;
@@ -181,9 +204,9 @@ impl<K: Clone + Ord> Ledgers<K> {
 
 impl Kept {
     /// The ledger of a key of which the store knows nothing.
-    pub fn open(birth: Birth, limit: &Limit, now: StoreTime) -> Self {
+    pub fn open(past: Past, limit: &Limit, now: StoreTime) -> Self {
         Self {
-            ledger: Ledger::open(birth, limit, now),
+            ledger: Ledger::open(past, limit, now),
             forget_at: StoreTime::ZERO,
         }
     }
@@ -197,10 +220,10 @@ impl Kept {
         &mut self,
         request: &Request,
         limit: &Limit,
-        birth: Birth,
+        past: Past,
         now: StoreTime,
     ) -> Reply {
-        let reply = self.ledger.answer(request, limit, birth, now);
+        let reply = self.ledger.answer(request, limit, past, now);
         let lease = match request {
             Request::Lease(request) => request.lease,
             Request::Spend { .. } | Request::Charge { .. } | Request::Forgive => Micros(0),
@@ -278,10 +301,10 @@ mod tests {
             let mut slot = None;
             for request in story {
                 ask(&mut ledgers, 1, request, at(SECOND));
-                let birth = ledgers.birth.unwrap();
+                let birth = ledgers.marker.as_ref().unwrap().birth;
                 Ledger::exchange(&mut slot, request, &limit(), birth, at(SECOND));
             }
-            let birth = ledgers.birth.unwrap();
+            let birth = ledgers.marker.as_ref().unwrap().birth;
             let is_gone = |now: &u64| ledgers.ledger(&1, at(*now)).is_none();
             let gone = (SECOND..60 * SECOND).step_by(1000).find(is_gone);
             let gone = at(gone.expect("not kept for ever"));

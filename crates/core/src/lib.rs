@@ -22,9 +22,11 @@ mod limit_error;
 mod limit_id;
 #[cfg(feature = "serde")]
 mod limit_serde;
+mod marker;
 mod message;
 mod meter;
 mod parse;
+mod roster;
 mod scale;
 mod split_mix;
 mod time;
@@ -32,13 +34,15 @@ mod verdict;
 
 pub use birth::Birth;
 pub use estimate::Estimate;
-pub use ledger::{Ledger, Record};
+pub use ledger::{Ledger, Past, Record};
 pub use ledgers::{Kept, Ledgers};
 pub use limit::{Limit, LimitBuilder, Rate};
 pub use limit_error::LimitError;
 pub use limit_id::LimitId;
+pub use marker::Marker;
 pub use message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, Wait};
 pub use meter::Meter;
+pub use roster::{Enroll, PARTS, REPLICAS_MAX, Retired, Roster, Seat};
 pub use scale::Scale;
 pub use split_mix::{SplitMix64, backoff};
 pub use time::{Instant, Micros, StoreTime};

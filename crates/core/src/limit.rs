@@ -18,8 +18,8 @@ use crate::time::Micros;
 /// A limit is written `"1000/s burst 2000"`, `"100/min"`, `"0.5/s"` or
 /// `"1000000/day burst 5000 overshoot 1%"`, or in code
 /// [`Limit::per_second(1000).burst(2000)`](Self::per_second). Without `burst`, a whole period's
-/// tokens may come at once; without `overshoot`, nothing beyond is ever admitted. Decimals are
-/// exact: `0.5/s` is `1/2s`.
+/// tokens may come at once; without `overshoot`, nothing beyond is ever admitted; without
+/// [`advance`](Self::advance), nothing is set aside. Decimals are exact: `0.5/s` is `1/2s`.
 ///
 /// # The promise
 ///
@@ -37,6 +37,9 @@ use crate::time::Micros;
 /// assert_eq!(limit.overshoot(), 0);
 /// assert_eq!(limit.to_string(), "1000/s burst 2000");
 ///
+/// let limit: Limit = "1000/s burst 2000 advance 10%".parse()?;
+/// assert_eq!((limit.advance(), limit.grantable()), (200, 1800));
+///
 /// let error = "1000".parse::<Limit>().unwrap_err();
 /// assert!(error.to_string().contains("1000/s"));
 /// # Ok::<(), leasehold_core::LimitError>(())
@@ -46,6 +49,7 @@ pub struct Limit {
     rate: Rate,
     burst: u64,
     overshoot: u64,
+    advance: u64,
     scale: Scale,
 }
 
@@ -75,6 +79,7 @@ pub struct LimitBuilder {
     period: Duration,
     burst: Option<u64>,
     overshoot: u64,
+    advance: u64,
 }
 
 /// Tokens per period, as configured.
@@ -109,7 +114,23 @@ impl Limit {
             rate,
             burst,
             overshoot,
+            advance: 0,
             scale,
+        })
+    }
+
+    /// This limit with an advance of so many tokens: see [`advance`](Self::advance).
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`] if nothing would be left to grant.
+    pub fn with_advance(self, tokens: u64) -> Result<Self, LimitError> {
+        if tokens >= self.capacity() {
+            return Err(LimitError::of(Problem::AllAdvanced));
+        }
+        Ok(Self {
+            advance: tokens,
+            ..self
         })
     }
 
@@ -140,6 +161,7 @@ impl Limit {
             period,
             burst: None,
             overshoot: 0,
+            advance: 0,
         }
     }
 
@@ -148,7 +170,7 @@ impl Limit {
         self.rate
     }
 
-    /// The most tokens that may be spent at once by an idle key. No single request may cost more.
+    /// The most tokens that may be spent at once by an idle key.
     pub const fn burst(&self) -> u64 {
         self.burst
     }
@@ -161,6 +183,30 @@ impl Limit {
     /// Burst and overshoot: what may be charged and outstanding together.
     pub const fn capacity(&self) -> u64 {
         self.burst + self.overshoot
+    }
+
+    /// Tokens of the capacity that are set aside for replicas to spend before they have asked, each
+    /// its part of them; 0 unless configured.
+    ///
+    /// A request on a key that its replica has not asked about is answered at once then. What is
+    /// set aside is granted to nobody, so the promise stands; one replica alone can have no more at
+    /// once than the rest and its own part.
+    pub const fn advance(&self) -> u64 {
+        self.advance
+    }
+
+    /// The capacity but for the advance: what leases and central spends are granted from.
+    pub const fn grantable(&self) -> u64 {
+        self.capacity() - self.advance
+    }
+
+    /// The most that a single request may cost: the burst, or what can be granted if that is less.
+    pub const fn cost_max(&self) -> u64 {
+        if self.burst < self.grantable() {
+            self.burst
+        } else {
+            self.grantable()
+        }
     }
 
     /// The arithmetic of this limit.
@@ -203,6 +249,13 @@ impl LimitBuilder {
         self
     }
 
+    /// Sets the advance, the tokens that are set aside for replicas to spend before they have
+    /// asked; 0 unless set.
+    pub const fn advance(mut self, tokens: u64) -> Self {
+        self.advance = tokens;
+        self
+    }
+
     /// The limit.
     ///
     /// # Errors
@@ -224,7 +277,8 @@ impl LimitBuilder {
             tokens,
             period: Micros(micros),
         };
-        Limit::new(rate, self.burst.unwrap_or(self.tokens), self.overshoot)
+        let limit = Limit::new(rate, self.burst.unwrap_or(self.tokens), self.overshoot)?;
+        limit.with_advance(self.advance)
     }
 }
 
@@ -241,6 +295,9 @@ impl fmt::Display for Limit {
         write!(f, "{} burst {}", self.rate, self.burst)?;
         if self.overshoot > 0 {
             write!(f, " overshoot {}", self.overshoot)?;
+        }
+        if self.advance > 0 {
+            write!(f, " advance {}", self.advance)?;
         }
         Ok(())
     }

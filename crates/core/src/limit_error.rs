@@ -32,6 +32,7 @@ pub(crate) enum Problem {
     ZeroRate,
     ZeroPeriod,
     ZeroBurst,
+    AllAdvanced,
     PercentTooFine,
     TooLarge,
 }
@@ -84,7 +85,7 @@ impl LimitError {
             }
             Problem::Negative => "this cannot be negative",
             Problem::UnknownUnit => "unknown unit of time: use us, ms, s, min, h or day",
-            Problem::UnknownWord => "only `burst` and `overshoot` may follow the rate",
+            Problem::UnknownWord => "only `burst`, `overshoot` and `advance` may follow the rate",
             Problem::Twice => "this is given twice: keep one",
             Problem::NoValue => "a number must follow, as in `burst 2000`",
             Problem::ZeroRate => {
@@ -92,6 +93,9 @@ impl LimitError {
             }
             Problem::ZeroPeriod => "a period of 0 is no period: use at least 1us",
             Problem::ZeroBurst => "a burst of 0 admits nothing, ever: use at least 1",
+            Problem::AllAdvanced => {
+                "an advance as large as burst and overshoot leaves nothing to grant: use a tenth"
+            }
             Problem::PercentTooFine => "a percentage has at most three decimals",
             Problem::TooLarge => {
                 "these numbers are too large together to be kept exact: use a smaller burst, \

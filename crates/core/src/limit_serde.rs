@@ -1,12 +1,13 @@
 //! A limit in a configuration file: as one text, or as a structure.
 //!
 //! ```toml
-//! limit = "1000/s burst 2000 overshoot 1%"
+//! limit = "1000/s burst 2000 overshoot 1% advance 10%"
 //!
 //! [limit]
 //! rate = "1000/s"
 //! burst = 2000
 //! overshoot = "1%"
+//! advance = "10%"
 //! ```
 
 use alloc::string::{String, ToString};
@@ -17,7 +18,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limit::Limit;
-use crate::parse::{parse_overshoot, parse_rate};
+use crate::parse::{parse_budget, parse_rate};
 
 impl Serialize for Limit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -38,7 +39,9 @@ impl<'de> Visitor<'de> for LimitVisitor {
     type Value = Limit;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a limit such as \"1000/s burst 2000\", or `rate`, `burst` and `overshoot`")
+        f.write_str(
+            "a limit such as \"1000/s burst 2000\", or `rate`, `burst`, `overshoot` and `advance`",
+        )
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Limit, E> {
@@ -56,7 +59,8 @@ impl<'de> Visitor<'de> for LimitVisitor {
 struct Parts {
     rate: String,
     burst: Option<u64>,
-    overshoot: Option<Overshoot>,
+    overshoot: Option<Budget>,
+    advance: Option<Budget>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +68,7 @@ struct Parts {
     untagged,
     expecting = "tokens, or a percentage of the burst such as \"1%\""
 )]
-enum Overshoot {
+enum Budget {
     Tokens(u64),
     Text(String),
 }
@@ -74,13 +78,24 @@ impl Parts {
         let (rate, usual_burst) = parse_rate(&self.rate, self.rate.trim())
             .map_err(|error| format_field("rate", &error))?;
         let burst = self.burst.unwrap_or(usual_burst);
-        let overshoot = match &self.overshoot {
-            None => 0,
-            Some(Overshoot::Tokens(tokens)) => *tokens,
-            Some(Overshoot::Text(text)) => parse_overshoot(text, text, burst)
-                .map_err(|error| format_field("overshoot", &error))?,
-        };
-        Limit::new(rate, burst, overshoot).map_err(|error| error.to_string())
+        let overshoot = Budget::tokens(self.overshoot.as_ref(), "overshoot", burst)?;
+        let advance = Budget::tokens(self.advance.as_ref(), "advance", burst)?;
+        let limit = Limit::new(rate, burst, overshoot);
+        let limit = limit.and_then(|limit| limit.with_advance(advance));
+        limit.map_err(|error| error.to_string())
+    }
+}
+
+impl Budget {
+    /// The tokens of the budget in `field`; none if it is not given.
+    fn tokens(budget: Option<&Self>, field: &str, burst: u64) -> Result<u64, String> {
+        match budget {
+            None => Ok(0),
+            Some(Self::Tokens(tokens)) => Ok(*tokens),
+            Some(Self::Text(text)) => {
+                parse_budget(text, text, burst).map_err(|error| format_field(field, &error))
+            }
+        }
     }
 }
 
@@ -103,6 +118,9 @@ mod tests {
         assert_eq!(text, parts);
         let tokens = read(r#"{"rate": "1000/s", "burst": 2000, "overshoot": 20}"#).unwrap();
         assert_eq!(text, tokens);
+        let text = read(r#""1000/s burst 2000 advance 10%""#).unwrap();
+        let parts = read(r#"{"rate": "1000/s", "burst": 2000, "advance": 200}"#).unwrap();
+        assert_eq!(text, parts);
         for rate in ["1000/s", "1.5/s", "10/0.5us"] {
             let parts = read(&alloc::format!(r#"{{"rate": "{rate}"}}"#)).unwrap();
             assert_eq!(parts, read(&alloc::format!(r#""{rate}""#)).unwrap());
@@ -111,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let limit = read(r#""7/3min burst 5 overshoot 2""#).unwrap();
+        let limit = read(r#""7/3min burst 5 overshoot 2 advance 1""#).unwrap();
         assert_eq!(read(&serde_json::to_string(&limit).unwrap()), Ok(limit));
     }
 

@@ -144,7 +144,7 @@ impl Reply {
                 Status::Spent => unleased && !waits,
                 status => status == Status::Denied && unleased,
             },
-            Request::Charge { .. } => self.status == Status::Charged && unleased && !waits,
+            Request::Charge { .. } => self.status == Status::Charged && unleased,
             Request::Forgive => match self.status {
                 Status::Forgiven => unleased && !waits,
                 status => status == Status::Denied && unleased && waits,

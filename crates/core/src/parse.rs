@@ -1,7 +1,8 @@
 //! Reading a limit from text.
 //!
 //! ```text
-//! limit  = rate [ "burst" tokens ] [ "overshoot" ( tokens | percent "%" ) ]
+//! limit  = rate [ "burst" tokens ] [ "overshoot" budget ] [ "advance" budget ]
+//! budget = tokens | percent "%"                                       (of the burst)
 //! rate   = number "/" [ number ] unit
 //! unit   = "us" | "ms" | "s" | "min" | "h" | "day"          (and their longer names)
 //! number = digits, "_" allowed between them, with up to nine decimals, with "k", "M" or "G" for
@@ -28,11 +29,12 @@ impl FromStr for Limit {
             .next()
             .ok_or_else(|| LimitError::at(Problem::Empty, text, text))?;
         let (rate, usual_burst) = parse_rate(text, rate_word)?;
-        let (mut burst, mut overshoot) = (None, None);
+        let (mut burst, mut overshoot, mut advance) = (None, None, None);
         while let Some(word) = words.next() {
             let slot = match word {
                 "burst" => &mut burst,
                 "overshoot" => &mut overshoot,
+                "advance" => &mut advance,
                 _ => return Err(LimitError::at(Problem::UnknownWord, text, word)),
             };
             let value = words
@@ -43,11 +45,15 @@ impl FromStr for Limit {
             }
         }
         let burst_tokens = burst.map_or(Ok(usual_burst), |word| parse_tokens(text, word))?;
-        let overshoot_tokens =
-            overshoot.map_or(Ok(0), |word| parse_overshoot(text, word, burst_tokens))?;
-        Limit::new(rate, burst_tokens, overshoot_tokens).map_err(|error| {
+        let budget = |word| parse_budget(text, word, burst_tokens);
+        let overshoot_tokens = overshoot.map_or(Ok(0), budget)?;
+        let advance_tokens = advance.map_or(Ok(0), budget)?;
+        let limit = Limit::new(rate, burst_tokens, overshoot_tokens);
+        let limit = limit.and_then(|limit| limit.with_advance(advance_tokens));
+        limit.map_err(|error| {
             let part = match error.problem() {
                 Problem::ZeroBurst => burst.unwrap_or(rate_word),
+                Problem::AllAdvanced => advance.unwrap_or(rate_word),
                 Problem::TooLarge => text,
                 _ => rate_word,
             };
@@ -230,7 +236,7 @@ fn parse_tokens(text: &str, word: &str) -> Result<u64, LimitError> {
 }
 
 /// Tokens, or a percentage of the burst rounded down.
-pub(crate) fn parse_overshoot(text: &str, word: &str, burst: u64) -> Result<u64, LimitError> {
+pub(crate) fn parse_budget(text: &str, word: &str, burst: u64) -> Result<u64, LimitError> {
     let Some(percent) = word.strip_suffix('%') else {
         return parse_tokens(text, word);
     };
@@ -311,7 +317,7 @@ mod tests {
             ),
             ("-5/s", "-5", "cannot be negative"),
             ("5/fortnight", "fortnight", "unknown unit"),
-            ("5/s bust 3", "bust", "only `burst` and `overshoot`"),
+            ("5/s bust 3", "bust", "only `burst`, `overshoot`"),
             ("5/s burst", "burst", "a number must follow"),
             ("5/s burst 3 burst 4", "burst", "given twice"),
             ("0/s", "0/s", "a rate of 0"),

@@ -586,7 +586,28 @@ impl Limiter {
     ) -> Option<Verdict> {
         let closed = self.inner.shared.closed();
         let step = self.path().acquire_slow(slow, limit, subject, closed);
+        if let Step::Decided {
+            then: Then::Report, ..
+        } = step
+            && !self.report(KeyRef { limit, subject }, cost)
+        {
+            return None;
+        }
         self.follow(step, |_| cost).ok()
+    }
+
+    /// Has the sync task hear of tokens that were spent of the replica's advance. Returns whether
+    /// it does; if not, they are not spent.
+    fn report(&self, key: KeyRef<'_>, cost: u32) -> bool {
+        let command = Command::Advanced {
+            key: key.into(),
+            cost,
+        };
+        let told = self.inner.commands.try_send(command).is_ok();
+        if !told {
+            self.path().undo_advance(key, cost);
+        }
+        told
     }
 
     /// The verdict of the slow path on a request that does not wait.
@@ -632,7 +653,8 @@ impl Limiter {
         match step {
             Step::Decided { verdict, then } => {
                 match then {
-                    Then::Nothing => {}
+                    // What is to be reported has been.
+                    Then::Nothing | Then::Report => {}
                     Then::Wake => self.wake(),
                     Then::Count(counted) => self.count(&verdict, cost(&verdict), counted),
                 }
@@ -786,6 +808,7 @@ impl Limiter {
             partition,
             known_birth: shared.status.known_birth(partition),
             quarantine: self.inner.tuning.quarantine(),
+            enroll: None,
             limits: Arc::clone(&shared.limits),
             calls: vec![Call::new(key, request)],
             sent: now,

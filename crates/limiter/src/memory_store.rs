@@ -112,10 +112,14 @@ impl MemoryStore {
             let named = batch.limit_of(call);
             (name_of(named, call), &named.limit, &call.request)
         });
-        let (birth, replies) =
-            self.ledgers()
-                .execute(batch.known_birth, batch.quarantine, calls, now);
-        Answer { birth, replies }
+        let mut ledgers = self.ledgers();
+        let (birth, replies) = ledgers.execute(batch.known_birth, batch.quarantine, calls, now);
+        let seat = batch.enroll.map(|enroll| ledgers.enroll(&enroll, now));
+        Answer {
+            birth,
+            seat,
+            replies,
+        }
     }
 
     /// A panic elsewhere leaves each ledger as it was before or after a request.
@@ -177,6 +181,7 @@ mod tests {
             partition: 0,
             known_birth: StoreTime::ZERO,
             quarantine: Micros(SECOND),
+            enroll: None,
             limits: named.collect(),
             calls: calls.collect(),
             sent: Instant::ORIGIN,

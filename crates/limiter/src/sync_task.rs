@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Prefetch { key: Key, cost: u32 },
     /// A request stopped waiting and was admitted, as its limit is open while the store is away.
     Admitted { key: Key, cost: u32 },
+    /// A request was allowed by this replica's advance of the key.
+    Advanced { key: Key, cost: u32 },
     /// The store has forgiven what was charged on a key.
     Forgiven { key: Key },
     /// Give everything back and end.
@@ -261,6 +263,9 @@ impl SyncTask {
             }
             Command::Prefetch { key, cost } => self.syncer.prefetch(key.borrow(), cost, now),
             Command::Admitted { key, cost } => self.syncer.admitted(key.borrow(), cost, now),
+            Command::Advanced { key, cost } => {
+                self.syncer.handle_advanced(key.borrow(), cost, now);
+            }
             Command::Forgiven { key } => self.syncer.handle_forgiven(key.borrow(), now),
             Command::ShutDown => return Then::ShutDown,
         }

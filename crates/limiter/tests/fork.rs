@@ -76,7 +76,7 @@ fn limiter(store: &Arc<MemoryStore>) -> Limiter {
     tuning.lease_max = PATIENCE;
     tuning.lease_min = PATIENCE;
     Limiter::builder()
-        .limit("api", "1/h burst 100000")
+        .limit("api", "1/h burst 100000 advance 4000")
         .store(Arc::clone(store))
         .tuning(tuning)
         .budget(PATIENCE)

@@ -1,35 +1,43 @@
--- What the store does with a batch of requests: `Birth::restarted`, `Birth::meet` and
--- `Ledger::exchange` of crates/core/src, step by step. There it says why; here it is said to Redis.
--- Change both, or neither: tests/differential holds the two together.
+-- What the store does with a batch of requests: `Marker::restarted`, `Marker::meet`,
+-- `Roster::enroll` and `Ledger::exchange` of crates/core/src, step by step. There it says why; here
+-- it is said to Redis. Change both, or neither: tests/differential holds the two together.
 --
 -- KEYS   1: the marker; then the bucket of each request, all in one slot
 -- ARGV   1: known, quarantine, and how many buckets, from the first, may be strings
---        2: of each limit: drain, weight, tick, capacity
+--        2: of each limit: drain, weight, tick, capacity, grantable
 --        3: of each request: limit (counted from 0), cost; or in place of a cost
 --           -1, a lease is asked for: record id (16 bytes), granted, spent, released, wanted,
 --               needed, lease, expiry, demand
 --           -2, tokens are charged, fit they or not: how many
 --           -3, what is charged is forgiven
---        4: the run id of this server
--- Reply  since, emptied, now; then of each request: status, granted, expiry, wait (-1: held),
---        free, full_in, outstanding, replicas, demand. All but the status are 0 of a request that
---        was not executed because what is stored under its key cannot be read.
+--        4: the run id of this server, 40 bytes
+--        5: empty; or what the roster is told: replica (8 bytes), lease, parts, most, and whether
+--           the replica leaves (1) or not (0)
+-- Reply  since, emptied, now; then of the seat: kept, parts, due, ended, expiry, all 0 if the roster
+--        is told nothing; then of each request: status, granted, expiry, wait (-1: held), free,
+--        full_in, outstanding, replicas, demand. All but the status are 0 of a request that was not
+--        executed because what is stored under its key cannot be read.
 --
--- The marker is a string: since, emptied, run id. It never expires. A run id other than this
--- server's means that the marker was saved by an earlier process, or is another server's copy, and
--- that what happened since is lost: after a restart, a fail-over, a move to another shard.
+-- The marker is a string: since, emptied, the earliest and the latest expiry of the entries of the
+-- roster (0 if there are none), retired parts, ended, run id; then each entry of the roster: replica
+-- (8 bytes), expiry, parts. It never expires. A run id other than this server's means that the marker was saved by an
+-- earlier process, or is another server's copy, and that what happened since is lost: after a
+-- restart, a fail-over, a move to another shard. The entries are read only when there is something
+-- to do with them.
 --
 -- A bucket that has had no record is a string, because a string is read and written in half the
--- time: form, level, at, weight, kept, ceiling. With its first record it becomes a hash, and stays
--- one: in the field `h` form, level, at, outstanding, demand, next_expiry, weight, replicas, kept,
--- ceiling; in a field named by its id each record: granted, spent, released, expiry, demand.
+-- time: form, level, at, weight, kept, ceiling, retired. With its first record it becomes a hash,
+-- and stays one: in the field `h` form, level, at, outstanding, demand, next_expiry, weight,
+-- replicas, kept, ceiling, retired; in a field named by its id each record: granted, spent,
+-- released, expiry, demand.
 --
 -- Whatever else is found under the name of a bucket was not written here, or by a later version: it
 -- is neither taken for a bucket nor overwritten, and the other requests are executed. So nothing is
 -- written about a key before all that is read of it has been checked, and what reads is `pcall`.
 --
--- No value is longer than the 64 bytes up to which Redis keeps a small hash in one piece: so numbers
--- take seven bytes each. They are never negative, fractional or infinite then, whatever is stored.
+-- No value of a bucket is longer than the 64 bytes up to which Redis keeps a small hash in one piece:
+-- so numbers take seven bytes each, but for replicas (three) and retired (four). They are never
+-- negative, fractional or infinite then, whatever is stored.
 --
 -- A call of a function costs as much as some twenty steps of arithmetic here, and packing a number
 -- as much as that. So what every request passes through is written out, and what comes of a spend is
@@ -44,11 +52,15 @@ local call, pcall, pack, unpack, spread =
 local byte, format = string.byte, string.format
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 
-local LIMIT, LIMIT_SIZE = '<dddd', 32
+local MARKER, MARKER_SIZE = '<ddddddc40', 88
+local ENTRY, ENTRY_SIZE = '<c8dd', 24
+local ENROLL = '<c8ddddd'
+local SEAT = '<ddddd'
+local LIMIT, LIMIT_SIZE = '<ddddd', 40
 local REQUEST, TOKENS, TERMS = '<dd', '<d', '<c16dddddddd'
-local FORM = 2
-local PLAIN, PLAIN_SIZE = '<I1I7I7I7I7I7', 36
-local HEADER, HEADER_SIZE = '<I1I7I7I7I7I7I7I7I7I7', 64
+local FORM = 3
+local PLAIN, PLAIN_SIZE = '<I1I7I7I7I7I7I4', 40
+local HEADER, HEADER_SIZE = '<I1I7I7I7I7I7I7I3I7I7I4', 64
 local RECORD, RECORD_SIZE = '<I7I7I7I7I7', 35
 local REPLY = '<ddddddddd'
 
@@ -71,6 +83,12 @@ local CLAIM_MAX = 2 ^ 52
 local STORED_END = 2 ^ 53
 -- birth.rs: AHEAD_MAX, QUARANTINE_MAX
 local AHEAD_MAX, QUARANTINE_MAX = 60000000, 31622400000000
+-- marker.rs: RETIRED_END
+local RETIRED_END = 2 ^ 31
+-- roster.rs
+local PARTS, ENTRIES_MIN, NEWCOMERS_MIN, ENTRIES_MAX, ENTRY_LEASE_MAX = 5040, 4, 10, 64, 86400000000
+-- Records of one key, as far as three bytes count them.
+local REPLICAS_END = 2 ^ 24
 -- Keys that are read at once. Lua passes some thousands.
 local READ_MAX = 1000
 
@@ -94,6 +112,9 @@ end
 local known, quarantine, plains_end = unpack('<ddd', ARGV[1])
 quarantine = min(quarantine, QUARANTINE_MAX)
 local since, emptied, kept_marker
+-- Of the roster; its entries only if there is something to do with them.
+local earliest, latest, retired_parts, ended, entries
+local tells = ARGV[5] ~= ''
 
 -- Birth::lost
 local function lose(after)
@@ -103,19 +124,33 @@ end
 
 local marker, foreign = read('GET', keys[1])
 if marker or foreign then
-  kept_marker = true
-  if marker and #marker >= 16 then
-    since, emptied = unpack('<dd', marker)
+  local size, run_id = marker and #marker - MARKER_SIZE or -1
+  if size >= 0 and size % ENTRY_SIZE == 0 and size <= ENTRIES_MAX * ENTRY_SIZE then
+    since, emptied, earliest, latest, retired_parts, ended, run_id = unpack(MARKER, marker)
+    -- Marker::is_possible
+    kept_marker = since % 1 == 0 and since > 0 and since <= now + AHEAD_MAX
+      and emptied % 1 == 0 and emptied >= 0
+      and ended % 1 == 0 and ended >= emptied and ended <= now + max(quarantine, AHEAD_MAX)
+      and retired_parts % 1 == 0 and retired_parts >= 0 and retired_parts < RETIRED_END
+      and earliest % 1 == 0 and earliest >= 0 and (earliest > 0) == (size > 0)
+      and latest >= earliest and latest <= now + ENTRY_LEASE_MAX + AHEAD_MAX
+    if kept_marker and (tells or earliest > 0 and earliest <= now) then
+      local given = 0
+      entries = {}
+      for place = MARKER_SIZE + 1, #marker, ENTRY_SIZE do
+        local replica, expiry, parts = unpack(ENTRY, marker, place)
+        kept_marker = kept_marker and expiry % 1 == 0 and expiry >= earliest and expiry <= latest
+          and parts % 1 == 0 and parts >= 0
+        given = given + parts
+        entries[#entries + 1] = { replica = replica, expiry = expiry, parts = parts }
+      end
+      kept_marker = kept_marker and given <= PARTS
+    end
   end
-  -- Birth::is_possible
-  if not since or not (
-    since % 1 == 0 and since > 0 and since <= now + AHEAD_MAX
-    and emptied % 1 == 0 and emptied >= 0 and emptied <= now + max(quarantine, AHEAD_MAX)
-  ) then
+  if not kept_marker then
     lose(0)
-  end
-  -- Birth::restarted
-  if kept_marker and string.sub(marker, 17) ~= ARGV[4] then
+  elseif run_id ~= ARGV[4] then
+    -- Marker::restarted
     lose(since)
   end
   -- Birth::meet
@@ -129,16 +164,92 @@ else
   lose(known)
 end
 if not kept_marker then
-  -- Not SET: of those the server counts one for each bucket.
-  call('MSET', keys[1], pack('<dd', since, emptied) .. ARGV[4])
+  -- Roster::new
+  retired_parts, ended, entries = 0, emptied, {}
+end
+
+-- The seat in the reply: kept, parts, due, ended, expiry.
+local seat = string.rep('\0', 40)
+-- Marker::past: what the ledgers know of the roster, before it is told anything.
+local all_retired, last_ended = retired_parts, ended
+if entries then
+  -- Roster::expire
+  local living, packed = {}, { '' }
+  for place = 1, #entries do
+    local entry = entries[place]
+    if entry.expiry > now then
+      living[#living + 1] = entry
+    elseif entry.parts > 0 then
+      retired_parts, ended = retired_parts + entry.parts, max(ended, entry.expiry)
+    end
+  end
+  all_retired, last_ended = retired_parts, ended
+
+  -- Roster::enroll
+  if tells then
+    local replica, lease, works_by, most, leaves, told = unpack(ENROLL, ARGV[5])
+    local others, given, had, expiry, own_entry = {}, 0, 0, 0, nil
+    for place = 1, #living do
+      local entry = living[place]
+      if entry.replica == replica then
+        had, expiry, own_entry = entry.parts, entry.expiry, entry
+      else
+        given = given + entry.parts
+        others[#others + 1] = entry
+      end
+    end
+    local kept, parts, due = 0, 0, 0
+    local late = own_entry and expiry ~= told
+    if late then
+      kept = had
+    elseif leaves == 0 then
+      kept = min(had, works_by)
+    end
+    if kept < had then
+      ended = max(ended, now)
+    end
+    if leaves == 0 and #others < ENTRIES_MAX then
+      local least = ENTRIES_MIN
+      if expiry == 0 then
+        least = NEWCOMERS_MIN
+      end
+      due = min(floor(PARTS / max(#others + 1, least)), most)
+      parts = max(kept, min(due, PARTS - given))
+      expiry = max(expiry, now + min(lease, ENTRY_LEASE_MAX))
+      others[#others + 1] = { replica = replica, expiry = expiry, parts = parts }
+    else
+      if late then
+        others[#others + 1] = own_entry
+      end
+      kept, expiry = 0, 0
+    end
+    living, seat = others, pack(SEAT, kept, parts, due, ended, expiry)
+  end
+
+  earliest, latest = 0, 0
+  for place = 1, #living do
+    local entry = living[place]
+    if earliest == 0 or entry.expiry < earliest then
+      earliest = entry.expiry
+    end
+    latest = max(latest, entry.expiry)
+    packed[place + 1] = pack(ENTRY, entry.replica, entry.expiry, entry.parts)
+  end
+  packed[1] = pack('<dddddd', since, emptied, earliest, latest, retired_parts, ended) .. ARGV[4]
+  packed = table.concat(packed)
+  if packed ~= marker then
+    -- Not SET: of those the server counts one for each bucket.
+    call('MSET', keys[1], packed)
+  end
 end
 
 -- Of the request at hand: the request, its limit, the ledger, the stored record of a lease (or
 -- false), and the names of records that are over.
 local plain, cost, tokens, id, known_granted, known_spent, known_released, wanted, needed, lease,
   known_expiry, wish
-local limit, drain, weight, tick, capacity, full, tokens_max
-local level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling
+local limit, drain, weight, tick, capacity, grantable, advance
+local grantable_level, advance_time, tokens_max
+local level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling, retired
 local own, ended_names
 
 -- Bucket::drain
@@ -207,6 +318,20 @@ local function charge(tokens)
   end
 end
 
+-- Ledger::retire. The product of two numbers that are so large might not be exact.
+local function retire()
+  local parts = all_retired - retired
+  if parts < 0 then
+    parts = all_retired
+  end
+  retired = all_retired
+  if parts > 0 and advance > 0 then
+    drain_to(last_ended)
+    local tokens = floor(advance / PARTS) * parts + floor(advance % PARTS * parts / PARTS)
+    charge(tokens)
+  end
+end
+
 -- Whether numbers of a record can be. Counts only grow, and none is spent or released that was not
 -- granted.
 local function is_record(granted, spent, released, expiry)
@@ -251,7 +376,7 @@ end
 
 -- Ledger::wait_for
 local function wait_for(missing)
-  local allowed = capacity - (outstanding + missing)
+  local allowed = grantable - (outstanding + missing)
   if allowed < 0 then
     return HELD
   end
@@ -268,9 +393,12 @@ local function read_request(place)
   number, cost, place = unpack(REQUEST, requests, place)
   if number ~= limit then
     limit = number
-    drain, weight, tick, capacity = unpack(LIMIT, limits, limit * LIMIT_SIZE + 1)
+    drain, weight, tick, capacity, grantable = unpack(LIMIT, limits, limit * LIMIT_SIZE + 1)
     -- As a level; and the most tokens of which a level is exact.
-    full, tokens_max = capacity * weight, floor(LEVEL_END / weight) - 1
+    grantable_level, tokens_max = grantable * weight, floor(LEVEL_END / weight) - 1
+    -- ledger.rs: advance_drained_in
+    advance = capacity - grantable
+    advance_time = min(ceil(advance * weight / drain) * tick, FOREVER)
   end
   lease = 0
   if cost == LEASE then
@@ -288,7 +416,7 @@ local function read_plain()
     return false
   end
   local form
-  form, level, at, weighed, kept, ceiling = unpack(PLAIN, plain)
+  form, level, at, weighed, kept, ceiling, retired = unpack(PLAIN, plain)
   outstanding, demand, next_expiry, replicas = 0, 0, 0, 0
   return level < STORED_END and at < STORED_END and weighed > 0 and weighed < STORED_END
     and kept < STORED_END and ceiling < STORED_END
@@ -321,10 +449,10 @@ local function read_hash(key)
     return false, true
   end
   local form
-  form, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling =
+  form, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling, retired =
     unpack(HEADER, header)
   local is_bucket = level < STORED_END and at < STORED_END and outstanding < STORED_END
-    and demand < STORED_END and weighed > 0 and weighed < STORED_END and replicas < STORED_END
+    and demand < STORED_END and weighed > 0 and weighed < STORED_END
     and kept < STORED_END and ceiling < STORED_END
   return is_bucket, not is_bucket
 end
@@ -340,7 +468,8 @@ local function write_hash(key, record, lengthen)
     end
   end
   local header = pack(
-    HEADER, FORM, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling
+    HEADER, FORM, level, at, outstanding, demand, next_expiry, weighed, replicas, kept, ceiling,
+    retired
   )
   if record then
     call('HSET', key, 'h', header, id, record)
@@ -398,9 +527,9 @@ local function lease_out()
   demand = demand - wished + wish
 
   -- Ledger::grant
-  local share = capacity
+  local share = grantable
   if demand > 0 then
-    share = floor(capacity / demand) * wish + floor(capacity % demand * wish / demand)
+    share = floor(grantable / demand) * wish + floor(grantable % demand * wish / demand)
   end
   local target = needed
   if share > target then
@@ -414,8 +543,8 @@ local function lease_out()
   if asked > 0 then
     local grant = 0
     -- Ledger::free
-    if level < full then
-      grant = max(0, min(asked, floor((full - level) / weight) - outstanding))
+    if level < grantable_level then
+      grant = max(0, min(asked, floor((grantable_level - level) / weight) - outstanding))
     end
     granted, outstanding, held = granted + grant, outstanding + grant, held + grant
     if grant < asked then
@@ -440,6 +569,9 @@ local function lease_out()
   end
   if not own then
     replicas = replicas + 1
+    if replicas == REPLICAS_END then
+      return nil
+    end
   end
   return status, granted, expiry, wait, pack(RECORD, granted, spent, released, expiry, wish)
 end
@@ -449,7 +581,7 @@ local value, until_ms
 
 -- Stores a ledger that has had no record. Returns false if there is a hash, which nobody knew of.
 local function write_plain(key, lengthen)
-  value = pack(PLAIN, FORM, level, at, weighed, kept, ceiling)
+  value = pack(PLAIN, FORM, level, at, weighed, kept, ceiling, retired)
   if plain and not lengthen then
     return call('SET', key, value, 'KEEPTTL')
   end
@@ -480,15 +612,27 @@ local function exchange(key, in_hash)
     end
     if at < emptied then
       count_as_spent(exact_ceiling())
+      retired = 0
+    end
+    if retired ~= all_retired then
+      retire()
     end
     if replicas > 0 and next_expiry <= now and not expire(key) then
       return UNREADABLE
     end
   else
     level, at, outstanding, demand, next_expiry = 0, now, 0, 0, 0
-    weighed, replicas, kept, ceiling = weight, 0, 0, capacity
+    weighed, replicas, kept, ceiling, retired = weight, 0, 0, capacity, all_retired
     if emptied > 0 then
       count_as_spent(capacity)
+    end
+    -- Ledger::open
+    if advance > 0 and last_ended > 0 then
+      if emptied == 0 then
+        at = last_ended
+      end
+      drain_to(last_ended)
+      charge(advance)
     end
   end
   if now > at then
@@ -503,13 +647,14 @@ local function exchange(key, in_hash)
   local record
   if cost >= 0 then
     -- Ledger::spend; of Ledger::free, in level units
-    if (cost + outstanding) * weight <= full - level or cost == 0 then
+    if (cost + outstanding) * weight <= grantable_level - level or cost == 0 then
       level, status = level + cost * weight, SPENT
     else
       status, wait = DENIED, wait_for(cost)
     end
   elseif cost == CHARGE then
     charge(tokens)
+    wait = wait_for(1)
   elseif cost == FORGIVE then
     -- Ledger::forgive
     if at > now then
@@ -534,6 +679,9 @@ local function exchange(key, in_hash)
   -- Ledger::lifetime. Never shortened: another's lease may run longer than this one. Lengthened
   -- by up to half as much again, so that most calls need not lengthen it.
   local forget = now + full_in
+  if full_in > 0 then
+    forget = forget + advance_time
+  end
   if lease > 0 then
     forget = forget + lease + LIFETIME_MARGIN
   end
@@ -551,7 +699,7 @@ local function exchange(key, in_hash)
     return nil
   end
   -- Ledger::free
-  local uncharged = full - level
+  local uncharged = grantable_level - level
   local free = (uncharged - uncharged % weight) / weight - outstanding
   if free < 0 then
     free = 0
@@ -568,7 +716,7 @@ for first = 2, plains_end + 1, READ_MAX do
   end
 end
 
-local replies = { pack('<ddd', since, emptied, now) }
+local replies = { pack('<ddd', since, emptied, now) .. seat }
 local answered = {}
 -- The last spend on a key of which nothing was stored, and what came of it. The same comes of the next.
 local new_limit, new_cost, new_value, new_until, new_reply

@@ -12,7 +12,9 @@
 //! One [`Call`] carries many requests, which share a birth marker. All its keys lie in one slot of
 //! a cluster, because their names begin with the same hash tag; [`Names`] makes them.
 
-use leasehold_core::{Birth, Limit, Micros, Reply, Request, Scale, Status, StoreTime, Wait};
+use leasehold_core::{
+    Birth, Enroll, Limit, Micros, PARTS, Reply, Request, Scale, Seat, Status, StoreTime, Wait,
+};
 
 pub use crate::names::Names;
 
@@ -25,10 +27,12 @@ pub struct Call {
     keys: Vec<Vec<u8>>,
     /// The known birth of the store, then how many buckets, from the first, may be strings.
     birth: Vec<u8>,
-    scales: Vec<(Scale, u64)>,
+    scales: Vec<(Scale, u64, u64)>,
     limits: Vec<u8>,
     requests: Vec<u8>,
     server: RunId,
+    /// Empty if the roster is told nothing.
+    enroll: Vec<u8>,
 }
 
 /// The script's answer to a [`Call`], decoded.
@@ -38,6 +42,8 @@ pub struct Decoded {
     pub birth: Birth,
     /// The store's clock when it answered.
     pub now: StoreTime,
+    /// The answer of the roster, if the call told it something.
+    pub seat: Option<Seat>,
     /// One reply for each request, in their order.
     pub replies: Vec<Reply>,
 }
@@ -68,7 +74,25 @@ impl Call {
             limits: Vec::new(),
             requests: Vec::new(),
             server,
+            enroll: Vec::new(),
         })
+    }
+
+    /// Tells the roster of the store this. A lease of more than is granted asks for as much as
+    /// is granted.
+    pub fn enroll(&mut self, enroll: &Enroll) {
+        self.enroll.clear();
+        self.enroll.extend_from_slice(&enroll.replica.to_le_bytes());
+        let numbers = [
+            enroll.lease.0.min(SENT_MAX),
+            enroll.parts.into(),
+            enroll.most.into(),
+            enroll.leaves.into(),
+            enroll.known.as_micros().min(SENT_MAX),
+        ];
+        for number in numbers {
+            put(&mut self.enroll, "enroll", number).expect("small numbers");
+        }
     }
 
     /// Adds a request for the bucket `key`, which `limit` limits.
@@ -115,8 +139,16 @@ impl Call {
     }
 
     /// `ARGV` of the script.
-    pub fn arguments(&self) -> [&[u8]; 4] {
-        [&self.birth, &self.limits, &self.requests, &self.server.0]
+    pub fn arguments(&self) -> [&[u8]; 5] {
+        let Self {
+            birth,
+            limits,
+            requests,
+            server,
+            enroll,
+            ..
+        } = self;
+        [birth, limits, requests, &server.0, enroll]
     }
 
     /// Reads what the script answered to this call. A reply with a number that cannot be counts as
@@ -126,20 +158,22 @@ impl Call {
     ///
     /// [`DecodeError`] if it is not an answer to this call.
     pub fn decode(&self, answer: &[u8]) -> Result<Decoded, DecodeError> {
-        let expected = (BIRTH_NUMBERS + self.len() * REPLY_NUMBERS) * NUMBER;
+        let expected = (HEAD_NUMBERS + self.len() * REPLY_NUMBERS) * NUMBER;
         let mut numbers = Numbers::of(answer, expected)?;
         let (birth, now) = numbers.birth()?;
+        let seat = numbers.seat(now)?;
         let replies = (0..self.len()).map(|_| numbers.next_reply(now));
         Ok(Decoded {
             birth,
             now,
+            seat: (!self.enroll.is_empty()).then_some(seat),
             replies: replies.collect::<Result<_, _>>()?,
         })
     }
 
     /// The place of `limit` in the table of limits, where it is entered if it is new.
     fn place_of(&mut self, limit: &Limit) -> u64 {
-        let entry = (*limit.scale(), limit.capacity());
+        let entry = (*limit.scale(), limit.capacity(), limit.grantable());
         // A call has few limits, and neighbours mostly share one, so the search begins at the end.
         let known = self.scales.iter().rposition(|known| *known == entry);
         let place = known.unwrap_or_else(|| {
@@ -154,17 +188,24 @@ impl Call {
 /// The run id of a server process: it chooses one when it starts, so it has another after each
 /// restart.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RunId(Vec<u8>);
+pub struct RunId([u8; RUN_ID_SIZE]);
 
 impl RunId {
     /// The run id in the answer to `INFO server`, empty if the server gives none. All servers
     /// without a run id look the same: a restart is then noticed only if the server has lost its
     /// keys.
+    ///
+    /// It has 40 characters. A shorter one is filled up with zeros, because what follows it in the
+    /// marker has its place behind so many; of a longer one, the last 40 count.
     pub fn from_info(info: &[u8]) -> Self {
         let line = info
             .split(|byte| *byte == b'\n')
             .find_map(|line| line.strip_prefix(b"run_id:"));
-        Self(line.unwrap_or_default().trim_ascii().to_vec())
+        let line = line.unwrap_or_default().trim_ascii();
+        let line = &line[line.len().saturating_sub(RUN_ID_SIZE)..];
+        let mut run_id = [0; RUN_ID_SIZE];
+        run_id[..line.len()].copy_from_slice(line);
+        Self(run_id)
     }
 }
 
@@ -219,7 +260,8 @@ fn put_limit(bytes: &mut Vec<u8>, limit: &Limit) -> Result<(), EncodeError> {
     put(bytes, "drain", scale.drain)?;
     put(bytes, "weight", scale.weight)?;
     put(bytes, "tick", scale.tick)?;
-    put(bytes, "capacity", limit.capacity())
+    put(bytes, "capacity", limit.capacity())?;
+    put(bytes, "grantable", limit.grantable())
 }
 
 fn put_request(bytes: &mut Vec<u8>, limit: u64, request: &Request) -> Result<(), EncodeError> {
@@ -274,6 +316,30 @@ impl<'a> Numbers<'a> {
         let since = self.time("since")?;
         let emptied = self.time("emptied")?;
         Ok((Birth { since, emptied }, self.time("now")?))
+    }
+
+    fn seat(&mut self, now: StoreTime) -> Result<Seat, DecodeError> {
+        let kept = self.parts("kept parts")?;
+        let parts = self.parts("parts")?;
+        if kept > parts {
+            let (field, value) = ("kept parts", f64::from(kept));
+            return Err(DecodeError::Number { field, value });
+        }
+        Ok(Seat {
+            kept,
+            parts,
+            due: self.parts("due parts")?,
+            ended: self.time("ended")?,
+            expiry: self.time("seat's expiry")?,
+            now,
+        })
+    }
+
+    fn parts(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        let value = self.double();
+        let parts = u32::try_from(whole(field, value)?).ok();
+        let parts = parts.filter(|parts| *parts <= PARTS);
+        parts.ok_or(DecodeError::Number { field, value })
     }
 
     fn next_reply(&mut self, now: StoreTime) -> Result<Reply, DecodeError> {
@@ -368,12 +434,14 @@ const STATUSES: [Status; 9] = [
     Status::Forgiven,
 ];
 
+/// Characters of a run id.
+const RUN_ID_SIZE: usize = 40;
 /// Bytes of a double.
 const NUMBER: usize = 8;
 /// Known and quarantine.
 const BIRTH_SENT: usize = 2;
-/// Since, emptied and now.
-const BIRTH_NUMBERS: usize = 3;
+/// Since, emptied and now, and the five numbers of the seat.
+const HEAD_NUMBERS: usize = 8;
 /// Status to demand.
 const REPLY_NUMBERS: usize = 9;
 /// In place of the cost in a request for a lease.
@@ -416,6 +484,17 @@ mod tests {
         call
     }
 
+    fn enroll() -> Enroll {
+        Enroll {
+            replica: 0x0102_0304_0506_0708,
+            lease: Micros(u64::MAX),
+            parts: 7,
+            most: u32::MAX,
+            leaves: true,
+            known: StoreTime::from_micros(77),
+        }
+    }
+
     fn answer(numbers: &[f64]) -> Vec<u8> {
         numbers
             .iter()
@@ -423,8 +502,10 @@ mod tests {
             .collect()
     }
 
-    const GOOD: [f64; 21] = [
+    /// Of a call that tells the roster something.
+    const GOOD: [f64; 26] = [
         7.0, 0.0, 9.0, // birth and now
+        5.0, 7.0, 1260.0, 8.0, 20.0, // seat
         4.0, 0.0, 0.0, 0.0, 9.0, 100_000.0, 0.0, 0.0, 0.0, // spent
         5.0, 0.0, 0.0, -1.0, 0.0, 0.0, 10.0, 3.0, 2.0, // denied, held by others
     ];
@@ -461,10 +542,10 @@ mod tests {
         }
     }
 
-    /// Checks that a number at `place` was refused: the whole answer if it is of the birth or the
-    /// time, otherwise the one of the two replies that it is in.
+    /// Checks that a number at `place` was refused: the whole answer if it is of the birth, the
+    /// time or the seat, otherwise the one of the two replies that it is in.
     fn assert_refused(decoded: Result<Decoded, DecodeError>, place: usize) {
-        let Some(place) = place.checked_sub(BIRTH_NUMBERS) else {
+        let Some(place) = place.checked_sub(HEAD_NUMBERS) else {
             assert!(matches!(decoded, Err(DecodeError::Number { .. })));
             return;
         };
@@ -477,13 +558,13 @@ mod tests {
 
     #[test]
     fn a_number_that_counts_nothing_is_refused_wherever_it_stands() {
-        let held = 15;
+        let held = 20;
         for place in 0..GOOD.len() {
             for bad in [f64::NAN, f64::INFINITY, -1.0, -0.5, 0.5, TAKEN_END, 1e300] {
                 let mut numbers = GOOD;
                 numbers[place] = bad;
                 let decoded = call().decode(&answer(&numbers));
-                let wait = place == 6 || place == held;
+                let wait = place == 11 || place == held;
                 if wait && bad.to_bits() == HELD.to_bits() {
                     decoded.unwrap();
                 } else {
@@ -495,7 +576,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_sent_back_is_refused() {
-        let returned = [0, 1, 2, 4, 5];
+        let returned = [0, 1, 2, 6, 7, 9, 10];
         for place in returned {
             let end = TAKEN_END / 2.0;
             let mut numbers = GOOD;
@@ -510,7 +591,7 @@ mod tests {
     #[test]
     fn an_unknown_status_is_refused() {
         let mut numbers = GOOD;
-        numbers[3] = 9.0;
+        numbers[HEAD_NUMBERS] = 9.0;
         assert_eq!(
             call().decode(&answer(&numbers)),
             Err(DecodeError::Status(9))
@@ -560,10 +641,73 @@ mod tests {
     #[test]
     fn requests_of_one_limit_share_its_entry() {
         let call = call();
-        let [birth, limits, requests, server] = call.arguments();
+        let [birth, limits, requests, server, enroll] = call.arguments();
         assert_eq!(birth, answer(&[7.0, 1.0, 2.0]));
-        assert_eq!(limits, answer(&[1.0, 100_000.0, 1.0, 10.0]));
+        assert_eq!(limits, answer(&[1.0, 100_000.0, 1.0, 10.0, 10.0]));
         assert_eq!(requests, answer(&[0.0, 1.0, 0.0, 1.0]));
-        assert_eq!(server, b"0123abcd");
+        assert_eq!(server, [b"0123abcd".as_slice(), &[0; 32]].concat());
+        assert_eq!(enroll, b"");
+    }
+
+    #[test]
+    fn limits_that_differ_in_their_advance_alone_have_an_entry_each() {
+        let mut call = call();
+        let limit = "10/s advance 3".parse().unwrap();
+        call.push(b"key".to_vec(), &limit, &Request::Spend { cost: 1 })
+            .unwrap();
+        let [_, limits, requests, ..] = call.arguments();
+        assert_eq!(limits[40..], answer(&[1.0, 100_000.0, 1.0, 10.0, 7.0]));
+        assert_eq!(requests[32..], answer(&[1.0, 1.0]));
+    }
+
+    #[test]
+    fn the_roster_is_told_what_there_is_to_tell_and_its_answer_is_read_then_alone() {
+        let mut call = call();
+        assert_eq!(call.decode(&answer(&GOOD)).unwrap().seat, None);
+        call.enroll(&enroll());
+        call.enroll(&enroll());
+        let [.., told] = call.arguments();
+        assert_eq!(told[..8], [8, 7, 6, 5, 4, 3, 2, 1]);
+        let lease = TAKEN_END / 2.0 - 1.0;
+        assert_eq!(told[8..], answer(&[lease, 7.0, 4_294_967_295.0, 1.0]));
+        let expected = Seat {
+            kept: 5,
+            parts: 7,
+            due: 1260,
+            ended: StoreTime::from_micros(8),
+            expiry: StoreTime::from_micros(20),
+            now: StoreTime::from_micros(9),
+        };
+        assert_eq!(call.decode(&answer(&GOOD)).unwrap().seat, Some(expected));
+    }
+
+    #[test]
+    fn more_parts_than_there_are_make_no_seat() {
+        let most = f64::from(PARTS);
+        for (seat, is_one) in [
+            ([0.0, most, most], true),
+            ([most, most, most], true),
+            ([8.0, 7.0, most], false),
+            ([0.0, most + 1.0, most], false),
+            ([0.0, most, most + 1.0], false),
+            ([0.0, most, 4_294_967_296.0], false),
+        ] {
+            let mut numbers = GOOD;
+            numbers[3..6].copy_from_slice(&seat);
+            let read = call().decode(&answer(&numbers));
+            assert_eq!(read.is_ok(), is_one, "{seat:?}: {read:?}");
+        }
+    }
+
+    /// Numbers that follow it in the marker would be read from the wrong place.
+    #[test]
+    fn a_run_id_has_its_size_whatever_the_server_says() {
+        let run_id = |said: &str| RunId::from_info(format!("run_id:{said}\r\n").as_bytes());
+        let (usual, other) = ("a".repeat(40), "b".repeat(40));
+        assert_eq!(run_id(&usual).0, *usual.as_bytes());
+        assert_ne!(run_id(&usual), run_id(&other));
+        assert_ne!(run_id(&format!("{usual}1")), run_id(&format!("{usual}2")));
+        assert_eq!(run_id("").0, [0; 40]);
+        assert_eq!(RunId::from_info(b"").0, [0; 40]);
     }
 }

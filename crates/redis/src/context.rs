@@ -58,6 +58,9 @@ impl StoreContext {
         let known = StoreTime::from_micros(known);
         let call = codec::Call::new(marker, known, quarantine, server);
         let mut call = call.expect("neither is larger than what can be sent");
+        if let Some(enroll) = &batch.enroll {
+            call.enroll(enroll);
+        }
         // Neighbours mostly share a limit.
         let mut last = None;
         let mut sent = Vec::with_capacity(batch.calls.len());
@@ -124,6 +127,7 @@ impl Encoded {
         };
         Ok(Answer {
             birth: decoded.birth,
+            seat: decoded.seat,
             replies: self.sent.iter().map(reply).collect(),
         })
     }
@@ -152,6 +156,7 @@ mod tests {
             partition: 0,
             known_birth: StoreTime::from_micros(u64::MAX),
             quarantine: Micros(u64::MAX),
+            enroll: None,
             limits: [limit].into(),
             calls: requests
                 .iter()
@@ -181,6 +186,7 @@ mod tests {
             let sent = requests.iter().filter(|request| **request == good).count();
             assert_eq!(encoded.call.len(), sent);
             let mut numbers = vec![7.0, 0.0, 9.0];
+            numbers.extend([0.0; 5]);
             for _ in 0..sent {
                 numbers.extend([4.0, 0.0, 0.0, 0.0, 9.0, 1.0, 0.0, 0.0, 0.0]);
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use leasehold_cache::{Entry, KeyRef, LimitId, OwnedEntry};
-use leasehold_core::{Birth, Instant, Limit, Micros, Reply, Request, StoreTime};
+use leasehold_core::{Birth, Enroll, Instant, Limit, Micros, Reply, Request, Seat, StoreTime};
 use thiserror::Error;
 
 use crate::fallback::FailurePolicy;
@@ -34,6 +34,8 @@ pub struct Batch {
     /// How long a store that has forgotten its leases must wait before it grants again: the longest
     /// lease that any replica asks for.
     pub quarantine: Micros,
+    /// The message of this replica to the roster, if there is one.
+    pub enroll: Option<Enroll>,
     /// All limits; a call names its own by position.
     pub limits: Arc<[NamedLimit]>,
     /// The calls, executed in this order: one about a key, or several spends on it.
@@ -88,6 +90,17 @@ impl Call {
         Self { request, ticket }
     }
 
+    /// A report of tokens that were spent of the advance of the entry's key.
+    pub(crate) fn report(entry: Arc<Entry>, tokens: u64) -> Self {
+        Self::about(entry, Request::Charge { tokens }, REPORT)
+    }
+
+    /// Whether it reports what was spent of an advance. Other charges are of tokens that were
+    /// admitted without the store.
+    pub(crate) fn is_report(&self) -> bool {
+        matches!(self.request, Request::Charge { .. }) && self.number() == REPORT
+    }
+
     /// The key that the request is about.
     pub fn key(&self) -> KeyRef<'_> {
         self.ticket.entry.key()
@@ -111,11 +124,16 @@ impl Call {
     }
 }
 
+/// The number of a call that is a report.
+const REPORT: u64 = u64::MAX;
+
 /// The store's answer to a batch.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The store's birth.
     pub birth: Birth,
+    /// The answer of the roster, if the batch told it something.
+    pub seat: Option<Seat>,
     /// One reply per call, in order.
     pub replies: Vec<Reply>,
 }

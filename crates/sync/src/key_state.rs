@@ -21,6 +21,7 @@ use leasehold_core::{
     Decided, Instant, LeaseRequest, Reason, RecordId, Reply, Request, Retry, SplitMix64, Verdict,
 };
 
+use crate::advance_account::AdvanceAccount;
 use crate::batch::Call;
 use crate::clock_drift::ClockDrift;
 use crate::demand::KeyDemand;
@@ -64,6 +65,10 @@ pub(crate) struct KeyState<W> {
     refusal: Option<Refusal>,
     /// Present while the key is in fallback, and until the store has charged what it admitted then.
     fallback: Option<Box<Fallback>>,
+    /// The account of what was spent of the replica's advance of the key.
+    pub(crate) advance: AdvanceAccount,
+    /// When something is to be reported of that, if it is queued for it.
+    pub(crate) report_at: Option<Instant>,
     /// Present since the store last answered without serving the key.
     pub(crate) unserved: Option<Unserved>,
 }
@@ -129,6 +134,15 @@ pub(crate) enum Next {
     Nothing,
 }
 
+/// The consequences of the store's reply to a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Replied {
+    /// The next thing that the key wants; `None`: what it wanted before.
+    pub(crate) next: Option<Next>,
+    /// Tokens of its advance that are restored.
+    pub(crate) restored: u64,
+}
+
 impl<W: Waiter> KeyState<W> {
     pub(crate) fn new(entry: OwnedEntry, partition: u32, sizing: &Sizing, now: Instant) -> Self {
         Self {
@@ -146,6 +160,8 @@ impl<W: Waiter> KeyState<W> {
             queue: WaitQueue::new(),
             refusal: None,
             fallback: None,
+            advance: AdvanceAccount::default(),
+            report_at: None,
             unserved: None,
         }
     }
@@ -265,9 +281,62 @@ impl<W: Waiter> KeyState<W> {
         self.plan.retry_at()
     }
 
-    /// How many calls are in flight, central spends among them.
+    /// How many calls are in flight, central spends and reports among them.
     pub(crate) fn calls_in_flight(&self) -> usize {
-        usize::from(self.in_flight) + self.queue.asking()
+        usize::from(self.in_flight) + self.queue.asking() + usize::from(self.advance.is_telling())
+    }
+
+    /// Handles a request that was allowed by the replica's advance. Returns how many tokens are
+    /// used of that.
+    pub(crate) fn handle_advanced(
+        &mut self,
+        cost: u32,
+        context: &mut Context<'_>,
+        now: Instant,
+    ) -> u64 {
+        self.demand.handle_request(cost);
+        self.meter_denied(cost);
+        context.tokens.granted(cost.into());
+        context.tokens.spent(cost.into());
+        self.advance.spend(cost.into(), now);
+        self.advance.used()
+    }
+
+    /// How long the last refusal lasts.
+    pub(crate) fn refused_for(&self, now: Instant) -> Duration {
+        self.refusal
+            .map_or(Duration::ZERO, |refusal| refusal.until().since(now))
+    }
+
+    /// The report to send, if there is something to report.
+    pub(crate) fn poll_report(&mut self) -> Option<Call> {
+        let tokens = self.advance.poll_report()?;
+        Some(Call::report(Arc::clone(&self.entry), tokens))
+    }
+
+    /// Handles the store's reply to a report of `tokens`. Returns how many are restored.
+    fn handle_reported(
+        &mut self,
+        tokens: u64,
+        reply: &Reply,
+        sent: Instant,
+        context: &Context<'_>,
+        now: Instant,
+    ) -> u64 {
+        let restored = self.advance.handle_reported(tokens, reply.free, now);
+        self.entry.set_full_at(now + reply.full_in.as_duration());
+        if restored == 0 && self.advance.is_unrestored() && !self.is_in_fallback() {
+            let known = replies::known_wait(reply, &context.sizing.limit);
+            if let Some(until) = known.map(|wait| sent + wait)
+                && until > now
+            {
+                // There is no room at the store for a single token.
+                let more = self.entry.lease.view(now).live.saturating_add(1);
+                self.entry.deny(more, until);
+                self.refusal = Some(Refusal::new(until, 1, now));
+            }
+        }
+        restored
     }
 
     /// The cost of the central spend that is the next call, if it is one. It goes whatever else is
@@ -462,14 +531,21 @@ impl<W: Waiter> KeyState<W> {
         context: &mut Context<'_>,
         verdicts: &mut Verdicts<W>,
         now: Instant,
-    ) -> Next {
+    ) -> Replied {
         let request = &call.request;
+        if call.is_report() {
+            return self.handle_report_reply(call, reply, sent, context, now);
+        }
         self.handle_returned(call);
         if !reply.answers(request) {
             // There is no reason to ask again at once: a store that answers so is in no good state.
             self.handle_failure(call, Duration::ZERO, context, verdicts, now);
-            return Next::Alarm(context.sizing.interval);
+            return Replied {
+                next: Some(Next::Alarm(context.sizing.interval)),
+                restored: 0,
+            };
         }
+        let restored = self.advance.restore(reply.free, sent);
         let mut handler = ReplyHandler {
             key: self,
             reply,
@@ -486,7 +562,34 @@ impl<W: Waiter> KeyState<W> {
             Request::Lease(request) => handler.handle_leased(request),
         };
         self.forgive_again(sent, context);
-        next
+        Replied {
+            next: Some(next),
+            restored,
+        }
+    }
+
+    /// Handles the store's reply to a report, or one that no ledger would give.
+    fn handle_report_reply(
+        &mut self,
+        call: &Call,
+        reply: &Reply,
+        sent: Instant,
+        context: &Context<'_>,
+        now: Instant,
+    ) -> Replied {
+        let restored = match call.request {
+            Request::Charge { tokens } if reply.answers(&call.request) => {
+                self.handle_reported(tokens, reply, sent, context, now)
+            }
+            _ => {
+                self.advance.handle_failure();
+                0
+            }
+        };
+        Replied {
+            next: None,
+            restored,
+        }
     }
 
     /// Whether the store does not serve the key, and is not to be asked about it now.
@@ -546,6 +649,10 @@ impl<W: Waiter> KeyState<W> {
 
     /// A call is over that decided nothing. The request that a central spend was for waits again.
     fn end_call(&mut self, call: &Call) {
+        if call.is_report() {
+            self.advance.handle_failure();
+            return;
+        }
         self.handle_returned(call);
         self.queue.put_back(call.number());
     }

@@ -9,12 +9,15 @@
 //! tokio driver and the simulator drive the same [`Syncer`], and decide by the same
 //! [`RequestPath`].
 
+mod advance_account;
+mod advance_right;
 mod batch;
 mod breaker;
 mod call_queue;
 mod clock_drift;
 mod demand;
 mod demand_meter;
+mod enrollment;
 mod fallback;
 mod key_state;
 mod keys;
@@ -25,6 +28,7 @@ mod pace;
 mod partition;
 mod partitions;
 mod plan;
+mod report_queue;
 mod request_path;
 mod shortest;
 mod store_status;

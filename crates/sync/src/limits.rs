@@ -8,10 +8,12 @@
 //! as it is until the next such event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold_cache::LimitId;
 use leasehold_core::Instant;
 
+use crate::advance_right::quarantine;
 use crate::batch::NamedLimit;
 use crate::fallback::{FailurePolicy, Fleet, divide};
 use crate::tuning::{Sizing, Tuning};
@@ -23,6 +25,8 @@ pub(crate) struct Limits {
     /// By limit: the local limit. `None` if the limit is closed then, or no local limit was needed
     /// yet.
     local: Vec<Option<Sizing>>,
+    /// The longest quarantine of the advances of all limits, if any has an advance.
+    longest_quarantine: Option<Duration>,
     fleet: Fleet,
     pub(crate) tuning: Tuning,
 }
@@ -31,6 +35,7 @@ impl Limits {
     pub(crate) fn new(named: Arc<[NamedLimit]>, tuning: Tuning) -> Self {
         Self {
             sizings: sizings(&named, &tuning),
+            longest_quarantine: longest_quarantine(&named),
             named,
             local: Vec::new(),
             fleet: Fleet::new(),
@@ -48,6 +53,7 @@ impl Limits {
         let new = named.iter().map(|limit| &limit.name);
         assert!(old.eq(new), "keys name limits by position");
         self.sizings = sizings(&named, &self.tuning);
+        self.longest_quarantine = longest_quarantine(&named);
         self.named = named;
         self.divide_all();
     }
@@ -62,6 +68,16 @@ impl Limits {
 
     pub(crate) fn sizing(&self, LimitId(index): LimitId) -> &Sizing {
         &self.sizings[index as usize]
+    }
+
+    /// Whether any limit has an advance.
+    pub(crate) fn has_advances(&self) -> bool {
+        self.longest_quarantine.is_some()
+    }
+
+    /// The longest time in which a limit certainly yields its advance.
+    pub(crate) fn longest_quarantine(&self) -> Duration {
+        self.longest_quarantine.unwrap_or(Duration::ZERO)
     }
 
     /// The sizes by which a batch was made that took `then` along, if they are not those of now.
@@ -114,6 +130,11 @@ impl Limits {
             }
         }
     }
+}
+
+fn longest_quarantine(limits: &[NamedLimit]) -> Option<Duration> {
+    let advancing = limits.iter().filter(|named| named.limit.advance() > 0);
+    advancing.map(|named| quarantine(&named.limit)).max()
 }
 
 /// The sizes of each limit under this tuning.

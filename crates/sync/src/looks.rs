@@ -87,6 +87,11 @@ impl Refusal {
         (self.is_long() && !left.is_zero()).then_some(left)
     }
 
+    /// When the denial ends.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
     /// Whether the denial goes with a key that is forgotten, because no look would find out whether
     /// it still holds.
     pub(crate) fn ends_with_key(&self, now: Instant) -> bool {

@@ -17,7 +17,9 @@ use leasehold_core::{Instant, SplitMix64};
 use crate::breaker::Breaker;
 use crate::call_queue::CallQueue;
 use crate::clock_drift::ClockDrift;
+use crate::enrollment::Enrollment;
 use crate::pace::Pace;
+use crate::report_queue::ReportQueue;
 use crate::shortest::Shortest;
 use crate::tuning::Tuning;
 
@@ -44,6 +46,9 @@ pub(crate) struct Partition {
     pub(crate) breaker: Breaker,
     pub(crate) clock: ClockDrift,
     pub(crate) shortest: Shortest,
+    /// Keys of whose advances something is to be reported.
+    pub(crate) reports: ReportQueue,
+    pub(crate) enrollment: Enrollment,
 }
 
 impl Partition {
@@ -93,9 +98,28 @@ impl Partition {
         }
     }
 
+    /// When a batch is to go for a report, or to tell the roster, though no key wants a call.
+    fn next_for_advances(&self, tuning: &Tuning, closing: bool, now: Instant) -> Option<Instant> {
+        if self.breaker.is_open() {
+            return None;
+        }
+        let told = self.enrollment.due(tuning.lease_max, closing, now);
+        let reported = self.reports.next();
+        let next = told.into_iter().chain(reported).min()?;
+        Some(next.max(self.pace.next()))
+    }
+
     /// Whether a batch may go now to a store at this `distance` that is not away.
-    pub(crate) fn may_send(&self, tuning: &Tuning, distance: Duration, now: Instant) -> bool {
-        self.has_room(tuning) && self.next_batch(tuning, distance) <= now
+    pub(crate) fn may_send(
+        &self,
+        tuning: &Tuning,
+        distance: Duration,
+        closing: bool,
+        now: Instant,
+    ) -> bool {
+        let due = self.next_for_advances(tuning, closing, now);
+        let is_due = due.is_some_and(|due| due <= now);
+        self.has_room(tuning) && (is_due || self.next_batch(tuning, distance) <= now)
     }
 
     /// The key in `slot` wants a call, and requests wait for it or not.
@@ -124,19 +148,25 @@ impl Partition {
         &self,
         tuning: &Tuning,
         distance: Duration,
+        closing: bool,
         now: Instant,
     ) -> Option<Instant> {
         if !self.answered_here.is_empty() {
             return Some(self.pace.next());
         }
         let tries = self.breaker.is_open() && !self.in_fallback.is_empty();
+        if !self.has_room(tuning) {
+            return None;
+        }
         let waits = !self.calling.is_empty() || tries;
-        (waits && self.has_room(tuning)).then(|| {
+        let called = waits.then(|| {
             let next = self.next_batch(tuning, distance);
             self.breaker
                 .blocked_until(now)
                 .map_or(next, |at| at.max(next))
-        })
+        });
+        let advances = self.next_for_advances(tuning, closing, now);
+        called.into_iter().chain(advances).min()
     }
 
     /// Takes out the slot of the key that calls next. While the store is away some key must try it,

@@ -47,6 +47,7 @@ impl Partitions {
     pub(crate) fn with_status(status: Arc<StoreStatus>) -> Self {
         let blank = |partition| {
             status.set(partition, None);
+            status.right(partition).end();
             Partition::default()
         };
         Self {
@@ -135,9 +136,14 @@ impl Partitions {
     }
 
     /// The time at which a part has something to send, or to answer in fallback.
-    pub(crate) fn poll_timeout(&self, tuning: &Tuning, now: Instant) -> Option<Instant> {
+    pub(crate) fn poll_timeout(
+        &self,
+        tuning: &Tuning,
+        closing: bool,
+        now: Instant,
+    ) -> Option<Instant> {
         let all = self.all.iter();
-        all.filter_map(|part| part.poll_timeout(tuning, self.distance_of(part), now))
+        all.filter_map(|part| part.poll_timeout(tuning, self.distance_of(part), closing, now))
             .min()
     }
 

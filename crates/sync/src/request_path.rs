@@ -77,6 +77,11 @@ pub enum Then {
     Wake,
     /// The caller counts the tokens.
     Count(Counted),
+    /// The tokens are of the replica's advance: the caller has the sync task hear of them, by
+    /// [`Syncer::handle_advanced`](crate::Syncer::handle_advanced), which reports them to the
+    /// store. If that is not possible, it [undoes](RequestPath::undo_advance) the advance, and the
+    /// request is not decided.
+    Report,
 }
 
 /// The place of a request in the counts of the cache before its caller counts it.
@@ -251,7 +256,35 @@ impl<'a> RequestPath<'a> {
             None => self.without_store(key, now),
             denied => denied,
         };
-        known.map_or(Step::Undecided(()), Step::known)
+        match known {
+            Some(verdict) => Step::known(verdict),
+            None => self.by_advance(key, cost, now),
+        }
+    }
+
+    /// Decides a request by the replica's advance of its key, if enough is left of it.
+    fn by_advance(self, key: KeyRef<'_>, cost: u32, now: Instant) -> Step<()> {
+        let right = self.status.right(self.partition_of(key));
+        let most = right.tokens(self.limit(key.limit), now);
+        if cost > most {
+            return Step::Undecided(());
+        }
+        let entry = self.cache.get(key);
+        if entry.as_ref().is_some_and(|entry| entry.is_in_fallback()) {
+            return Step::Undecided(());
+        }
+        let Some(left) = self.cache.take_advance(key, cost, most) else {
+            return Step::Undecided(());
+        };
+        let full_at = entry.map_or(now, |entry| entry.full_at());
+        let verdict = Verdict::allow_here(left, key.limit, full_at, now);
+        let then = Then::Report;
+        Step::Decided { verdict, then }
+    }
+
+    /// Undoes an advance of which the sync task cannot be told.
+    pub fn undo_advance(self, key: KeyRef<'_>, cost: u32) {
+        self.cache.put_back_advance(key, cost);
     }
 
     /// Decides a request under several limits, each key named once: all costs are spent, or none
@@ -306,8 +339,8 @@ impl<'a> RequestPath<'a> {
     /// Whether nothing else can be said of a request.
     #[inline]
     fn needs_tokens(self, key: KeyRef<'_>, cost: u32) -> bool {
-        let burst = self.limit(key.limit).burst();
-        cost > 0 && u64::from(cost) <= burst && key.subject.len() <= SUBJECT_BYTES_MAX
+        let cost_max = self.limit(key.limit).cost_max();
+        cost > 0 && u64::from(cost) <= cost_max && key.subject.len() <= SUBJECT_BYTES_MAX
     }
 
     /// A verdict that needs no tokens and no store, off the common path.
@@ -327,7 +360,7 @@ impl<'a> RequestPath<'a> {
             Some(deny(reason))
         } else if self.needs_tokens(key, cost) {
             None
-        } else if u64::from(cost) > self.limit(key.limit).burst() {
+        } else if u64::from(cost) > self.limit(key.limit).cost_max() {
             Some(deny(Reason::TooCostly))
         } else if key.subject.len() > SUBJECT_BYTES_MAX {
             Some(deny(Reason::KeyTooLong))

@@ -1,5 +1,5 @@
 //! The state of the store that the threads of a replica share: until when each part of it is known
-//! to be away, and the birth of each part that the replica remembers.
+//! to be away, the birth of each part that the replica remembers, and its right to advances there.
 //!
 //! The sync task notes here when a part is away, so that the request path denies a closed limit in
 //! place and wakes no task. Every exchange notes the birth that the answer tells, so that the next
@@ -12,8 +12,9 @@
 //!
 //! # Orderings
 //!
-//! All `Relaxed`: each word stands for itself. A time that is seen late costs a question. A birth
-//! that is seen late only makes a batch look as if it had been sent earlier.
+//! All `Relaxed`, but for the right to advances: each word stands for itself. A time that is seen
+//! late costs a question. A birth that is seen late only makes a batch look as if it had been sent
+//! earlier.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use leasehold_core::{Decided, Instant, Reason, Retry, StoreTime, Verdict};
 
+use crate::advance_right::AdvanceRight;
 use crate::batch::{Answer, Batch};
 
 /// The state of each part of the store, as far as a replica knows it.
@@ -33,6 +35,7 @@ struct Part {
     away_until: AtomicU64,
     /// Zero before the first answer.
     known_birth: AtomicU64,
+    right: AdvanceRight,
 }
 
 impl StoreStatus {
@@ -64,6 +67,11 @@ impl StoreStatus {
             until => until,
         };
         (until > now).then(|| unavailable(until, now))
+    }
+
+    /// The right to advances of keys in a part of the store.
+    pub(crate) fn right(&self, partition: u32) -> &AdvanceRight {
+        &self.0[partition as usize].right
     }
 
     /// The birth of a part of the store as this replica remembers it; [`StoreTime::ZERO`] before
@@ -140,6 +148,7 @@ mod tests {
                 partition,
                 known_birth,
                 quarantine: Micros(1),
+                enroll: None,
                 limits: Arc::new([]),
                 calls: Vec::new(),
                 sent: NOW,
@@ -149,6 +158,7 @@ mod tests {
                     since,
                     emptied: StoreTime::ZERO,
                 },
+                seat: None,
                 replies: vec![Reply {
                     status: Status::Spent,
                     granted: 0,

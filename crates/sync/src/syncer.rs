@@ -25,17 +25,21 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_cache::{Entry, KeyRef, LimitId, Owner};
-use leasehold_core::{Decided, Instant, Reason, Request, Retry, SplitMix64, Verdict};
+use leasehold_cache::{Entry, KeyRef, LimitId, OwnedEntry, Owner};
+use leasehold_core::{
+    Decided, Enroll, Instant, Micros, PARTS, Reason, Request, Retry, SplitMix64, Verdict,
+};
 
 use crate::batch::{Answer, Batch, Call, Miscounted, NamedLimit};
 use crate::clock_drift::ClockDrift;
+use crate::enrollment::Telling;
 use crate::fallback::{FailurePolicy, in_fallback};
-use crate::key_state::{Context, KeyState, Next, RETRY_AFTER_MIN, Verdicts};
+use crate::key_state::{Context, KeyState, Next, RETRY_AFTER_MIN, Replied, Verdicts};
 use crate::keys::{Keys, Tracked, count_denied, slot_in};
 use crate::limits::Limits;
 use crate::looks::Looks;
 use crate::partitions::Partitions;
+use crate::report_queue::{REPORT_LATER, REPORT_SOON};
 use crate::store_status::{StoreStatus, unavailable};
 use crate::tokens::{Counts, Tokens, add};
 use crate::tuning::{Sizing, Tuning};
@@ -120,6 +124,7 @@ impl<W: Waiter> Syncer<W> {
             counts,
         } = self;
         keys.begin_anew();
+        keys.cache.forget_advances();
         *counts = Counts::new(limits.len());
         *these = Limits::new(limits, these.tuning);
         *name = replica;
@@ -191,7 +196,10 @@ impl<W: Waiter> Syncer<W> {
     /// Whether a shut-down is complete: all has been given back and confirmed.
     pub fn is_drained(&self) -> bool {
         let settled = |state: &KeyState<W>| {
-            let done = !state.is_in_fallback() && state.unsettled() == 0 && state.uncharged() == 0;
+            let done = !state.is_in_fallback()
+                && state.unsettled() == 0
+                && state.uncharged() == 0
+                && !state.advance.has_untold();
             // Nothing can be given back of a key that the store does not serve.
             state.calls_in_flight() == 0 && (done || state.unserved.is_some())
         };
@@ -281,6 +289,28 @@ impl<W: Waiter> Syncer<W> {
         self.enqueue(slot, now);
     }
 
+    /// A request was allowed by the replica's advance of `key`: that is to be reported.
+    pub fn handle_advanced(&mut self, key: KeyRef<'_>, cost: u32, now: Instant) {
+        let tracked = self.keys.tracked(key, &mut self.counts, now);
+        // What finds no room is reported all the same, by a state that no request finds.
+        let entry = tracked.unwrap_or_else(|| Arc::clone(&OwnedEntry::new(key)));
+        let slot = self.slot_of(&entry, now);
+        let (state, mut context, _) = self.parts(slot);
+        let used = state.handle_advanced(cost, &mut context, now);
+        let (partition, interval) = (state.partition, context.sizing.interval);
+        let limit = &self.limits.sizing(key.limit).limit;
+        let right = self.partitions.status().right(partition);
+        let is_used_up = used + u64::from(cost) > u64::from(right.tokens(limit, now));
+        let within = if is_used_up || self.closing {
+            REPORT_SOON
+        } else {
+            REPORT_LATER
+        };
+        self.queue_report(slot, now + within);
+        self.partitions.get_mut(partition).enrollment.handle_asked();
+        self.keys.ring_if_silent(slot, now + interval, now);
+    }
+
     /// The store has forgiven all that was charged on `key`, so requests that it denied before may
     /// pass now.
     pub fn handle_forgiven(&mut self, key: KeyRef<'_>, now: Instant) {
@@ -301,11 +331,17 @@ impl<W: Waiter> Syncer<W> {
     /// back expires.
     pub fn shut_down(&mut self, now: Instant) {
         self.closing = true;
+        for partition in 0..self.partitions.count() {
+            self.partitions.status().right(partition).end();
+        }
         for slot in self.keys.slots() {
             let Some(state) = self.keys.get_mut(slot) else {
                 continue;
             };
             self.verdicts.extend(state.dismiss());
+            if state.advance.has_untold() {
+                self.queue_report(slot, now);
+            }
             self.enqueue(slot, now);
         }
         self.keys.count_stateless(&mut self.counts);
@@ -354,6 +390,7 @@ impl<W: Waiter> Syncer<W> {
             self.line_up_all(batch.partition, now);
             self.call_back(batch.partition, now);
         }
+        self.handle_seat(batch, answer, now);
         let pairs = batch.calls.iter().zip(&answer.replies);
         let believed = pairs.filter(|(call, reply)| reply.answers(&call.request));
         let most = believed.map(|(_, reply)| reply.replicas).max();
@@ -373,15 +410,66 @@ impl<W: Waiter> Syncer<W> {
             self.keys.mark_served(slot);
             if let Request::Charge { tokens } = call.request
                 && reply.answers(&call.request)
+                && !call.is_report()
             {
                 add(&mut self.counts.charged, tokens);
             }
             let (state, mut context, verdicts) = self.parts_by(slot, sizing);
             let sent = batch.sent;
-            let next = state.handle_reply(call, reply, sent, &mut context, verdicts, now);
-            self.follow(slot, next, now);
+            let replied = state.handle_reply(call, reply, sent, &mut context, verdicts, now);
+            self.handle_replied(slot, call, replied, now);
         }
         Ok(())
+    }
+
+    /// Does what follows from a reply: restores what there is room for, and goes on with the key.
+    fn handle_replied(&mut self, slot: u32, call: &Call, replied: Replied, now: Instant) {
+        if replied.restored > 0 {
+            self.keys
+                .cache
+                .restore_advance(call.key(), replied.restored);
+        }
+        let state = self.keys.live_mut(slot);
+        if call.is_report() && state.advance.has_untold() {
+            self.queue_report(slot, now + REPORT_SOON);
+        } else if state.advance.is_unrestored() && state.report_at.is_none() {
+            // Nobody else may ask for the key again.
+            let wait = state.refused_for(now).max(RESTORE_EVERY);
+            self.queue_report(slot, now + wait);
+        }
+        if let Some(next) = replied.next {
+            self.follow(slot, next, now);
+        }
+    }
+
+    /// Handles what the roster says in the answer to a batch.
+    fn handle_seat(&mut self, batch: &Batch, answer: &Answer, now: Instant) {
+        if batch.enroll.is_none() {
+            return;
+        }
+        let status = Arc::clone(self.partitions.status());
+        let right = status.right(batch.partition);
+        let longest = self.limits.longest_quarantine();
+        let part = self.partitions.get_mut(batch.partition);
+        let Some(told) = &answer.seat else {
+            return part.enrollment.handle_failure(right, now);
+        };
+        let lease = Micros::from_duration(self.limits.tuning.lease_max);
+        let used = part.clock.used(lease);
+        let place = &mut part.enrollment;
+        place.handle_seat(told, right, batch.sent, used, longest, now);
+        if self.closing {
+            right.end();
+        }
+    }
+
+    /// Queues a report of what was spent of the advance of a key.
+    fn queue_report(&mut self, slot: u32, at: Instant) {
+        let Some(state) = self.keys.get_mut(slot) else {
+            return;
+        };
+        let reports = &mut self.partitions.get_mut(state.partition).reports;
+        state.report_at = Some(reports.push(slot, state.report_at, at));
     }
 
     /// Handles a batch that failed, or whose outcome is unknown.
@@ -396,10 +484,20 @@ impl<W: Waiter> Syncer<W> {
         if failed.is_away {
             self.line_up_all(batch.partition, now);
         }
+        if batch.enroll.is_some() {
+            let status = Arc::clone(self.partitions.status());
+            let place = &mut self.partitions.get_mut(batch.partition).enrollment;
+            place.handle_failure(status.right(batch.partition), now);
+        }
         let retry_after = failed.retry_after.max(RETRY_AFTER_MIN);
         for call in &batch.calls {
             let slot = slot_in(call.entry());
             let (state, context, verdicts) = self.parts(slot);
+            if call.is_report() {
+                state.advance.handle_failure();
+                self.queue_report(slot, now + REPORT_AGAIN);
+                continue;
+            }
             let next = state.handle_failure(call, retry_after, &context, verdicts, now);
             if state.is_in_fallback() {
                 self.partitions
@@ -427,7 +525,9 @@ impl<W: Waiter> Syncer<W> {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Timeout)> {
         let key = self.keys.next_alarm().map(|at| (at, Timeout::Key));
         let sweep = self.keys.next_sweep().map(|at| (at, Timeout::Sweep));
-        let batch = self.partitions.poll_timeout(&self.limits.tuning, now);
+        let batch = self
+            .partitions
+            .poll_timeout(&self.limits.tuning, self.closing, now);
         let batch = batch.map(|at| (at, Timeout::Batch));
         [key, sweep, batch]
             .into_iter()
@@ -455,11 +555,12 @@ impl<W: Waiter> Syncer<W> {
         }
         let part = self.partitions.get(partition);
         let distance = self.partitions.distance(partition);
-        if !part.may_send(&self.limits.tuning, distance, now) {
+        if !part.may_send(&self.limits.tuning, distance, self.closing, now) {
             return None;
         }
         let calls = self.next_calls(partition, now);
-        if calls.is_empty() {
+        let enroll = self.poll_enroll(partition, !calls.is_empty(), now);
+        if calls.is_empty() && enroll.is_none() {
             return None;
         }
         self.partitions
@@ -473,6 +574,7 @@ impl<W: Waiter> Syncer<W> {
             partition,
             known_birth: self.partitions.status().known_birth(partition),
             quarantine: self.limits.tuning.quarantine(),
+            enroll,
             limits: Arc::clone(self.limits.all()),
             calls,
             sent: now,
@@ -522,7 +624,55 @@ impl<W: Waiter> Syncer<W> {
             self.keys.live_mut(slot).queued = true;
             self.line_up(slot, now);
         }
+        self.add_reports(partition, most, &mut calls, now);
         calls
+    }
+
+    /// Adds the reports that are due to a batch of `most` calls.
+    fn add_reports(&mut self, partition: u32, most: usize, calls: &mut Vec<Call>, now: Instant) {
+        while calls.len() < most {
+            let part = self.partitions.get_mut(partition);
+            if part.breaker.is_open() {
+                return;
+            }
+            let Some(slot) = part.reports.pop(now) else {
+                return;
+            };
+            let Some(state) = self.keys.get_mut(slot) else {
+                continue;
+            };
+            state.report_at = None;
+            calls.extend(state.poll_report());
+        }
+    }
+
+    /// The message of this replica to the roster, with a batch.
+    fn poll_enroll(&mut self, partition: u32, has_calls: bool, now: Instant) -> Option<Enroll> {
+        if !self.limits.has_advances() {
+            return None;
+        }
+        let telling = Telling {
+            replica: self.replica,
+            lease: self.limits.tuning.lease_max,
+            most: self
+                .limits
+                .tuning
+                .max_replicas
+                .map_or(PARTS, |it| PARTS / it),
+            closing: self.closing,
+        };
+        let keys = &self.keys;
+        let oldest = || {
+            let here = keys.iter().filter(|state| state.partition == partition);
+            here.filter_map(|state| state.advance.oldest()).min()
+        };
+        let status = Arc::clone(self.partitions.status());
+        let part = self.partitions.get_mut(partition);
+        if part.breaker.is_open() {
+            return None;
+        }
+        let right = status.right(partition);
+        part.enrollment.poll(telling, right, has_calls, oldest, now)
     }
 
     /// Adds the calls of a key to a batch of `most` calls: the one about its lease; or its charge,
@@ -569,7 +719,7 @@ impl<W: Waiter> Syncer<W> {
         count_denied(&mut owned, &mut self.counts);
         let partition = self.partition_of(key);
         let sizing = self.limits.sizing(key.limit);
-        owned.set_cost_max(u32::try_from(sizing.limit.burst()).unwrap_or(u32::MAX));
+        owned.set_cost_max(u32::try_from(sizing.limit.cost_max()).unwrap_or(u32::MAX));
         self.keys.add(KeyState::new(owned, partition, sizing, now))
     }
 
@@ -673,8 +823,10 @@ impl<W: Waiter> Syncer<W> {
     fn forget(&mut self, slot: u32, now: Instant) {
         // Uncharged tokens are remembered until they are charged. A slot that is queued is not free
         // for another key, which may lie in another part of the store.
-        let is_needed =
-            |state: &KeyState<W>| state.uncharged() > 0 || state.is_in_fallback() || state.queued;
+        let is_needed = |state: &KeyState<W>| {
+            let is_spent = state.uncharged() > 0 || state.advance.used() > 0;
+            is_spent || state.is_in_fallback() || state.queued
+        };
         if self.keys.get(slot).is_some_and(is_needed) {
             let after = self.limits.tuning.backoff_max;
             self.keys.ring_after(slot, after, &mut self.jitter, now);
@@ -882,14 +1034,14 @@ impl<W: Waiter> Syncer<W> {
             };
             let reply = state.answer_in_fallback(&call.request, &context, now);
             let mut verdicts = VecDeque::new();
-            let next = state.handle_reply(&call, &reply, now, &mut context, &mut verdicts, now);
+            let replied = state.handle_reply(&call, &reply, now, &mut context, &mut verdicts, now);
             // All who ask for themselves are answered now, as the store would.
             let goes_on = call.central_cost().is_some() && state.wants_central(now);
             let verdicts = verdicts.into_iter();
             self.verdicts
                 .extend(verdicts.map(|(waiter, verdict)| (waiter, in_fallback(verdict))));
             if !goes_on {
-                self.follow(slot, next, now);
+                self.handle_replied(slot, &call, replied, now);
                 return;
             }
         }
@@ -968,6 +1120,12 @@ impl<W: Waiter> Syncer<W> {
 
 /// Why an entry without a slot can be claimed.
 const UNCLAIMED: &str = "the state of a key owns its entry, and has a slot";
+
+/// A report that failed goes again after this.
+const REPORT_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often a key asks whether there is room again for what was spent of its advance.
+const RESTORE_EVERY: Duration = Duration::from_secs(1);
 
 /// A key that nobody asks for is charged within this, as one that is asked for is at its next call.
 const CALL_BACK_MAX: Duration = Duration::from_secs(2);

@@ -39,7 +39,11 @@ impl Store {
             Ledger::exchange(&mut self.ledger, &call.request, limit, birth, time)
         });
         let replies = replies.collect();
-        Answer { birth, replies }
+        Answer {
+            birth,
+            seat: None,
+            replies,
+        }
     }
 }
 

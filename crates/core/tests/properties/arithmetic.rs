@@ -142,6 +142,7 @@ fn ledger_of(meter: Meter, limit: &Limit) -> Ledger {
         demand: 0,
         next_expiry: StoreTime::ZERO,
         ceiling: limit.capacity(),
+        retired: 0,
         records: BTreeMap::new(),
     }
 }

@@ -40,7 +40,10 @@
 //! | spends for twice the lease | P |
 //! | joins the tokens of one reply to the deadline of another | P 30, where the store forgets |
 
+mod advance_fleet;
+mod advances;
 mod arithmetic;
+mod enrolled;
 mod fleet;
 mod habits;
 mod network;

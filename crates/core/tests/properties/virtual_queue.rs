@@ -49,6 +49,11 @@ impl VirtualQueue {
         u64::try_from((excess + self.period - 1) / self.period).expect("few tokens are admitted")
     }
 
+    /// How near the worst window so far came to the promise, in percent of the capacity.
+    pub(crate) fn peak_percent(&self) -> u64 {
+        u64::try_from(self.peak * 100 / self.capacity).expect("few tokens are admitted")
+    }
+
     fn time(&self, micros: u64) -> i128 {
         i128::from(micros) / self.step * self.step
     }

@@ -5,6 +5,7 @@
 //! test fails if it is not so long after it should have been. Times are bounded from above only
 //! where the bound is the promise.
 
+mod advances;
 mod all_or_none;
 mod bounded;
 mod build;

@@ -1,22 +1,79 @@
 //! The branches of the ledger, so that a schedule can say which it reached.
 
-use leasehold_core::{Birth, LeaseRequest, Ledger, Limit, Reply, Request, Status, StoreTime, Wait};
+use leasehold_core::{
+    Enroll, LeaseRequest, Ledger, Limit, Marker, Past, Reply, Request, Seat, Status, StoreTime,
+    Wait,
+};
 
 use crate::ZERO;
 use crate::schedule::Stored;
 
-/// How `Birth::meet` came to its result.
-pub(crate) fn met(found: Option<Birth>, known: StoreTime, met: Birth) -> &'static str {
-    match found {
+/// How `Marker::meet` came to its result.
+pub(crate) fn met(found: Option<&Marker>, known: StoreTime, met: &Marker) -> Vec<&'static str> {
+    let birth = met.birth;
+    let how = match found.map(|found| found.birth) {
         None if known == ZERO => "meet: a first deployment",
         None => "meet: all is lost",
         Some(found) if found.since == ZERO => "meet: a marker that cannot be",
-        Some(found) if found != met && known < found.since => "meet: taken for new",
-        Some(found) if found != met => "meet: an older state",
+        Some(found) if found != birth && known < found.since => "meet: taken for new",
+        Some(found) if found != birth => "meet: an older state",
         Some(_) if known == ZERO => "meet: no memory",
         Some(found) if known == found.since => "meet: as remembered",
         Some(_) => "meet: somebody saw the loss",
+    };
+    let mut reached = Reached(vec![how]);
+    if let Some(found) = found {
+        let (before, after) = (found.roster.retired(), met.roster.retired());
+        let entries = |marker: &Marker| marker.roster.entries().count();
+        let kept = found.birth == birth;
+        let (was, is) = (entries(found), entries(met));
+        reached.when("roster: begins anew", !kept && was > 0);
+        reached.when("roster: nobody is due", kept && was > 0 && was == is);
+        reached.when("roster: all end", kept && was > 0 && is == 0);
+        reached.when("roster: some end", kept && is > 0 && was > is);
+        let nothing = before.parts == after.parts;
+        reached.when("roster: who ends has no part", kept && was > is && nothing);
+        let earlier = after.parts > before.parts && before.ended == after.ended;
+        reached.when("roster: one ends before the last did", kept && earlier);
     }
+    reached.0
+}
+
+/// The branches that the roster of `before` took with what it was told.
+pub(crate) fn enrolled(before: &Marker, enroll: &Enroll, seat: &Seat) -> Vec<&'static str> {
+    let found = before.roster.entries().find(|it| it.0 == enroll.replica);
+    let (had, known) = (found.map_or(0, |(_, _, parts)| parts), found.is_some());
+    let ended = before.roster.retired().ended;
+    let is_late = found.is_some_and(|(_, expiry, _)| expiry != enroll.known);
+    let mut reached = Reached(Vec::new());
+    if seat.expiry == ZERO {
+        reached.when("enroll: leaves with parts", enroll.leaves && had > 0);
+        reached.when("enroll: leaves without", enroll.leaves && had == 0);
+        reached.when("enroll: there is no room", !enroll.leaves);
+        reached.when("enroll: leaves too late", is_late && had > 0);
+        return reached.0;
+    }
+    let stays = seat.kept == had && known;
+    reached.when("enroll: is late", is_late);
+    let heeded = is_late && enroll.parts < had;
+    reached.when("enroll: gives up nothing late", heeded && seat.kept == had);
+    reached.when("enroll: enters", !known && seat.parts == seat.due);
+    reached.when(
+        "enroll: enters, and others have it all",
+        seat.parts < seat.due,
+    );
+    reached.when("enroll: stays", stays && seat.parts == had);
+    reached.when("enroll: has more", stays && seat.parts > had);
+    reached.when("enroll: has more than is due", seat.parts > seat.due);
+    reached.when("enroll: gives up parts", seat.kept < had);
+    let later = seat.kept < had && seat.ended == ended;
+    reached.when("enroll: gives up parts before the last did", later);
+    reached.when("enroll: wishes for less", seat.due == enroll.most);
+    let least = before.roster.entries().count() > 9;
+    reached.when("enroll: more than a few", least);
+    let stays = found.is_some_and(|(_, expiry, _)| expiry == seat.expiry);
+    reached.when("enroll: the expiry stays", stays);
+    reached.0
 }
 
 /// The branch that the ledger took for a request.
@@ -24,14 +81,14 @@ pub(crate) fn reached(
     before: Option<&Stored>,
     request: &Request,
     limit: &Limit,
-    birth: Birth,
+    past: Past,
     reply: &Reply,
     after: &Stored,
 ) -> Vec<&'static str> {
     let mut reached = Reached(vec![status(reply.status), wait(reply.wait)]);
     match before {
-        Some(before) => reached.touched(before, limit, birth, reply.now, after),
-        None => reached.fresh(birth, reply.now),
+        Some(before) => reached.touched(before, limit, past, reply.now, after),
+        None => reached.fresh(limit, past, reply.now),
     }
     match request {
         Request::Spend { cost } => reached.when("spend: a look", *cost == 0),
@@ -80,8 +137,16 @@ impl Reached {
         }
     }
 
-    fn fresh(&mut self, birth: Birth, now: StoreTime) {
-        let emptied = birth.emptied;
+    fn fresh(&mut self, limit: &Limit, past: Past, now: StoreTime) {
+        let (emptied, ended) = (past.birth.emptied, past.retired.ended);
+        let advanced = limit.advance() > 0 && ended > ZERO;
+        self.when(
+            "fresh, and some may be advanced",
+            advanced && emptied == ZERO,
+        );
+        self.when("fresh, and some is yet to come", advanced && ended > now);
+        let since = advanced && emptied > ZERO && ended > emptied;
+        self.when("fresh, and some is advanced since", since);
         self.when("fresh and full", emptied == ZERO);
         self.when("fresh and frozen", emptied > now);
         self.when("fresh and refilling", emptied > ZERO && emptied <= now);
@@ -91,7 +156,7 @@ impl Reached {
         &mut self,
         before: &Stored,
         limit: &Limit,
-        birth: Birth,
+        past: Past,
         now: StoreTime,
         after: &Stored,
     ) {
@@ -99,6 +164,7 @@ impl Reached {
             meter,
             records,
             next_expiry,
+            retired,
             ..
         } = &before.kept.ledger;
         let (level, weight, at) = (meter.level(), meter.weight(), meter.at());
@@ -110,7 +176,19 @@ impl Reached {
         self.when("adopt: a whole token", changed && rest && !exact);
         self.when("adopt: no rest", changed && !rest);
         self.when("adopt: beyond the capacity", changed && beyond);
-        self.when("outlived", at < birth.emptied);
+        let outlived = at < past.birth.emptied;
+        self.when("outlived", outlived);
+        self.when("outlived: parts were retired", outlived && *retired > 0);
+        let (parts, advance) = (past.retired.parts, limit.advance());
+        let (old, new) = (*retired > parts, *retired < parts);
+        self.when("retire: nothing new", *retired == parts && parts > 0);
+        self.when("retire: nothing is advanced", new && advance == 0);
+        self.when("retire: some", !outlived && new && advance > 0);
+        self.when(
+            "retire: an older state",
+            !outlived && old && parts > 0 && advance > 0,
+        );
+        self.when("retire: at a time to come", new && past.retired.ended > now);
         let (ceiling, capacity) = (before.kept.ledger.ceiling, limit.capacity());
         self.when("the ceiling rises", ceiling < capacity);
         self.when("the ceiling falls", ceiling > after.kept.ledger.ceiling);
@@ -206,7 +284,7 @@ impl Reached {
 }
 
 /// All of these must be reached.
-pub(crate) const BRANCHES: [&str; 63] = [
+pub(crate) const BRANCHES: [&str; 94] = [
     "meet: a first deployment",
     "meet: all is lost",
     "meet: a marker that cannot be",
@@ -217,6 +295,37 @@ pub(crate) const BRANCHES: [&str; 63] = [
     "meet: as remembered",
     "meet: somebody saw the loss",
     "meet: another server's marker",
+    "roster: begins anew",
+    "roster: nobody is due",
+    "roster: all end",
+    "roster: some end",
+    "roster: who ends has no part",
+    "roster: one ends before the last did",
+    "enroll: leaves with parts",
+    "enroll: leaves without",
+    "enroll: there is no room",
+    "enroll: leaves too late",
+    "enroll: is late",
+    "enroll: gives up nothing late",
+    "enroll: enters",
+    "enroll: enters, and others have it all",
+    "enroll: stays",
+    "enroll: has more",
+    "enroll: has more than is due",
+    "enroll: gives up parts",
+    "enroll: gives up parts before the last did",
+    "enroll: wishes for less",
+    "enroll: more than a few",
+    "enroll: the expiry stays",
+    "fresh, and some may be advanced",
+    "fresh, and some is yet to come",
+    "fresh, and some is advanced since",
+    "outlived: parts were retired",
+    "retire: nothing new",
+    "retire: nothing is advanced",
+    "retire: some",
+    "retire: an older state",
+    "retire: at a time to come",
     "leased",
     "reasserted",
     "left",

@@ -1,7 +1,7 @@
 //! Chance, from a seed, and what it chooses from.
 
 use leasehold_core::{
-    Demand, LeaseRequest, Limit, Micros, RecordId, Request, SplitMix64, StoreTime,
+    Demand, Enroll, LeaseRequest, Limit, Micros, PARTS, RecordId, Request, SplitMix64, StoreTime,
 };
 
 use crate::schedule::{BASE, KEYS, Replica};
@@ -73,6 +73,31 @@ impl Rng {
         Demand(self.pick(&[0, 1, 100, 256, 256, 3_000, u16::MAX]))
     }
 
+    /// A message to the roster: mostly that a replica stays, by the parts that it has or by fewer.
+    pub(crate) fn enroll(&mut self, replica: &Replica) -> Enroll {
+        let parts = match self.below(8) {
+            0..5 => replica.parts,
+            5 => replica.parts / 2,
+            6 => 0,
+            _ => self.pick(&[1, PARTS, u32::MAX]),
+        };
+        Enroll {
+            replica: replica.id,
+            lease: match self.below(12) {
+                0 => Micros(self.pick(&[DAY - 1, DAY, DAY + 1, u64::MAX])),
+                _ => self.lease(),
+            },
+            parts,
+            most: self.pick(&[PARTS, PARTS, PARTS, PARTS, 1000, 7, 0, u32::MAX]),
+            leaves: self.one_in(8),
+            known: match self.below(6) {
+                0 => StoreTime::ZERO,
+                1 => replica.told + Micros(1),
+                _ => replica.told,
+            },
+        }
+    }
+
     /// A request that no replica sends, and the store must survive all the same.
     pub(crate) fn nonsense(&mut self, replica: &Replica) -> Request {
         // More than is ever outstanding, if enough replicas say so.
@@ -99,9 +124,12 @@ impl Rng {
     }
 }
 
+const DAY: u64 = 86_400_000_000;
+
 /// Slow and fast; of even and uneven rates; with a coarse clock; with an overshoot; so heavy that a
-/// change of weight is not exact; so large that levels need all the digits there are.
-pub(crate) const LIMITS: [&str; 13] = [
+/// change of weight is not exact; so large that levels need all the digits there are; with an
+/// advance, also of fewer tokens than it has parts, of nearly all there are, and of very many.
+pub(crate) const LIMITS: [&str; 21] = [
     "1000/s burst 100",
     "1000000/s burst 50000",
     "3/10us burst 7",
@@ -115,4 +143,12 @@ pub(crate) const LIMITS: [&str; 13] = [
     "1/365day burst 40",
     "1/us burst 2000000000000000",
     "86399/day burst 12000",
+    "1000/s burst 100 advance 20",
+    "1000/s burst 100 advance 99",
+    "100/min burst 20 overshoot 10% advance 7",
+    "999983/day burst 2000000 advance 700001",
+    "1/h burst 3 advance 1",
+    "1/us burst 2000000000000000 advance 1999999999999999",
+    "86399/day burst 12000 advance 11111",
+    "1/365day burst 200 advance 150",
 ];

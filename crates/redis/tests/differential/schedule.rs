@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use leasehold_core::{
-    Birth, Kept, LeaseRequest, Limit, Micros, RecordId, Reply, Request, Status, StoreTime,
+    Birth, Enroll, Kept, LeaseRequest, Limit, Marker, Micros, PARTS, REPLICAS_MAX, RecordId, Reply,
+    Request, Retired, Roster, Status, StoreTime,
 };
 use leasehold_redis::codec::{Call, Decoded, Names};
 
 use crate::ZERO;
-use crate::branches::{met, reached};
+use crate::branches::{enrolled, met, reached};
 use crate::rng::Rng;
 use crate::store::{Checked, Held, Store, run_id};
 
@@ -33,7 +34,7 @@ pub(crate) struct Schedule<'a> {
 /// The expected contents of the server.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Model {
-    marker: Option<(Birth, u8)>,
+    marker: Option<(Marker, u8)>,
     buckets: [Option<Stored>; KEYS],
     /// Keys under which something lies that no version of the script writes.
     poisoned: [bool; KEYS],
@@ -52,6 +53,10 @@ pub(crate) struct Replica {
     known: StoreTime,
     generation: u64,
     leases: [Lease; KEYS],
+    /// The parts by which it works.
+    pub(crate) parts: u32,
+    /// When its entry ends, as it was told.
+    pub(crate) told: StoreTime,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -116,6 +121,7 @@ impl<'a> Schedule<'a> {
             }
             94..96 => self.save(),
             96..98 => self.restore(),
+            98 if self.rng.one_in(10) => self.crowd()?,
             98 => {
                 let (key, poison) = (self.rng.key(), self.rng.below(6));
                 self.store.poison(&bucket_name(&self.names, key), poison);
@@ -127,7 +133,11 @@ impl<'a> Schedule<'a> {
                 let poison = self.rng.below(6);
                 self.store.poison(&self.names.marker(0), poison);
                 let (since, emptied) = (ZERO, ZERO);
-                self.model.marker = Some((Birth { since, emptied }, self.life));
+                let marker = Marker {
+                    birth: Birth { since, emptied },
+                    roster: Roster::from_stored([], Retired::default()),
+                };
+                self.model.marker = Some((marker, self.life));
             }
         }
         Ok(())
@@ -167,9 +177,8 @@ impl<'a> Schedule<'a> {
         let place = self.rng.place(self.replicas.len());
         if self.rng.one_in(8) {
             let requests = self.alike();
-            return self
-                .exchange(self.replicas[place].known, &requests)
-                .map(drop);
+            let known = self.replicas[place].known;
+            return self.exchange(known, None, &requests).map(drop);
         }
         let count = 1 + self.rng.below(3);
         let mut requests = Vec::new();
@@ -192,7 +201,9 @@ impl<'a> Schedule<'a> {
         }
         self.sent.extend(requests.iter().copied());
         let known = self.replicas[place].known;
-        let answer = self.exchange(known, &requests)?;
+        let tells = self.rng.one_in(2);
+        let enroll = tells.then(|| self.rng.enroll(&self.replicas[place]));
+        let answer = self.exchange(known, enroll, &requests)?;
         let lost = self.rng.one_in(5);
         if !lost {
             self.replicas[place].handle(&requests, &answer);
@@ -231,12 +242,36 @@ impl<'a> Schedule<'a> {
             2 => StoreTime::from_micros(self.now.as_micros() + self.rng.below(200_000_000)),
             _ => self.replicas[replica].known,
         };
-        self.exchange(known, &requests).map(drop)
+        // A replica of which nobody has heard may tell the roster whatever it likes.
+        let tells = self.rng.one_in(4);
+        let stranger = Replica::new(&mut self.rng);
+        let enroll = tells.then(|| self.rng.enroll(&stranger));
+        self.exchange(known, enroll, &requests).map(drop)
+    }
+
+    /// Many new replicas come, one after the other, and nobody asks for a key.
+    fn crowd(&mut self) -> Checked {
+        for _ in 0..REPLICAS_MAX + 2 {
+            let replica = Replica::new(&mut self.rng);
+            let enroll = Enroll {
+                replica: replica.id,
+                lease: Micros(10_000_000),
+                parts: 0,
+                most: self.rng.pick(&[1, 7, 1000, PARTS]),
+                leaves: false,
+                known: ZERO,
+            };
+            let known = self.model.marker.as_ref();
+            let known = known.map_or(ZERO, |(marker, _)| marker.birth.since);
+            self.exchange(known, Some(enroll), &[])?;
+        }
+        Ok(())
     }
 
     fn exchange(
         &mut self,
         known: StoreTime,
+        enroll: Option<Enroll>,
         requests: &[(usize, Limit, Request)],
     ) -> Checked<Decoded> {
         let (quarantine, now) = (self.quarantine, self.now);
@@ -248,16 +283,30 @@ impl<'a> Schedule<'a> {
             call.push(key, limit, request).expect("small numbers");
         }
 
-        let found = self.model.marker.map(|(birth, life)| {
+        if let Some(enroll) = &enroll {
+            call.enroll(enroll);
+        }
+
+        let found = self.model.marker.take().map(|(marker, life)| {
             if life == self.life {
-                return birth;
+                return marker;
             }
             self.reach("meet: another server's marker");
-            Birth::restarted(birth, quarantine, now)
+            Marker::restarted(&marker, quarantine, now)
         });
-        let birth = Birth::meet(found, known, quarantine, now);
-        self.reach(met(found, known, birth));
-        self.model.marker = Some((birth, self.life));
+        let mut marker = Marker::meet(found.clone(), known, quarantine, now);
+        for branch in met(found.as_ref(), known, &marker) {
+            self.reach(branch);
+        }
+        let past = marker.past();
+        let before = marker.clone();
+        let seat = enroll.map(|enroll| marker.roster.enroll(&enroll, now));
+        if let (Some(enroll), Some(seat)) = (&enroll, &seat) {
+            for branch in enrolled(&before, enroll, seat) {
+                self.reach(branch);
+            }
+        }
+        self.model.marker = Some((marker, self.life));
         let mut replies = Vec::new();
         for (key, limit, request) in requests {
             if self.model.poisoned[*key] {
@@ -269,26 +318,27 @@ impl<'a> Schedule<'a> {
             let before = slot.clone();
             let was_leased = before.as_ref().is_some_and(|stored| stored.was_leased);
             let kept = before.clone().map(|stored| stored.kept);
-            let mut kept = kept.unwrap_or_else(|| Kept::open(birth, limit, now));
-            let reply = kept.exchange(request, limit, birth, now);
+            let mut kept = kept.unwrap_or_else(|| Kept::open(past, limit, now));
+            let reply = kept.exchange(request, limit, past, now);
             let mut after = Stored::from(kept);
             after.was_leased |= was_leased;
             *slot = Some(after.clone());
             replies.push(reply);
-            let branches = reached(before.as_ref(), request, limit, birth, &reply, &after);
+            let branches = reached(before.as_ref(), request, limit, past, &reply, &after);
             for branch in branches {
                 self.reach(branch);
             }
         }
 
         let expected = Decoded {
-            birth,
+            birth: past.birth,
             now,
+            seat,
             replies,
         };
         let (answer, kept) = self.store.exchange(&call, now)?;
         if answer != expected {
-            let told = format!("known {known:?}, {requests:#?}");
+            let told = format!("known {known:?}, {enroll:#?}, {requests:#?}");
             return Err(format!(
                 "{told}\nanswer {answer:#?}\nexpected {expected:#?}"
             ));
@@ -344,7 +394,7 @@ impl<'a> Schedule<'a> {
     fn compare(&self, held: &Held, keys: impl IntoIterator<Item = usize>) -> Checked {
         let (marker, expected) = (&held.marker, &self.model.marker);
         if marker != expected {
-            return Err(format!("marker {marker:?}, expected {expected:?}"));
+            return Err(format!("marker {marker:#?}\nexpected {expected:#?}"));
         }
         for (found, key) in held.buckets.iter().zip(keys) {
             if self.model.poisoned[key] {
@@ -371,7 +421,15 @@ impl Model {
     /// A time at which something happens to the store; zero if nothing does.
     fn event(&self, rng: &mut Rng) -> StoreTime {
         let bucket = self.buckets[rng.key()].as_ref();
-        let birth = self.marker.map_or(ZERO, |(birth, _)| birth.emptied);
+        let marker = self.marker.as_ref().map(|(marker, _)| marker);
+        let birth = marker.map_or(ZERO, |marker| marker.birth.emptied);
+        let entries = marker
+            .into_iter()
+            .flat_map(|marker| marker.roster.entries());
+        let entries: Vec<_> = entries.map(|(_, expiry, _)| expiry).collect();
+        if !entries.is_empty() && rng.one_in(3) {
+            return rng.pick(&entries);
+        }
         bucket.map_or(birth, |stored| {
             let records = stored.kept.ledger.records.values();
             let expiries: Vec<_> = records.map(|record| record.expiry).collect();
@@ -405,6 +463,8 @@ impl Replica {
             known: ZERO,
             generation: 0,
             leases: [Lease::default(); KEYS],
+            parts: 0,
+            told: ZERO,
         }
     }
 
@@ -439,6 +499,10 @@ impl Replica {
 
     fn handle(&mut self, requests: &[(usize, Limit, Request)], answer: &Decoded) {
         self.known = answer.birth.since;
+        if let Some(seat) = answer.seat {
+            self.parts = seat.parts;
+            self.told = seat.expiry;
+        }
         for ((key, _, request), reply) in requests.iter().zip(&answer.replies) {
             let lease = &mut self.leases[*key];
             let Request::Lease(request) = request else {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_core::{Birth, Demand, Kept, Ledger, Meter, Record, RecordId, StoreTime};
+use leasehold_core::{
+    Birth, Demand, Kept, Ledger, Marker, Meter, Record, RecordId, Retired, Roster, StoreTime,
+};
 use leasehold_redis::codec::{Call, Decoded, RunId};
 use leasehold_testbed::{Binary, LocalServer, ServerOptions};
 use redis::{Connection, Pipeline, Value};
@@ -14,7 +16,7 @@ pub(crate) type Checked<T = ()> = Result<T, String>;
 
 /// The contents of the server: the marker with the life it was made in, and each bucket, in order.
 pub(crate) struct Held {
-    pub(crate) marker: Option<(Birth, u8)>,
+    pub(crate) marker: Option<(Marker, u8)>,
     pub(crate) buckets: Vec<Checked<Option<Stored>>>,
 }
 
@@ -43,7 +45,7 @@ impl Store {
             1,
             "one line reads the clock"
         );
-        let script = exchange.replace(CLOCK, "local clock = { unpack('<dd', ARGV[5]) }");
+        let script = exchange.replace(CLOCK, "local clock = { unpack('<dd', ARGV[6]) }");
         self.exchange = run(&mut self.connection, "SCRIPT", &["LOAD", &script]);
     }
 
@@ -76,10 +78,10 @@ impl Store {
         self.delete(&[name.to_vec()]);
         let (command, values): (_, &[&[u8]]) = match poison {
             0 => ("SET", &[b"garbage"]),
-            1 => ("SET", &[&[3; 36]]),
+            1 => ("SET", &[&[2; 40]]),
             2 => ("RPUSH", &[b"a"]),
             3 => ("HSET", &[b"a", b"b"]),
-            4 => ("HSET", &[b"h", &[3; 64]]),
+            4 => ("HSET", &[b"h", &[2; 64]]),
             _ => ("ZADD", &[b"1", b"a"]),
         };
         let words: Vec<&[u8]> = [name].into_iter().chain(values.iter().copied()).collect();
@@ -116,21 +118,41 @@ fn next<T: redis::FromRedisValue>(said: &mut impl Iterator<Item = Value>) -> Che
     redis::from_redis_value(value).map_err(|error| error.to_string())
 }
 
-fn read_marker(marker: Option<Vec<u8>>) -> Checked<Option<(Birth, u8)>> {
+fn read_marker(marker: Option<Vec<u8>>) -> Checked<Option<(Marker, u8)>> {
     let Some(marker) = marker else {
         return Ok(None);
     };
-    let (times, run_id) = marker.split_at_checked(16).ok_or("a short marker")?;
-    let [since, emptied] = numbers(times)?;
-    let birth = Birth {
-        since: StoreTime::from_micros(since),
-        emptied: StoreTime::from_micros(emptied),
+    let (head, entries) = marker.split_at_checked(88).ok_or("a short marker")?;
+    let (head, run_id) = head.split_at(48);
+    let [since, emptied, earliest, latest, parts, ended] = numbers(head)?;
+    let [life, ..] = *run_id else {
+        unreachable!("40 bytes")
     };
-    let life = run_id.first().copied().ok_or("a marker without a run id")?;
     if run_id != [life; 40] {
         return Err(format!("run id {}", run_id.escape_ascii()));
     }
-    Ok(Some((birth, life - b'0')))
+    let time = StoreTime::from_micros;
+    let entries = entries.chunks(24).map(|entry| {
+        let (replica, numbers_of) = entry.split_first_chunk().ok_or("a torn entry")?;
+        let [expiry, parts] = numbers(numbers_of)?;
+        let parts = u32::try_from(parts).map_err(|error| error.to_string())?;
+        Ok((u64::from_le_bytes(*replica), time(expiry), parts))
+    });
+    let entries: Vec<_> = entries.collect::<Checked<_>>()?;
+    let expiries = || entries.iter().map(|(_, expiry, _)| expiry.as_micros());
+    let ends = (expiries().min().unwrap_or(0), expiries().max().unwrap_or(0));
+    if ends != (earliest, latest) {
+        return Err(format!("{earliest} to {latest}, of {entries:?}"));
+    }
+    let ended = time(ended);
+    let marker = Marker {
+        birth: Birth {
+            since: time(since),
+            emptied: time(emptied),
+        },
+        roster: Roster::from_stored(entries, Retired { parts, ended }),
+    };
+    Ok(Some((marker, life - b'0')))
 }
 
 /// The string that a bucket is, or the fields of the hash that it is, and when it is forgotten.
@@ -148,14 +170,14 @@ fn read_bucket((plain, fields, forgotten_ms): &Look) -> Checked<Option<Stored>> 
     Ok(Some(stored))
 }
 
-/// Its form, and five numbers of seven bytes.
+/// Its form, five numbers of seven bytes, and one of four.
 fn read_plain(plain: &[u8]) -> Checked<Stored> {
     let (form, rest) = plain.split_first().ok_or("an empty bucket")?;
     if *form != FORM {
         return Err(format!("a bucket of the form {form}"));
     }
-    let numbers: Result<[u64; 5], _> = sevens(rest).try_into();
-    let [level, at, weight, kept, ceiling] =
+    let numbers: Result<[u64; 6], _> = sevens(rest).try_into();
+    let [level, at, weight, kept, ceiling, retired] =
         numbers.map_err(|found| format!("{} numbers in a bucket", found.len()))?;
     let time = StoreTime::from_micros;
     let at = time(at);
@@ -165,6 +187,7 @@ fn read_plain(plain: &[u8]) -> Checked<Stored> {
         demand: 0,
         next_expiry: StoreTime::ZERO,
         ceiling,
+        retired,
         records: BTreeMap::new(),
     };
     let forget_at = time(kept);
@@ -185,6 +208,7 @@ fn read_hash(fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Checked<Stored> {
         replicas,
         kept,
         ceiling,
+        retired,
     ] = read_header(header)?;
     let time = StoreTime::from_micros;
     let records = fields.iter().filter(|(name, _)| *name != b"h");
@@ -195,6 +219,7 @@ fn read_hash(fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Checked<Stored> {
         demand,
         next_expiry: time(next_expiry),
         ceiling,
+        retired,
         records: records.collect::<Checked<_>>()?,
     };
     if replicas != ledger.records.len() as u64 {
@@ -206,13 +231,16 @@ fn read_hash(fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Checked<Stored> {
     Ok(stored)
 }
 
-/// The form, and nine numbers of seven bytes.
-fn read_header(header: &[u8]) -> Checked<[u64; 9]> {
+/// The form, and ten numbers: six of seven bytes, one of three, two of seven and one of four.
+fn read_header(header: &[u8]) -> Checked<[u64; 10]> {
     let (form, rest) = header.split_first().ok_or("an empty header")?;
     if *form != FORM {
         return Err(format!("a header of the form {form}"));
     }
-    sevens(rest)
+    let (head, rest) = rest.split_at_checked(42).ok_or("a short header")?;
+    let (replicas, rest) = rest.split_at_checked(3).ok_or("a short header")?;
+    let numbers = [sevens(head), sevens(replicas), sevens(rest)].concat();
+    numbers
         .try_into()
         .map_err(|found: Vec<u64>| format!("{} numbers in a header", found.len()))
 }
@@ -332,6 +360,6 @@ for place, key in ipairs(KEYS) do
 end
 return looks";
 /// The form of a bucket that this version reads and writes.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
 /// The line of the script that reads the clock.
 const CLOCK: &str = "local clock = call('TIME')";

@@ -610,6 +610,7 @@ fn spend_under(
         partition,
         known_birth,
         quarantine: Micros(u64::try_from(HOLD.as_micros()).expect("short")),
+        enroll: None,
         limits: [limit].into(),
         calls: calls.collect(),
         sent: LeaseInstant::ORIGIN,

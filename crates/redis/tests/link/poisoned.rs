@@ -170,7 +170,15 @@ async fn a_stored_number_that_cannot_be_sent_back_is_the_trouble_of_its_key() {
         for record in [[beyond, 0, 0, beyond - 2], [7, 0, 0, beyond]] {
             let outstanding = record[0];
             let (at, kept) = (1, 1 << 50);
-            let header = [0, at, outstanding, 0, record[3], 1, 1, kept, 1000];
+            // Level to weight; how many replicas; how long it is kept, and the ceiling; and parts
+            // that were retired.
+            let header = [
+                vec![3],
+                sevens(&[0, at, outstanding, 0, record[3], 1]),
+                vec![1, 0, 0],
+                sevens(&[kept, 1000]),
+                vec![0; 4],
+            ];
             let [granted, spent, released, expiry] = record;
             let record = [granted, spent, released, expiry, 0];
             let id = [
@@ -181,9 +189,7 @@ async fn a_stored_number_that_cannot_be_sent_back_is_the_trouble_of_its_key() {
             let key = Names::new("leasehold").bucket(0, "api", KEYS[1].as_bytes());
             server.run(&redis::cmd("FLUSHALL")).expect("is emptied");
             let mut set = redis::cmd("HSET");
-            set.arg(key)
-                .arg("h")
-                .arg([vec![2], sevens(&header)].concat());
+            set.arg(key).arg("h").arg(header.concat());
             server
                 .run(set.arg(id).arg(sevens(&record)))
                 .expect("is set");
@@ -236,6 +242,7 @@ fn batch(requests: &[Request], known_birth: StoreTime) -> Batch {
         partition: 0,
         known_birth,
         quarantine: Micros(5_000_000),
+        enroll: None,
         limits: [limit].into(),
         calls: calls.collect(),
         sent: LeaseInstant::ORIGIN,

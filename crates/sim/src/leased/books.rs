@@ -64,6 +64,11 @@ impl Books {
         self.taken += u64::from(demand.cost);
     }
 
+    /// The syncer hears of tokens that were spent of the replica's advance.
+    pub(crate) fn spent_in_advance(&mut self, demand: Demand) {
+        self.taken += u64::from(demand.cost);
+    }
+
     /// The tokens that lie in cells, given what the syncer believes is `held` and knows as `spent`.
     pub(crate) fn unspent(&self, held: u64, spent: u64) -> u64 {
         (held + spent).saturating_sub(self.taken)

@@ -42,10 +42,15 @@ pub struct LeasedReplica {
 
 /// A request path's command to the sync task.
 #[derive(Debug)]
-struct Command {
-    demand: Demand,
-    purpose: Purpose,
-    caller: Caller,
+enum Command {
+    /// A request waits.
+    Acquire {
+        demand: Demand,
+        purpose: Purpose,
+        caller: Caller,
+    },
+    /// A request was allowed by the replica's advance.
+    Advanced(Demand),
 }
 
 /// Somebody who waits for the syncer.
@@ -104,6 +109,13 @@ impl LeasedReplica {
         self.books.meet(&demand);
         let key = key_of(&demand, &subject);
         match self.path().acquire(key, demand.cost, NEVER_CLOSED, now) {
+            Step::Decided {
+                then: Then::Report, ..
+            } => {
+                self.inbox.push_back(Command::Advanced(demand));
+                self.wake(now);
+                Decision::Allow
+            }
             Step::Decided { verdict, then } => {
                 self.decided(verdict, then, &[demand], ticket, now, out)
             }
@@ -196,7 +208,7 @@ impl LeasedReplica {
     }
 
     fn send(&mut self, demand: Demand, purpose: Purpose, caller: Caller, now: Instant) {
-        self.inbox.push_back(Command {
+        self.inbox.push_back(Command::Acquire {
             demand,
             purpose,
             caller,
@@ -213,11 +225,24 @@ impl LeasedReplica {
     fn run_task(&mut self, now: Instant) {
         self.runs_at = None;
         while let Some(command) = self.inbox.pop_front() {
-            let subject = command.demand.key.to_be_bytes();
-            let key = key_of(&command.demand, &subject);
-            let cost = command.demand.cost;
-            self.syncer
-                .acquire(key, cost, command.purpose, command.caller, now);
+            match command {
+                Command::Acquire {
+                    demand,
+                    purpose,
+                    caller,
+                } => {
+                    let subject = demand.key.to_be_bytes();
+                    let (key, cost) = (key_of(&demand, &subject), demand.cost);
+                    self.syncer.acquire(key, cost, purpose, caller, now);
+                }
+                Command::Advanced(demand) => {
+                    let subject = demand.key.to_be_bytes();
+                    let (key, cost) = (key_of(&demand, &subject), demand.cost);
+                    // Not before the syncer counts them too.
+                    self.books.spent_in_advance(demand);
+                    self.syncer.handle_advanced(key, cost, now);
+                }
+            }
         }
         self.syncer.handle_signals(now);
     }

@@ -122,7 +122,12 @@ impl StoreModel for LeasedStore {
             let (known, hold) = (message.known_birth, message.quarantine);
             self.ledgers.execute(known, hold, [], now).0
         });
-        let answer = Answer { birth, replies };
+        let seat = (message.enroll).map(|enroll| self.ledgers.enroll(&enroll, now));
+        let answer = Answer {
+            birth,
+            seat,
+            replies,
+        };
         Rc::new(Told { answer, levels })
     }
 

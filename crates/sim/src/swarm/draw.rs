@@ -205,6 +205,7 @@ fn world(seed: u64, kind: Kind, random: &mut Stream) -> Draft {
         draft.tuning.push(format!("max-replicas = {replicas}"));
     }
     troubles::draw(&mut draft, random);
+    set_aside(&mut draft);
     wait_for_clock(&mut draft);
     draft.asks = asks(&draft, slowest_ms);
     draft
@@ -216,6 +217,24 @@ fn policy(seed: u64) -> Policy {
         0..3 => Policy::Local,
         3 => Policy::Open,
         _ => Policy::Closed,
+    }
+}
+
+/// Gives limits an advance, by a chance of its own. Where limits change none has one: replicas that
+/// know of different advances share none.
+fn set_aside(draft: &mut Draft) {
+    let mut random = stream(draft.seed, "swarm advance", 0);
+    let mut faults = draft.faults.iter();
+    let changes = faults.any(|fault| fault.lines.iter().any(|line| line.starts_with("limit")));
+    if changes || random.random_bool(0.5) {
+        return;
+    }
+    for (limit, _) in &mut draft.limits {
+        let tokens = float(limit.capacity()) * log(&mut random, 0.01, 0.3);
+        if tokens >= 1.0 {
+            let advanced = limit.with_advance(whole(tokens));
+            *limit = advanced.expect("a part of the capacity");
+        }
     }
 }
 

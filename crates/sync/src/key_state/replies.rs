@@ -311,7 +311,7 @@ pub fn central_verdict(reply: &Reply, limit: &Limit, patience: Duration) -> Verd
 /// How long draining takes to make room, if the store knows that; at most the time in which the
 /// bucket fills. A store that tells of a later time, as a frozen bucket or a store in error does,
 /// is asked again.
-fn known_wait(reply: &Reply, limit: &Limit) -> Option<Duration> {
+pub(super) fn known_wait(reply: &Reply, limit: &Limit) -> Option<Duration> {
     match reply.wait {
         Wait::For(wait) => Some(wait.as_duration().min(limit.time_for(limit.capacity()))),
         Wait::None | Wait::Held => None,

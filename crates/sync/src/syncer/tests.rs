@@ -1,6 +1,7 @@
 //! A syncer whose cache is full, whose store goes away, or that has more to ask than one batch
 //! carries.
 
+mod advances;
 mod asking;
 mod unserved;
 
@@ -86,7 +87,11 @@ impl Store {
             )
         };
         let replies = batch.calls.iter().map(reply).collect();
-        Answer { birth, replies }
+        Answer {
+            birth,
+            seat: None,
+            replies,
+        }
     }
 }
 
@@ -404,7 +409,11 @@ fn answer_with(syncer: &mut Syncer<Caller>, reply: Reply, now: Instant) {
         emptied: StoreTime::ZERO,
     };
     let replies = vec![reply];
-    let answer = Answer { birth, replies };
+    let answer = Answer {
+        birth,
+        seat: None,
+        replies,
+    };
     syncer.handle_answer(&batch, &answer, now).unwrap();
 }
 
@@ -724,7 +733,11 @@ fn an_answer_with_too_few_or_too_many_replies_is_none() {
             calls: 1,
             replies: replies.len(),
         };
-        let answer = Answer { birth, replies };
+        let answer = Answer {
+            birth,
+            seat: None,
+            replies,
+        };
         let heard = syncer.handle_answer(&batch, &answer, NOW);
         assert_eq!(heard, Err(miscounted));
         let later = NOW + Duration::from_millis(50);
