@@ -545,7 +545,12 @@ impl<W: Waiter> KeyState<W> {
                 restored: 0,
             };
         }
-        let restored = self.advance.restore(reply.free, sent);
+        // In fallback it is not the store that replies, but for the charge that ends it.
+        let restored = if self.is_in_fallback() {
+            0
+        } else {
+            self.advance.restore(reply.free, sent)
+        };
         let mut handler = ReplyHandler {
             key: self,
             reply,

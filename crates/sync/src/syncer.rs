@@ -955,6 +955,9 @@ impl<W: Waiter> Syncer<W> {
         if is_in_fallback {
             self.partitions.get_mut(partition).in_fallback.insert(slot);
         }
+        if call.is_report() {
+            self.queue_report(slot, now + RESTORE_EVERY);
+        }
         // Tokens that cannot be given back expire, so a shut-down does not wait for them.
         if !self.closing {
             self.arrange(slot, next, now);

@@ -48,10 +48,14 @@ struct World {
 }
 
 impl World {
-    /// A replica of `limit` that has asked once, for Bob, and is on the roster.
+    /// A replica of `limit` that has asked for Bob, and is on the roster.
     fn enrolled(limit: &str) -> Self {
+        Self::new(limit, FailurePolicy::Closed)
+    }
+
+    fn new(limit: &str, policy: FailurePolicy) -> Self {
         let mut world = Self {
-            syncer: replica(limit, FailurePolicy::Closed, 4),
+            syncer: replica(limit, policy, 4),
             store: Store::new(),
             now: NOW,
         };
@@ -231,4 +235,57 @@ fn a_replica_that_hears_nothing_stops_before_its_place_ends() {
     assert!(world.request().is_some());
     world.now = world.now + Duration::from_millis(2);
     assert_eq!(world.request(), None, "nine tenths of six seconds are over");
+}
+
+/// A key's own ledger, in fallback, says nothing about the store.
+#[test]
+fn nothing_is_restored_by_what_a_replica_grants_itself() {
+    let mut world = World::new("1/h burst 2000 advance 8", FailurePolicy::Local);
+    let limit = world.syncer.limits.named(LimitId::FIRST).limit;
+    let at = StoreTime::from_micros(world.now.as_nanos() / 1000 + 500_000);
+    let known = world.syncer.store_status().known_birth(0);
+    let fill = Request::Spend { cost: 1992 };
+    let calls = [(ALICE.subject.into(), &limit, &fill)];
+    world.store.ledgers.execute(known, Micros(0), calls, at);
+    assert!(world.request().is_some() && world.request().is_some());
+    world.pass(Duration::from_millis(30));
+    assert_eq!(world.charged(), 2);
+    // The store goes away, and Alice is decided here.
+    world.syncer.limits.tuning.max_replicas = std::num::NonZeroU32::new(1);
+    world.syncer.handle_forgiven(ALICE, world.now);
+    let later = world.now + Duration::from_millis(2000);
+    while world.now < later {
+        world.now = world.now + Duration::from_millis(1);
+        world.syncer.handle_timeout(world.now);
+        world.ask(ALICE);
+        while let Some(batch) = world.syncer.poll_batch(world.now) {
+            world.syncer.handle_failure(&batch, world.now);
+        }
+    }
+    let told = verdicts(&mut world.syncer);
+    assert!(told.iter().any(Verdict::is_allowed), "by its local limit");
+    let cache = Arc::clone(world.syncer.keys.cache.requests());
+    let left = cache.take_advance(ALICE, 1, 2);
+    assert_eq!(left, None, "it is used up still");
+}
+
+/// A report about a key that the store cannot read was never made again, and its replica could
+/// neither give up parts nor leave.
+#[test]
+fn a_report_that_the_store_does_not_serve_goes_again() {
+    let mut world = World::enrolled("100/min burst 100 advance 20");
+    assert!(world.request().is_some());
+    world.now = world.now + SECOND + Duration::from_millis(10);
+    let batch = world.syncer.poll_batch(world.now).expect("it is reported");
+    let mut answer = world.store.answer(&batch, world.now);
+    for (call, reply) in batch.calls.iter().zip(&mut answer.replies) {
+        if call.is_report() {
+            *reply = Reply::unserved(Status::Unreadable, reply.now);
+        }
+    }
+    let heard = world.syncer.handle_answer(&batch, &answer, world.now);
+    heard.expect("there is a reply to each call");
+    world.store.requests.clear();
+    world.pass(SECOND * 2);
+    assert_eq!(world.charged(), 1);
 }
