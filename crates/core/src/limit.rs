@@ -50,6 +50,8 @@ pub struct Limit {
     burst: u64,
     overshoot: u64,
     advance: u64,
+    /// Kept, because each denial asks for it.
+    cost_max: u64,
     scale: Scale,
 }
 
@@ -115,6 +117,7 @@ impl Limit {
             burst,
             overshoot,
             advance: 0,
+            cost_max: burst,
             scale,
         })
     }
@@ -130,6 +133,7 @@ impl Limit {
         }
         Ok(Self {
             advance: tokens,
+            cost_max: self.burst.min(self.capacity() - tokens),
             ..self
         })
     }
@@ -202,11 +206,7 @@ impl Limit {
 
     /// The most that a single request may cost: the burst, or what can be granted if that is less.
     pub const fn cost_max(&self) -> u64 {
-        if self.burst < self.grantable() {
-            self.burst
-        } else {
-            self.grantable()
-        }
+        self.cost_max
     }
 
     /// The arithmetic of this limit.

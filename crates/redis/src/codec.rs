@@ -669,7 +669,8 @@ mod tests {
         let [.., told] = call.arguments();
         assert_eq!(told[..8], [8, 7, 6, 5, 4, 3, 2, 1]);
         let lease = TAKEN_END / 2.0 - 1.0;
-        assert_eq!(told[8..], answer(&[lease, 7.0, 4_294_967_295.0, 1.0]));
+        let most = 4_294_967_295.0;
+        assert_eq!(told[8..], answer(&[lease, 7.0, most, 1.0, 77.0]));
         let expected = Seat {
             kept: 5,
             parts: 7,
