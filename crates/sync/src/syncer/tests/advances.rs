@@ -253,7 +253,7 @@ fn nothing_is_restored_by_what_a_replica_grants_itself() {
     // The store goes away, and Alice is decided here.
     world.syncer.limits.tuning.max_replicas = std::num::NonZeroU32::new(1);
     world.syncer.handle_forgiven(ALICE, world.now);
-    let later = world.now + Duration::from_millis(2000);
+    let later = world.now + SECOND * 2;
     while world.now < later {
         world.now = world.now + Duration::from_millis(1);
         world.syncer.handle_timeout(world.now);
