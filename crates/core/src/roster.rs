@@ -177,8 +177,9 @@ impl Roster {
         let due = (PARTS / replicas.max(least)).min(enroll.most);
         let others: u32 = self.entries.values().map(|entry| entry.parts).sum();
         let parts = kept.max(due.min(PARTS - others));
-        let expiry = found.map_or(StoreTime::ZERO, |entry| entry.expiry);
-        let expiry = expiry.max(now + enroll.lease.min(LEASE_MAX));
+        // Each renewal has an expiry of its own, so that a message from before it is known as late.
+        let later = found.map_or(StoreTime::ZERO, |entry| entry.expiry + Micros(1));
+        let expiry = later.max(now + enroll.lease.min(LEASE_MAX));
         self.entries.insert(enroll.replica, Entry { expiry, parts });
         Seat {
             kept,
@@ -344,6 +345,7 @@ mod tests {
             lease: Micros(1),
             ..enroll(0, 0)
         };
-        assert_eq!(roster.enroll(&short, at(2)).expiry, at(7));
+        let expiry = roster.enroll(&short, at(2)).expiry;
+        assert_eq!(expiry, at(7) + Micros(1), "and never the same again");
     }
 }

@@ -11,19 +11,19 @@
 --           -2, tokens are charged, fit they or not: how many
 --           -3, what is charged is forgiven
 --        4: the run id of this server, 40 bytes
---        5: empty; or what the roster is told: replica (8 bytes), lease, parts, most, and whether
---           the replica leaves (1) or not (0)
--- Reply  since, emptied, now; then of the seat: kept, parts, due, ended, expiry, all 0 if the roster
---        is told nothing; then of each request: status, granted, expiry, wait (-1: held), free,
---        full_in, outstanding, replicas, demand. All but the status are 0 of a request that was not
---        executed because what is stored under its key cannot be read.
+--        5: empty; or what the roster is told: replica (8 bytes), lease, parts, most, whether the
+--           replica leaves (1) or not (0), and the expiry that it was told last
+-- Reply  since, emptied, now; then of the seat: kept, parts, due, ended, expiry, all 0 if the
+--        roster is told nothing; then of each request: status, granted, expiry, wait (-1: held),
+--        free, full_in, outstanding, replicas, demand. All but the status are 0 of a request that
+--        was not executed because what is stored under its key cannot be read.
 --
 -- The marker is a string: since, emptied, the earliest and the latest expiry of the entries of the
--- roster (0 if there are none), retired parts, ended, run id; then each entry of the roster: replica
--- (8 bytes), expiry, parts. It never expires. A run id other than this server's means that the marker was saved by an
--- earlier process, or is another server's copy, and that what happened since is lost: after a
--- restart, a fail-over, a move to another shard. The entries are read only when there is something
--- to do with them.
+-- roster (0 if there are none), retired parts, ended, run id; then each entry: replica (8 bytes),
+-- expiry, parts. It never expires. A run id other than this server's means that the marker was
+-- saved by an earlier process, or is another server's copy, and that what happened since is lost:
+-- after a restart, a fail-over, a move to another shard. The entries are read only when there is
+-- something to do with them.
 --
 -- A bucket that has had no record is a string, because a string is read and written in half the
 -- time: form, level, at, weight, kept, ceiling, retired. With its first record it becomes a hash,
@@ -35,9 +35,9 @@
 -- is neither taken for a bucket nor overwritten, and the other requests are executed. So nothing is
 -- written about a key before all that is read of it has been checked, and what reads is `pcall`.
 --
--- No value of a bucket is longer than the 64 bytes up to which Redis keeps a small hash in one piece:
--- so numbers take seven bytes each, but for replicas (three) and retired (four). They are never
--- negative, fractional or infinite then, whatever is stored.
+-- No value of a bucket is longer than the 64 bytes up to which Redis keeps a small hash in one
+-- piece: so numbers take seven bytes each, but for replicas (three) and retired (four). They are
+-- never negative, fractional or infinite then, whatever is stored.
 --
 -- A call of a function costs as much as some twenty steps of arithmetic here, and packing a number
 -- as much as that. So what every request passes through is written out, and what comes of a spend is
@@ -86,7 +86,8 @@ local AHEAD_MAX, QUARANTINE_MAX = 60000000, 31622400000000
 -- marker.rs: RETIRED_END
 local RETIRED_END = 2 ^ 31
 -- roster.rs
-local PARTS, ENTRIES_MIN, NEWCOMERS_MIN, ENTRIES_MAX, ENTRY_LEASE_MAX = 5040, 4, 10, 64, 86400000000
+local PARTS, ENTRY_LEASE_MAX = 5040, 86400000000
+local ENTRIES_MIN, NEWCOMERS_MIN, ENTRIES_MAX = 4, 10, 64
 -- Records of one key, as far as three bytes count them.
 local REPLICAS_END = 2 ^ 24
 -- Keys that are read at once. Lua passes some thousands.
@@ -215,7 +216,7 @@ if entries then
       end
       due = min(floor(PARTS / max(#others + 1, least)), most)
       parts = max(kept, min(due, PARTS - given))
-      expiry = max(expiry, now + min(lease, ENTRY_LEASE_MAX))
+      expiry = max(expiry + 1, now + min(lease, ENTRY_LEASE_MAX))
       others[#others + 1] = { replica = replica, expiry = expiry, parts = parts }
     else
       if late then

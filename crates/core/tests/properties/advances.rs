@@ -130,13 +130,13 @@ fn excess_of_fleets_that_crash(quarantine: u64) -> u64 {
     // All that can be granted is spent, in two steps: so that the ledger is kept no longer than it
     // must be.
     let first = story.enroll_four(1, 0, 0);
-    let first = story.enroll_four(1, first.parts, 0);
+    let first = story.enroll_four(1, first.parts, 1);
     assert_eq!((first.parts, first.ended), (1260, StoreTime::ZERO));
     story.spend(2, 100);
     story.spend(4, 101);
     story.spend_advances(850);
-    // The four crash; their entries end at 1 s.
-    let mut ended = 1000;
+    // The four crash; their entries end at 1.001 s.
+    let mut ended = 1001;
     for first in [5, 9] {
         let spends = ended + quarantine * 1000;
         story.live(first, ended, spends + 500);

@@ -1,8 +1,8 @@
 //! The branches of the ledger, so that a schedule can say which it reached.
 
 use leasehold_core::{
-    Enroll, LeaseRequest, Ledger, Limit, Marker, Past, Reply, Request, Seat, Status, StoreTime,
-    Wait,
+    Enroll, LeaseRequest, Ledger, Limit, Marker, Micros, Past, Reply, Request, Seat, Status,
+    StoreTime, Wait,
 };
 
 use crate::ZERO;
@@ -71,8 +71,8 @@ pub(crate) fn enrolled(before: &Marker, enroll: &Enroll, seat: &Seat) -> Vec<&'s
     reached.when("enroll: wishes for less", seat.due == enroll.most);
     let least = before.roster.entries().count() > 9;
     reached.when("enroll: more than a few", least);
-    let stays = found.is_some_and(|(_, expiry, _)| expiry == seat.expiry);
-    reached.when("enroll: the expiry stays", stays);
+    let stays = found.is_some_and(|(_, expiry, _)| expiry + Micros(1) == seat.expiry);
+    reached.when("enroll: the expiry is hardly later", stays);
     reached.0
 }
 
@@ -316,7 +316,7 @@ pub(crate) const BRANCHES: [&str; 94] = [
     "enroll: gives up parts before the last did",
     "enroll: wishes for less",
     "enroll: more than a few",
-    "enroll: the expiry stays",
+    "enroll: the expiry is hardly later",
     "fresh, and some may be advanced",
     "fresh, and some is yet to come",
     "fresh, and some is advanced since",

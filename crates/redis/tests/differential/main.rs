@@ -305,6 +305,13 @@ const PLANTED: &[(&str, &str)] = &[
         "  if kept < had then",
         "  if kept < had and leaves == 0 then",
     ),
+    // A message that is late.
+    ("own_entry and expiry ~= told", "false"),
+    ("        others[#others + 1] = own_entry\n", ""),
+    (
+        "      if expiry == 0 then\n        least",
+        "      if false then\n        least",
+    ),
     ("min(had, works_by)", "had"),
     ("min(had, works_by)", "works_by"),
     ("      given = given + entry.parts\n", ""),
@@ -315,7 +322,11 @@ const PLANTED: &[(&str, &str)] = &[
         "max(kept, min(due, PARTS - given))",
         "min(due, PARTS - given)",
     ),
-    ("  expiry = max(expiry, now", "  expiry = max(0, now"),
+    (
+        "  expiry = max(expiry + 1, now",
+        "  expiry = max(expiry, now",
+    ),
+    ("  expiry = max(expiry + 1, now", "  expiry = max(0, now"),
     ("min(lease, ENTRY_LEASE_MAX)", "lease"),
     ("  all_retired, last_ended = retired_parts, ended\n\n", ""),
     (
