@@ -215,7 +215,8 @@ impl Talk {
             replies,
         };
         let mut bytes = encoded(&answer);
-        let numbers = u8::try_from(bytes.len() / 8).expect("one key");
+        // Of a large batch, the first numbers may be lies.
+        let numbers = u8::try_from(bytes.len() / 8).unwrap_or(u8::MAX);
         for _ in 0..reader.below(5) {
             let place = usize::from(reader.below(numbers)) * 8;
             let number = lie(reader, f64_at(&bytes, place));
