@@ -104,6 +104,13 @@ impl Enrollment {
                 return None;
             }
             right.end();
+        } else if !has_place {
+            // Since the place ended the replica has no parts. It says so once all is reported,
+            // because its entry may live on.
+            if self.had > 0 && oldest.is_some() {
+                return None;
+            }
+            self.parts = Parts::default();
         }
         if oldest.is_none_or(|oldest| oldest >= self.since) {
             self.had = self.parts.later;
@@ -341,5 +348,28 @@ mod tests {
         replica.exchange(&mut roster, None, at(2));
         assert_eq!(replica.tokens(at(2)), 0);
         assert_eq!(replica.tokens(at(4)), 10);
+    }
+
+    /// Its entry may have ended, and others may have had its parts.
+    #[test]
+    fn no_parts_outlive_the_end_of_a_place() {
+        let (mut roster, mut replica) = (Roster::default(), Replica::named(1));
+        replica.exchange(&mut roster, None, at(0));
+        replica.exchange(&mut roster, None, at(2));
+        assert_eq!(replica.tokens(at(2)), 25);
+        let over = Instant::from_millis(8500);
+        assert_eq!(replica.tokens(over), 0);
+        assert_eq!(
+            replica.tell(Some(at(2)), false, over),
+            None,
+            "not all is reported"
+        );
+        let enroll = replica.tell(None, false, over).unwrap();
+        assert_eq!(enroll.parts, 0);
+        replica.place.handle_failure(&replica.right, over);
+        let entry = roster.entries().next().unwrap();
+        assert_eq!(entry.2, PARTS / 4, "it lives on");
+        replica.exchange(&mut roster, None, over);
+        assert_eq!(replica.tokens(over), 0, "as anybody new");
     }
 }

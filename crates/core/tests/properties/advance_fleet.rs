@@ -76,6 +76,8 @@ enum Event {
     Rush,
     /// Most replicas crash with their advances spent, and others take their place.
     Redeploy,
+    /// Replicas come, and wait until they may use parts that others give up.
+    Grow,
     Crash,
     Leave,
     Join,
@@ -129,6 +131,7 @@ impl Habits {
                 (Event::Round, random.one_of(&[5, 20])),
                 (Event::Rush, random.one_of(&[1, 5, 20])),
                 (Event::Redeploy, random.one_of(&[0, 0, 1, 5])),
+                (Event::Grow, random.one_of(&[0, 0, 1, 3])),
                 (Event::Crash, random.one_of(&[0, 1, 5])),
                 (Event::Leave, random.one_of(&[0, 1, 5])),
                 (Event::Join, random.one_of(&[1, 5, 10])),
@@ -208,6 +211,7 @@ impl<'a> AdvanceFleet<'a> {
             Event::Round => (0..self.replicas.len()).for_each(|index| self.call(index)),
             Event::Rush => self.rush(),
             Event::Redeploy => self.redeploy(),
+            Event::Grow => self.grow(),
             Event::Crash => self.crash(index),
             Event::Leave => self.leave(index),
             Event::Join => self.join(),
@@ -253,7 +257,7 @@ impl<'a> AdvanceFleet<'a> {
             replicas.all(|replica| replica.is_settled(fleet.due_to(replica), fleet.now))
         };
         for _ in 0..ROUNDS_MAX {
-            self.round_without_faults(DAY);
+            self.round_without_faults(DAY, true);
             self.fill();
             if is_settled(self) {
                 break;
@@ -288,7 +292,7 @@ impl<'a> AdvanceFleet<'a> {
         self.now += 3 * filled_in.max().unwrap_or(0);
     }
 
-    fn round_without_faults(&mut self, lease: Micros) {
+    fn round_without_faults(&mut self, lease: Micros, reports: bool) {
         for index in 0..self.replicas.len() {
             self.serial += 1;
             let replica = &mut self.replicas[index];
@@ -298,6 +302,7 @@ impl<'a> AdvanceFleet<'a> {
                 known: replica.known,
                 sent: replica.clock(self.now),
                 items: (0..self.keys.len())
+                    .filter(|_| reports)
                     .map(|key| replica.report(key))
                     .collect(),
                 enroll: replica.enroll(self.serial, lease, self.now),
@@ -587,7 +592,7 @@ impl<'a> AdvanceFleet<'a> {
     fn redeploy(&mut self) {
         let key = self.any_key();
         let acts = [(); 6].map(|()| self.random.chance(75));
-        if acts[0] {
+        if acts[0] && self.random.chance(70) {
             self.drain(key);
             let pause = self.random.within(0..=self.longest.0 * 9 / 10);
             self.pass(self.now + pause);
@@ -614,18 +619,44 @@ impl<'a> AdvanceFleet<'a> {
             self.join();
         }
         if acts[4] {
-            for _ in 0..self.random.within(1..=4) {
-                self.round_without_faults(self.longest);
-                self.pass(self.now + self.longest.0 / 2);
-            }
-            let ends = self.replicas[0].quarantine_ends(&self.keys[key].limit, self.now);
-            if let Some(end) = ends.filter(|end| *end < self.now + self.longest.0 * 2 / 5) {
-                self.pass(end);
-            }
+            self.wait_for_others_parts(key);
         }
         if acts[5] {
             self.drain(key);
             self.spend_all_advances(key);
+        }
+    }
+
+    fn grow(&mut self) {
+        let key = self.any_key();
+        if self.random.chance(75) {
+            self.spend_all_advances(key);
+        }
+        for _ in 0..self.random.within(1..=4) {
+            self.join();
+        }
+        self.wait_for_others_parts(key);
+        self.drain(key);
+        self.spend_all_advances(key);
+    }
+
+    /// Lets a busy time go by, until the parts that were others' may be used.
+    fn wait_for_others_parts(&mut self, key: usize) {
+        let (is_busy, reports) = (self.random.chance(75), self.random.chance(70));
+        let pause = (self.longest.0 / 2).min(self.keys[key].filled_in() / 4);
+        for _ in 0..self.random.within(2..=12) {
+            self.round_without_faults(self.longest, reports);
+            let limit = &self.keys[key].limit;
+            let mut replicas = self.replicas.iter();
+            let end = replicas.find_map(|replica| replica.quarantine_ends(limit, self.now));
+            let next = self.now + pause;
+            self.pass(end.unwrap_or(next).min(next));
+            if is_busy {
+                self.drain(key);
+            }
+            if end.is_none_or(|end| end <= next) {
+                return;
+            }
         }
     }
 

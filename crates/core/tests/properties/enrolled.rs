@@ -5,9 +5,11 @@
 //!
 //! # Beyond the rules of a seat
 //!
-//! Two rules follow from what a seat says:
+//! Three rules follow from what a seat says:
 //!
 //! - A reply to an earlier enroll than the last is not heeded.
+//! - The parts that a seat says are kept only ever cut those that the replica knows it has. Others
+//!   may be of a seat that it never heard of.
 //! - From its deadline on a replica has no parts. It says so only when all that it spent is
 //!   acknowledged: its entry may still live.
 
@@ -31,8 +33,6 @@ pub(crate) enum Flaw {
     EnrollsInDisorder,
     /// Parts count as kept when the deadline is over.
     KeepsPartsForEver,
-    /// The replica says that it has no parts as soon as the deadline is over.
-    LapsesUnreported,
 }
 
 /// One process and what it remembers; a crash replaces it by a new one.
@@ -202,8 +202,7 @@ impl Enrolled {
             return None;
         }
         if self.clock(now) >= self.deadline && !self.is(Flaw::KeepsPartsForEver) {
-            let may_say_so = self.is_charged() || self.is(Flaw::LapsesUnreported);
-            if !may_say_so && !self.steps.is_empty() {
+            if !self.is_charged() && !self.steps.is_empty() {
                 return None;
             }
             self.steps.clear();
@@ -283,13 +282,11 @@ impl Enrolled {
         if since < self.roster {
             return;
         }
-        let mut kept = seat.kept;
         if since > self.roster {
             self.roster = since;
             if self.heeds_births {
                 self.steps.clear();
                 self.deadline = 0;
-                kept = 0;
             }
         }
         if seat.expiry == StoreTime::ZERO {
@@ -297,13 +294,7 @@ impl Enrolled {
             return;
         }
         self.deadline = self.deadline.max(asked_at + lease.0 / 10 * 9);
-        self.keep(kept);
-        if kept > self.held() {
-            self.steps = vec![Step {
-                parts: kept,
-                ended: StoreTime::ZERO,
-            }];
-        }
+        self.keep(seat.kept);
         if seat.parts > self.held() {
             self.steps.push(Step {
                 parts: seat.parts,
