@@ -38,7 +38,7 @@ use crate::birth::Birth;
 use crate::limit::Limit;
 use crate::message::{Demand, LeaseRequest, RecordId, Reply, Request, Status, WAIT_MAX, Wait};
 use crate::meter::Meter;
-use crate::roster::{PARTS, Retired};
+use crate::roster::Retired;
 use crate::time::{Micros, StoreTime};
 
 /// The store's knowledge of one key.
@@ -231,7 +231,7 @@ impl Ledger {
         self.retired = retired.parts;
         if new > 0 && limit.advance() > 0 {
             self.meter.drain(retired.ended, limit);
-            self.charge(advance_of(new, limit), limit);
+            self.charge(limit.advance_of(new), limit);
         }
     }
 
@@ -454,12 +454,6 @@ impl Record {
             demand: Demand(0),
         }
     }
-}
-
-/// The tokens of the advance that replicas with so many parts may have spent.
-fn advance_of(parts: u64, limit: &Limit) -> u64 {
-    let tokens = u128::from(limit.advance()) * u128::from(parts) / u128::from(PARTS);
-    u64::try_from(tokens).unwrap_or(u64::MAX)
 }
 
 /// The time in which the limit yields its advance: so long it may take until what was spent of the

@@ -10,6 +10,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::limit_error::{LimitError, Problem};
+use crate::roster::PARTS;
 use crate::scale::{Scale, gcd};
 use crate::time::Micros;
 
@@ -197,6 +198,13 @@ impl Limit {
     /// once than the rest and its own part.
     pub const fn advance(&self) -> u64 {
         self.advance
+    }
+
+    /// The tokens of the advance that are due to `parts` of its [`PARTS`](crate::PARTS), rounded
+    /// down.
+    pub fn advance_of(&self, parts: u64) -> u64 {
+        let tokens = u128::from(self.advance) * u128::from(parts) / u128::from(PARTS);
+        u64::try_from(tokens).unwrap_or(u64::MAX)
     }
 
     /// The capacity but for the advance: what leases and central spends are granted from.

@@ -46,12 +46,11 @@ impl Marker {
     /// The marker of a store that was started anew from what it had saved, `found` among it. The
     /// roster may be that of long ago, so nobody is on it.
     pub fn restarted(found: &Self, quarantine: Micros, now: StoreTime) -> Self {
-        let after = if found.is_possible(quarantine, now) {
-            found.birth.since
+        Self::born(if found.is_possible(quarantine, now) {
+            Birth::restarted(found.birth, quarantine, now)
         } else {
-            StoreTime::ZERO
-        };
-        Self::born(Birth::lost(after, quarantine, now))
+            Birth::lost(StoreTime::ZERO, quarantine, now)
+        })
     }
 
     /// The past of the store, for a ledger that it touches.

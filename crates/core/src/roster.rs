@@ -68,7 +68,8 @@ pub struct Enroll {
 /// The answer of the roster to a replica.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Seat {
-    /// The parts that it had before, and has still.
+    /// The parts that its entry had before, and has still. After answers that were lost these may
+    /// be more than the replica knows of: of those, none may be used before `ended` allows it.
     pub kept: u32,
     /// The parts that it has now. Those beyond `kept` may have been another's until `ended`.
     pub parts: u32,

@@ -502,7 +502,7 @@ mod tests {
             .collect()
     }
 
-    /// Of a call that tells the roster something.
+    /// An answer to a call that tells the roster something.
     const GOOD: [f64; 26] = [
         7.0, 0.0, 9.0, // birth and now
         5.0, 7.0, 1260.0, 8.0, 20.0, // seat

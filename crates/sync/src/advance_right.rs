@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 use std::time::Duration;
 
-use leasehold_core::{Instant, Limit, PARTS};
+use leasehold_core::{Instant, Limit};
 
 /// The words of one part of the store.
 #[derive(Debug, Default)]
@@ -70,8 +70,7 @@ impl AdvanceRight {
         let (later, sure) = (both >> 32, both & u64::from(u32::MAX));
         let is_later = ended == Instant::ORIGIN || now >= ended + quarantine(limit);
         let parts = if is_later { later } else { sure };
-        let tokens = u128::from(limit.advance()) * u128::from(parts) / u128::from(PARTS);
-        u32::try_from(tokens).unwrap_or(u32::MAX)
+        u32::try_from(limit.advance_of(parts)).unwrap_or(u32::MAX)
     }
 }
 
@@ -88,6 +87,8 @@ const QUARANTINE_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 #[cfg(test)]
 mod tests {
+    use leasehold_core::PARTS;
+
     use super::*;
 
     const NOW: Instant = Instant::from_millis(1000);

@@ -55,7 +55,7 @@ impl Enrollment {
     }
 
     /// Whether the replica may be on the roster, and spend what is its part.
-    pub(crate) fn has_place(&self, now: Instant) -> bool {
+    fn has_place(&self, now: Instant) -> bool {
         now < self.until
     }
 
@@ -95,7 +95,8 @@ impl Enrollment {
         }
         let has_place = self.has_place(now);
         let leaves = closing || !(self.asked || has_calls);
-        if leaves != has_place && leaves || !leaves && has_place && now < self.renew_at {
+        let is_told = has_place && now < self.renew_at;
+        if leaves && !has_place || !leaves && is_told {
             return None;
         }
         let oldest = oldest();
@@ -194,7 +195,7 @@ impl Enrollment {
     }
 
     /// Spends no more.
-    pub(crate) fn give_up(&mut self, right: &AdvanceRight) {
+    fn give_up(&mut self, right: &AdvanceRight) {
         right.end();
         self.until = Instant::ORIGIN;
         self.parts = Parts::default();
