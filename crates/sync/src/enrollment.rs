@@ -59,6 +59,11 @@ impl Enrollment {
         now < self.until
     }
 
+    /// Whether the replica has not left yet, as far as it has heard.
+    pub(crate) fn is_enrolled(&self) -> bool {
+        self.until > Instant::ORIGIN
+    }
+
     /// When something is to be told though nothing else goes.
     pub(crate) fn due(&self, lease: Duration, closing: bool, now: Instant) -> Option<Instant> {
         if self.in_flight || !self.has_place(now) {

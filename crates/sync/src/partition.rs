@@ -106,7 +106,12 @@ impl Partition {
         let told = self.enrollment.due(tuning.lease_max, closing, now);
         let reported = self.reports.next();
         let next = told.into_iter().chain(reported).min()?;
-        Some(next.max(self.pace.next()))
+        // Whoever shuts down is waited for.
+        Some(if closing {
+            next
+        } else {
+            next.max(self.pace.next())
+        })
     }
 
     /// Whether a batch may go now to a store at this `distance` that is not away.

@@ -203,7 +203,21 @@ impl<W: Waiter> Syncer<W> {
             // Nothing can be given back of a key that the store does not serve.
             state.calls_in_flight() == 0 && (done || state.unserved.is_some())
         };
-        self.closing && self.partitions.is_quiet() && self.keys.iter().all(settled)
+        let is_settled = self.closing && self.partitions.is_quiet();
+        is_settled && self.keys.iter().all(settled) && !self.may_leave()
+    }
+
+    /// Whether this replica is on the roster of a part of the store that answers, and has nothing
+    /// left to report there.
+    fn may_leave(&self) -> bool {
+        let mut partitions = 0..self.partitions.count();
+        partitions.any(|partition| {
+            let part = self.partitions.get(partition);
+            let answers = !part.breaker.is_open();
+            answers
+                && part.enrollment.is_enrolled()
+                && oldest_unheard(&self.keys, partition).is_none()
+        })
     }
 
     /// Handles a request that waits for `cost` tokens of `key`; its verdict will be polled.
@@ -661,11 +675,7 @@ impl<W: Waiter> Syncer<W> {
                 .map_or(PARTS, |it| PARTS / it),
             closing: self.closing,
         };
-        let keys = &self.keys;
-        let oldest = || {
-            let here = keys.iter().filter(|state| state.partition == partition);
-            here.filter_map(|state| state.advance.oldest()).min()
-        };
+        let oldest = || oldest_unheard(&self.keys, partition);
         let status = Arc::clone(self.partitions.status());
         let part = self.partitions.get_mut(partition);
         if part.breaker.is_open() {
@@ -1119,6 +1129,13 @@ impl<W: Waiter> Syncer<W> {
             self.line_up(slot, now);
         }
     }
+}
+
+/// When the oldest token was spent of the advance of any of the keys in a part of the store that
+/// the store has not been heard to know of.
+fn oldest_unheard<W: Waiter>(keys: &Keys<W>, partition: u32) -> Option<Instant> {
+    let here = keys.iter().filter(|state| state.partition == partition);
+    here.filter_map(|state| state.advance.oldest()).min()
 }
 
 /// Why an entry without a slot can be claimed.

@@ -289,3 +289,15 @@ fn a_report_that_the_store_does_not_serve_goes_again() {
     world.pass(SECOND * 2);
     assert_eq!(world.charged(), 1);
 }
+
+/// It ended before it had said so, and its parts counted as those of a replica that crashed.
+#[test]
+fn a_replica_that_ends_is_drained_once_it_has_left() {
+    let mut world = World::enrolled("100/min burst 100 advance 20");
+    assert_eq!(world.syncer.unsettled(), 0);
+    world.syncer.shut_down(world.now);
+    assert!(!world.syncer.is_drained(), "it has a place");
+    world.serve();
+    assert!(world.syncer.is_drained());
+    assert_eq!(world.store.ledgers.roster().entries().count(), 0);
+}
