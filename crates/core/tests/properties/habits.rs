@@ -61,14 +61,6 @@ impl Habits {
     }
 
     pub(crate) fn any_event(&self, random: &mut Random) -> Event {
-        let all: u64 = self.events.iter().map(|(_, weight)| weight).sum();
-        let mut place = random.within(0..=all - 1);
-        for &(event, weight) in &self.events {
-            if place < weight {
-                return event;
-            }
-            place -= weight;
-        }
-        unreachable!("the place is below the sum of the weights")
+        random.weighted(&self.events)
     }
 }

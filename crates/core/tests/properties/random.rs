@@ -37,6 +37,19 @@ impl Random {
         self.within(0..=99) < percent
     }
 
+    /// One of these, each as often as its weight says.
+    pub(crate) fn weighted<T: Copy>(&mut self, all: &[(T, u64)]) -> T {
+        let sum: u64 = all.iter().map(|(_, weight)| weight).sum();
+        let mut place = self.within(0..=sum - 1);
+        for &(one, weight) in all {
+            if place < weight {
+                return one;
+            }
+            place -= weight;
+        }
+        unreachable!("the place is below the sum of the weights")
+    }
+
     pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
